@@ -1,0 +1,50 @@
+"""What several test files need: a quiet TensorFlow, class folders, and a way to run the real command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of noisy colours, 32x32: 40 images a class to train on, 10 to test on."""
+    root = tmp_path_factory.mktemp("colours")
+    random = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 10)):
+        for channel, name in enumerate(("red", "green", "blue")):
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 160, (32, 32, 3))
+                pixels[..., channel] += 60
+                Image.fromarray(pixels.astype(np.uint8)).save(root / part / name / f"{number:02}.png")
+    return root
+
+
+def command(*arguments: str, experiment: str = "alexnet") -> list[str]:
+    return [sys.executable, "-m", f"tfcnn.experiments.{experiment}", *arguments]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """One in which tensorflow-datasets finds nothing, and the package is found from any folder."""
+    return os.environ | {"TFDS_DATA_DIR": str(folder / "nothing-prepared"), "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs an experiment as a user would, in an empty folder."""
+    def run(*arguments: str, experiment: str = "alexnet") -> subprocess.CompletedProcess:
+        return subprocess.run(command(*arguments, experiment=experiment), cwd=tmp_path, env=environment(tmp_path),
+                              capture_output=True, text=True, timeout=300)
+    return run

@@ -1,0 +1,91 @@
+"""The house's own rules: which module imports which, what starts without TensorFlow, what an experiment is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tfcnn
+import tfcnn.experiments
+from tfcnn.recipe import Recipe
+
+PACKAGE = Path(tfcnn.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+EXPERIMENTS = [module.name for module in pkgutil.iter_modules(tfcnn.experiments.__path__)]
+
+# A module may import those of a smaller number, and its own folder.
+LEVELS = {"experiments": 6, "study": 5, "cli": 4, "training": 3, "runs": 2, "data": 2, "networks": 2, "recipe": 1}
+
+
+def _part(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def _imports(path: Path) -> set[str]:
+    """The modules of the suite that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("tfcnn.")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    if own == "__init__":
+        assert not _imports(path)
+        return
+    for name in _imports(path):
+        part = _part(name)
+        assert part == own or LEVELS[part] < LEVELS[own], f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    text = path.read_text()
+    assert not text.strip() or ast.get_docstring(ast.parse(text))
+
+
+def test_a_network_knows_only_keras_and_layers() -> None:
+    for path in (PACKAGE / "networks").glob("*.py"):
+        assert {_part(name) for name in _imports(path)} <= {"networks", "recipe"}, path
+
+
+def test_trainer_names_no_network_and_no_dataset() -> None:
+    names = {path.stem for path in (PACKAGE / "networks").glob("*.py")} - {"__init__", "layers"}
+    names |= {"cifar10", "cifar100", "mnist", "fashion_mnist", "sample", "folder"}
+    for path in (PACKAGE / "training").glob("*.py"):
+        words = {node.value for node in ast.walk(ast.parse(path.read_text()))
+                 if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        assert not names & words, path
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_short_and_has_a_plain_recipe(name: str) -> None:
+    module = importlib.import_module(f"tfcnn.experiments.{name}")
+    assert len(Path(str(module.__file__)).read_text().splitlines()) <= 66
+    if hasattr(module, "RECIPE"):
+        assert Recipe.from_json(module.RECIPE.to_json()) == module.RECIPE
+        assert module.RECIPE.experiment == name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_help_needs_no_tensorflow(name: str) -> None:
+    program = (f"import runpy, sys; sys.argv = ['{name}', '--help']\n"
+               f"try: runpy.run_module('tfcnn.experiments.{name}', run_name='__main__')\n"
+               "except SystemExit as end: status = end.code\n"
+               "heavy = {'tensorflow', 'keras', 'numpy', 'matplotlib', 'tensorflow_datasets'} & set(sys.modules)\n"
+               "sys.exit(status or f'imported {heavy}' if heavy else status)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--learning_rate" in done.stdout and "usage: python -m" in done.stdout

@@ -1,0 +1,237 @@
+"""The suite's own layers, against NumPy in float64 and against TensorFlow's own operations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
+import keras
+import tensorflow as tf
+
+from tfcnn.networks.layers import GroupedConv2D, LocalResponseNormalization
+
+# Constants under which the neighbours matter for inputs around one, unlike the papers'.
+STRONG: dict[str, Any] = {"depth_radius": 2, "bias": 1.5, "alpha": 0.4, "beta": 0.75}
+
+
+def numpy_response_normalization(x: np.ndarray, depth_radius: int, bias: float, alpha: float,
+                                 beta: float) -> np.ndarray:
+    """The formula of Krizhevsky et al. 2012, section 3.3, with its limits max(0, i - n/2) and min(N - 1, i + n/2)."""
+    x = x.astype(np.float64)
+    y = np.empty_like(x)
+    channels = x.shape[-1]
+    for i in range(channels):
+        total = np.zeros(x.shape[:-1])
+        for j in range(max(0, i - depth_radius), min(channels - 1, i + depth_radius) + 1):
+            total += x[..., j] ** 2
+        y[..., i] = x[..., i] / (bias + alpha * total) ** beta
+    return y
+
+
+def numpy_convolution(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, strides: int = 1, padding: str = "valid",
+                      groups: int = 1) -> np.ndarray:
+    """A loop over positions and output channels; "same" is for odd kernels and a stride of one."""
+    x, kernel = x.astype(np.float64), kernel.astype(np.float64)
+    size, _, depth, filters = kernel.shape
+    if padding == "same":
+        x = np.pad(x, [(0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)])
+    rows, columns = ((length - size) // strides + 1 for length in x.shape[1:3])
+    y = np.empty((len(x), rows, columns, filters))
+    for group in range(groups):
+        ins = slice(group * depth, (group + 1) * depth)
+        outs = slice(group * filters // groups, (group + 1) * filters // groups)
+        for row in range(rows):
+            for column in range(columns):
+                patch = x[:, row * strides:row * strides + size, column * strides:column * strides + size, ins]
+                y[:, row, column, outs] = np.tensordot(patch, kernel[..., outs], axes=3)
+    return y + bias
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def output_and_gradient(layer: Callable, x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The layer's output, and the gradient of its sum weighted by `weight`."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+        loss = tf.reduce_sum(tf.cast(y, tf.float32) * weight)
+    return y, tape.gradient(loss, x)
+
+
+def test_defaults_are_the_papers_constants() -> None:
+    layer = LocalResponseNormalization()
+    assert {name: layer.get_config()[name] for name in STRONG} == {
+        "depth_radius": 2, "bias": 2.0, "alpha": 1e-4, "beta": 0.75}
+    # Seven channels of 100: by hand, 2 + 1e-4 * 1e4 * (3, 4, 5, 5, 5, 4, 3 neighbours).
+    y = np.asarray(layer(np.full((1, 1, 1, 7), 100, np.float32)))[0, 0, 0]
+    np.testing.assert_allclose(y, 100 / np.array([5, 6, 7, 7, 7, 6, 5]) ** 0.75, rtol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5, 16])
+@pytest.mark.parametrize("constants", [
+    STRONG, STRONG | {"depth_radius": 0}, STRONG | {"depth_radius": 4}, STRONG | {"beta": 0.5}, STRONG | {"beta": 1.0}],
+    ids=str)
+def test_response_normalization_is_the_papers_formula(channels: int, constants: dict[str, Any]) -> None:
+    x = 2 * random(2, 3, 4, channels)
+    y = np.asarray(LocalResponseNormalization(**constants)(x))
+    np.testing.assert_allclose(y, numpy_response_normalization(x, **constants), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [2, 9])
+@pytest.mark.parametrize("beta", [0.75, 0.6])
+def test_gradient_is_that_of_finite_differences(channels: int, beta: float) -> None:
+    constants = STRONG | {"beta": beta}
+    x, weight = random(1, 2, 2, channels), random(1, 2, 2, channels, seed=1)
+    _, gradient = output_and_gradient(LocalResponseNormalization(**constants), tf.constant(x), weight)
+    expected, step = np.empty(x.shape), 1e-5
+    for index in np.ndindex(x.shape):
+        high, low = x.astype(np.float64), x.astype(np.float64)
+        high[index] += step
+        low[index] -= step
+        difference = (numpy_response_normalization(high, **constants) - numpy_response_normalization(low, **constants))
+        expected[index] = np.sum(difference * weight) / (2 * step)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("radius", [2, 4])
+def test_agrees_with_tensorflows_own(radius: int) -> None:
+    constants = STRONG | {"depth_radius": radius}
+    x, weight = tf.constant(3 * random(4, 9, 7, 96)), random(4, 9, 7, 96, seed=1)
+    ours = output_and_gradient(LocalResponseNormalization(**constants), x, weight)
+    theirs = output_and_gradient(lambda x: tf.nn.local_response_normalization(x, **constants), x, weight)
+    for our, their in zip(ours, theirs):
+        np.testing.assert_allclose(our, their, atol=2e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
+def test_eager_graph_and_xla_agree_whatever_the_size(compiled: bool) -> None:
+    layer = LocalResponseNormalization(**STRONG)
+    layer.build((None, None, None, 6))
+    unknown = tf.TensorSpec([None, None, None, 6])
+    function = tf.function(lambda x, weight: output_and_gradient(layer, x, weight), [unknown, unknown],
+                           jit_compile=compiled)
+    for shape in ((1, 3, 5, 6), (4, 2, 2, 6)):
+        x, weight = tf.constant(random(*shape)), tf.constant(random(*shape, seed=1))
+        for one, other in zip(function(x, weight), output_and_gradient(layer, x, weight)):
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision, unit", [("bfloat16", 2.0 ** -8), ("float16", 2.0 ** -11)])
+def test_low_precision_rounds_only_what_comes_out(precision: str, unit: float) -> None:
+    layer = LocalResponseNormalization(**STRONG, dtype=f"mixed_{precision}")
+    x = tf.cast(500 * random(2, 3, 3, 12), precision)  # its squares are beyond float16
+    weight = random(2, 3, 3, 12, seed=1)
+    y, gradient = output_and_gradient(layer, x, weight)
+    assert y.dtype == gradient.dtype == tf.as_dtype(precision)
+    exact = numpy_response_normalization(tf.cast(x, tf.float64).numpy(), **STRONG)
+    np.testing.assert_allclose(tf.cast(y, tf.float64), exact, rtol=1.01 * unit)
+    full, _ = output_and_gradient(LocalResponseNormalization(**STRONG), tf.cast(x, tf.float32), weight)
+    assert full.dtype == tf.float32
+    np.testing.assert_array_equal(y, tf.cast(full, precision))
+    assert np.all(np.isfinite(tf.cast(gradient, tf.float32)))
+
+
+def test_second_derivative_is_right() -> None:
+    layer, x = LocalResponseNormalization(**STRONG), tf.constant(random(1, 1, 2, 5))
+
+    def derived(x: tf.Tensor) -> tf.Tensor:
+        window = tf.linalg.band_part(tf.ones([5, 5]), 2, 2)
+        return x * (1.5 + 0.4 * tf.einsum("bhwj,ji->bhwi", x * x, window)) ** -0.75
+
+    np.testing.assert_allclose(derived(x), layer(x), atol=1e-6)
+    seconds = []
+    for function in (layer, derived):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            _, gradient = output_and_gradient(function, x, tf.range(5.0))
+            norm = tf.reduce_sum(gradient ** 2)
+        seconds.append(outer.gradient(norm, x))
+    np.testing.assert_allclose(*seconds, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"depth_radius": -1}, {"depth_radius": 2.5}, {"bias": 0.0}])
+def test_impossible_constants_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        LocalResponseNormalization(**wrong)
+
+
+def test_configuration_gives_the_layer_back() -> None:
+    layer = LocalResponseNormalization(**STRONG, name="norm1")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(again) is LocalResponseNormalization and again.get_config() == layer.get_config()
+
+
+REPLICAS = """
+import numpy as np, tfcnn, keras, tensorflow as tf
+from tfcnn.networks.layers import GroupedConv2D, LocalResponseNormalization
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
+with strategy.scope():
+    images = keras.Input((5, 5, 4))
+    x = GroupedConv2D(8, 3, groups=2)(images)
+    x = LocalResponseNormalization(2, 1.5, 0.4, 0.75)(x)
+    model = keras.Model(images, keras.layers.Flatten()(x))
+
+def gradients(x):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x) ** 2)
+    return tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+
+x = tf.constant(np.random.default_rng(0).normal(size=(6, 5, 5, 4)), tf.float32)
+halves = strategy.experimental_distribute_values_from_function(
+    lambda context: x[3 * context.replica_id_in_sync_group:][:3])
+run = tf.function(lambda x: [strategy.reduce("SUM", value, axis=None) for value in strategy.run(gradients, (x,))])
+for one, other in zip(run(halves), gradients(x)):
+    assert np.abs(other).max() > 0.1
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+"""
+
+
+def test_two_replicas_have_one_devices_gradient() -> None:
+    done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("strides, padding, groups", [(1, "same", 2), (2, "valid", 2), (1, "valid", 3)])
+def test_grouped_convolution_is_one_convolution_a_group(strides: int, padding: str, groups: int) -> None:
+    layer = GroupedConv2D(12, 3, strides=strides, padding=padding, groups=groups, bias_initializer="random_normal")
+    x = random(2, 7, 7, 6)
+    y = np.asarray(layer(x))
+    kernel, bias = layer.get_weights()
+    assert kernel.shape == (3, 3, 6 // groups, 12)
+    np.testing.assert_allclose(y, numpy_convolution(x, kernel, bias, strides, padding, groups), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
+def test_grouped_convolution_has_keras_gradient(precision: str, compiled: bool) -> None:
+    x = random(2, 6, 6, 4)
+    ours = GroupedConv2D(8, 3, groups=2, activation="tanh", dtype=precision)
+    theirs = keras.layers.Conv2D(8, 3, groups=2, activation="tanh")
+    ours.build(x.shape)
+    theirs.build(x.shape)
+    theirs.set_weights(ours.get_weights())
+
+    @tf.function(jit_compile=compiled)
+    def gradients(x: tf.Tensor) -> list[tuple[tf.Tensor, ...]]:
+        found = []
+        for layer in (ours, theirs):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(tf.cast(layer(x), tf.float32) ** 2)
+            found.append(tape.gradient(loss, (x, layer.kernel.value, layer.bias.value)))
+        return found
+
+    tolerance = {"float32": 1e-5, "mixed_bfloat16": 0.05, "mixed_float16": 0.01}[precision]
+    for our, their in zip(*gradients(tf.constant(x))):
+        assert our.dtype == tf.float32
+        np.testing.assert_allclose(our, their, atol=tolerance * np.abs(their).max())

@@ -1,0 +1,165 @@
+"""The pipeline: which image comes when, how often, and with which pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcnn.data.datasets import Dataset, Split
+from tfcnn.data.pipeline import Normalization, Pipeline, fit
+from tfcnn.recipe import Recipe, UsageError
+
+SHAPE = (8, 8, 1)
+
+
+def _split(count: int, first: int = 0) -> Split:
+    """Images whose first two pixels are their number."""
+    images = np.random.default_rng(first).integers(0, 256, (count, *SHAPE)).astype(np.uint8)
+    numbers = first + np.arange(count)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = numbers // 256, numbers % 256
+    return Split(images, (numbers % 10).astype(np.int32))
+
+
+def _pipeline(train: int = 103, test: int = 53, **changes) -> Pipeline:
+    dataset = Dataset(name="numbered", source="", class_names=tuple("0123456789"), train=_split(train),
+                      validation=_split(20, 1000), test=_split(test, 2000))
+    settings = {"batch_size": 16, "augment": False, "crop_padding": 2} | changes
+    return Pipeline(dataset, Recipe(experiment="", network="", **settings), SHAPE)
+
+
+def _pixels(pipeline: Pipeline, images: tf.Tensor) -> np.ndarray:
+    """The normalization undone."""
+    mean, deviation = pipeline.normalization.mean[0], pipeline.normalization.standard_deviation[0]
+    return np.rint(images.numpy() * deviation + mean).astype(int)
+
+
+def _numbers(pipeline: Pipeline, batches) -> list[list[int]]:
+    pixels = [_pixels(pipeline, images) for images, *_ in batches]
+    return [(images[:, 0, 0, 0] * 256 + images[:, 0, 1, 0]).tolist() for images in pixels]
+
+
+def test_an_epoch_takes_no_image_twice_and_is_in_another_order_each_time() -> None:
+    pipeline = _pipeline()
+    assert pipeline.steps_per_epoch == 103 // 16
+    batches = _numbers(pipeline, pipeline.training(0).take(4 * 6))
+    epochs = [sum(batches[start:start + 6], []) for start in range(0, 24, 6)]
+    for numbers in epochs:
+        assert len(set(numbers)) == 96 and set(numbers) <= set(range(103))
+    assert len({tuple(numbers) for numbers in epochs}) == 4
+    assert set().union(*epochs) == set(range(103))  # what one epoch leaves out, another takes
+    assert _numbers(pipeline, pipeline.training(0).take(6)) == batches[:6]
+    other = _pipeline(seed=1)
+    assert _numbers(other, other.training(0).take(6)) != batches[:6]
+
+
+def test_order_is_random() -> None:
+    numbers = np.array(_numbers(pipeline := _pipeline(2048), pipeline.training(0).take(128))).ravel()
+    assert abs(np.corrcoef(numbers, np.arange(2048))[0, 1]) < 0.1  # 4.5 standard errors
+    assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.1
+
+
+def test_labels_belong_to_their_images() -> None:
+    pipeline = _pipeline(batch_size=32)
+    for dataset in (pipeline.training(0).take(5), pipeline.evaluation("test")):
+        for images, labels, *_ in dataset:
+            assert labels.numpy().tolist() == [number % 10 for number in _numbers(pipeline, [(images,)])[0]]
+
+
+def test_training_goes_on_at_any_step() -> None:
+    pipeline = _pipeline(augment=True)
+    steps = [(images.numpy(), labels.numpy()) for images, labels in pipeline.training(0).take(15)]
+    for first in (1, 6, 13):
+        images, labels = next(iter(pipeline.training(first)))
+        np.testing.assert_array_equal(images, steps[first][0])
+        np.testing.assert_array_equal(labels, steps[first][1])
+
+
+@pytest.mark.parametrize("replicas, machines", [(2, 1), (4, 1), (4, 2)])
+def test_replicas_together_make_the_global_batch(replicas: int, machines: int) -> None:
+    pipeline = _pipeline(augment=True)
+    local = replicas // machines
+    pieces = [list(pipeline.training(3, replicas, machine * local, local).take(2 * local))
+              for machine in range(machines)]
+    for step, (images, labels) in enumerate(pipeline.training(3).take(2)):
+        parts = [pieces[machine][step * local + place] for machine in range(machines) for place in range(local)]
+        np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
+        np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), labels)
+
+
+@pytest.mark.parametrize("count", [1, 16, 53])
+def test_evaluation_has_every_image_exactly_once(count: int) -> None:
+    pipeline = _pipeline(test=count)
+    batches = list(pipeline.evaluation("test"))
+    assert {len(images) for images, _, _ in batches} == {16}
+    weights = np.concatenate([weights for _, _, weights in batches])
+    numbers = np.array(sum(_numbers(pipeline, batches), []))
+    assert set(weights) <= {0.0, 1.0}
+    assert numbers[weights == 1].tolist() == list(range(2000, 2000 + count))
+
+
+def test_augmentation_follows_the_image_and_the_epoch() -> None:
+    pipeline, small = _pipeline(augment=True), _pipeline(augment=True, batch_size=4)
+    assert small.steps_per_epoch == 25
+
+    def seen(source: Pipeline, first: int, count: int) -> dict[bytes, int]:
+        batches = list(source.training(first).take(count))
+        return {image.tobytes(): int(label) for images, labels in batches for image, label in zip(images.numpy(), labels)}
+
+    first, again = seen(pipeline, 0, 6), seen(small, 0, 25)
+    # Batches of another size hold the same altered images, but for the few that either leaves out.
+    assert len(first.keys() & again.keys()) >= 96 - 3
+    assert len(first.keys() & seen(pipeline, 6, 6).keys()) < 10
+
+
+def test_mirroring_can_be_left_out() -> None:
+    mirrored, cropped, neither = (
+        next(iter(_pipeline(augment=True, **changes).training(0)))[0].numpy()
+        for changes in ({"crop_padding": 0}, {"mirror": False}, {"crop_padding": 0, "mirror": False}))
+    plain = next(iter(_pipeline().training(0)))[0].numpy()
+    np.testing.assert_array_equal(neither, plain)
+    turned = [np.array_equal(image, other[:, ::-1]) for image, other in zip(mirrored, plain)]
+    same = [np.array_equal(image, other) for image, other in zip(mirrored, plain)]
+    assert all(turn != keep for turn, keep in zip(turned, same)) and any(turned) and any(same)
+    assert not np.array_equal(cropped, plain)
+
+
+def test_normalization_is_numpys() -> None:
+    images = np.random.default_rng(0).integers(0, 200, (50, 6, 6, 3)).astype(np.uint8) // [1, 2, 3]
+    images = images.astype(np.uint8)
+    normalization = Normalization.of(images)
+    np.testing.assert_allclose(normalization.mean, images.mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(normalization.standard_deviation, images.std(axis=(0, 1, 2)), rtol=1e-12)
+    expected = (images - images.mean(axis=(0, 1, 2))) / images.std(axis=(0, 1, 2))
+    np.testing.assert_allclose(normalization.apply(tf.constant(images)), expected, atol=1e-5)
+
+
+def test_normalization_of_constant_images_is_finite() -> None:
+    images = np.full((3, 4, 4, 1), 7, np.uint8)
+    assert np.all(Normalization.of(images).apply(tf.constant(images)).numpy() == 0)
+
+
+def test_statistics_come_from_the_training_part_only() -> None:
+    pipeline = _pipeline()
+    assert pipeline.normalization == Normalization.of(_split(103).images)
+
+
+def test_fit_pads_repeats_resizes_and_greys() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1)).astype(np.uint8)
+    labels = np.zeros(3, np.int32)
+    colour = fit(Split(grey, labels), (32, 32, 3)).images
+    assert colour.shape == (3, 32, 32, 3) and colour.dtype == np.uint8
+    np.testing.assert_array_equal(colour, np.repeat(np.pad(grey, [(0, 0), (2, 2), (2, 2), (0, 0)]), 3, axis=-1))
+
+    flat = np.full((2, 50, 40, 3), (10, 200, 30), np.uint8)
+    resized = fit(Split(flat, labels[:2]), (32, 32, 1)).images
+    assert resized.shape == (2, 32, 32, 1)
+    assert np.all(resized == round(0.299 * 10 + 0.587 * 200 + 0.114 * 30))
+    np.testing.assert_array_equal(fit(Split(flat, labels[:2]), (50, 40, 3)).images, flat)
+    with pytest.raises(UsageError, match="2 channels"):
+        fit(Split(flat[..., :2], labels[:2]), (50, 40, 3))
+
+
+def test_fewer_images_than_a_batch_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="--batch_size=104 .* 103"):
+        _pipeline(batch_size=104)

@@ -1,0 +1,54 @@
+"""The recipe: plain data that survives JSON, and refuses what makes no sense in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tfcnn.recipe import Option, Recipe, UsageError, settings
+
+RECIPE = Recipe(experiment="e", network="n", options={"depth": Option(20, (20, 56), "layers"), "shortcut": "A"})
+
+
+def test_json_keeps_everything() -> None:
+    changed = RECIPE.replace(epochs=7, learning_rate=0.1 + 0.2, augment=False, depth=56, decay_epochs="3,4.5")
+    again = Recipe.from_json(changed.to_json())
+    assert again == changed and again != RECIPE
+    assert again.learning_rate == 0.1 + 0.2
+    assert json.loads(changed.to_json())["options"] == {"depth": 56, "shortcut": "A"}
+
+
+def test_replace_reaches_options_and_keeps_their_choices() -> None:
+    changed = RECIPE.replace(depth=56)
+    assert changed.network_options() == {"depth": 56, "shortcut": "A"}
+    assert RECIPE.network_options()["depth"] == 20
+    with pytest.raises(UsageError, match="depth=21 must be one of 20, 56"):
+        changed.replace(depth=21)
+
+
+def test_every_setting_has_help() -> None:
+    for field in settings():
+        assert field.metadata["help"]
+        assert not field.metadata["choices"] or field.default in field.metadata["choices"]
+
+
+@pytest.mark.parametrize("change", [
+    {"epochs": 0}, {"batch_size": -1}, {"learning_rate": float("nan")}, {"learning_rate": float("inf")},
+    {"learning_rate": "fast"}, {"momentum": 1.0}, {"optimizer": "lion"}, {"schedule": "sometimes"},
+    {"precision": "float8"}, {"execution": "jit"}, {"validation": 1.0}, {"validation": -0.1}, {"ema": 1.0},
+    {"label_smoothing": 1.0}, {"seed": -1}, {"epochs": 2.5}, {"epochs": True}, {"augment": 1}, {"crop_padding": -1},
+    {"decay_epochs": "3,2"}, {"decay_epochs": "0"}, {"decay_epochs": "a"}, {"schedule": "step"},
+    {"schedule": "exponential"}, {"schedule": "exponential", "decay_epochs": "1,2"}, {"no_such_field": 1},
+    {"depth": 21}, {"depth": "20"}], ids=str)
+def test_nonsense_is_a_usage_error_of_one_line(change: dict) -> None:
+    with pytest.raises(UsageError) as caught:
+        RECIPE.replace(**change)
+    assert "\n" not in str(caught.value)
+    assert any(name in str(caught.value) for name in change)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"experiment": "e"}', '{"experiment": "e", "network": "n", "x": 1}'])
+def test_what_is_no_recipe_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a recipe"):
+        Recipe.from_json(text)

@@ -1,0 +1,267 @@
+"""Training, from the outside: the real command, the folder it leaves, and that its result can be trusted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import tfcnn.data
+from tests.conftest import command, environment
+from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.recipe import Recipe
+from tfcnn.runs import RunFolder
+from tfcnn.training.trainer import train
+
+SAMPLE = Path(tfcnn.data.__file__).parent / "sample"
+# Little enough for seconds: 600 images of the sample to train on, or 120 of the class folders.
+FEW = ("--epochs=2", "--validation=0.9", "--batch_size=100", "--warmup_epochs=0")
+COLOURS = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0)
+
+
+def _weights(folder: Path) -> list[np.ndarray]:
+    return keras.saving.load_model(folder / "model.keras").get_weights()
+
+
+def _same(one: Path, other: Path) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(_weights(one), _weights(other), strict=True))
+
+
+def _flags(recipe: Recipe, data_dir: Path) -> list[str]:
+    changed = {name: value for name, value in recipe.to_dict().items() if value != RECIPE.to_dict()[name]}
+    return [f"--{name}={value}" for name, value in changed.items()] + [f"--data_dir={data_dir}"]
+
+
+@pytest.fixture(scope="module")
+def sample_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """The main job, shortened, on a machine without CIFAR-10 and without a network."""
+    place = tmp_path_factory.mktemp("main")
+    done = subprocess.run(command(*FEW), cwd=place, env=environment(place), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folder, = (place / "runs").iterdir()
+    return folder, done
+
+
+def test_without_cifar10_the_sample_is_trained_on_and_everything_says_so(sample_run) -> None:
+    folder, done = sample_run
+    assert "THIS RUN TRAINS ON THE SAMPLE INSTEAD" in done.stderr and "cifar10" in done.stderr
+    assert "sample" in folder.name
+    assert json.loads((folder / "recipe.json").read_text())["dataset"] == "sample"
+    assert "--dataset=sample" in (folder / "command.flags").read_text()
+    record = json.loads((folder / "result.json").read_text())
+    assert record["dataset"]["name"] == "sample" and "Fashion-MNIST" in record["dataset"]["source"]
+    assert "sample" in done.stdout
+
+
+def test_the_command_says_where_the_run_is_and_what_to_do_with_it(sample_run) -> None:
+    folder, done = sample_run
+    where = f"runs/{folder.name}"
+    assert f"tensorboard.main --logdir={where}" in done.stdout
+    assert f"--flagfile={where}/command.flags --workdir={where}" in done.stdout  # resume
+    assert done.stdout.rstrip().endswith(f"--flagfile={where}/command.flags")  # repeat
+    assert "Epoch 2/2" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_the_run_folder_is_whole(sample_run) -> None:
+    folder = RunFolder(sample_run[0])
+    record = folder.read_result()
+    assert folder.read_recipe() == RECIPE.replace(dataset="sample", epochs=2, validation=0.9, batch_size=100,
+                                                  warmup_epochs=0.0)
+    assert record["parameters"] == 1_756_426
+    assert {name: record["dataset"][name] for name in ("train_images", "validation_images", "test_images")} == {
+        "train_images": 600, "validation_images": 5400, "test_images": 1000}
+    assert (record["epochs"], record["steps"], record["replicas"], record["strategy"]) == (2, 12, 1, "MirroredStrategy")
+    rows = folder.read_metrics()
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 6), (2, 12)]
+    assert rows[1]["loss"] < rows[0]["loss"]
+    assert rows[1]["validation_accuracy"] > 0.2 and 0 < rows[1]["learning_rate"] < RECIPE.learning_rate
+    assert (folder.path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder.path / "checkpoints" / "ckpt-12.index").exists()
+
+
+def _sample_test_set() -> tuple[np.ndarray, np.ndarray]:
+    images = np.frombuffer(gzip.decompress((SAMPLE / "t10k-images-idx3-ubyte.gz").read_bytes())[16:], np.uint8)
+    labels = np.frombuffer(gzip.decompress((SAMPLE / "t10k-labels-idx1-ubyte.gz").read_bytes())[8:], np.uint8)
+    return images.reshape(-1, 28, 28), labels
+
+
+def test_the_reported_accuracy_is_that_of_the_saved_network(sample_run) -> None:
+    record = RunFolder(sample_run[0]).read_result()
+    images, labels = _sample_test_set()
+    padded = np.pad(images, [(0, 0), (2, 2), (2, 2)])[..., np.newaxis].astype(np.float64)
+    normalization = record["dataset"]["normalization"]
+    inputs = (padded - normalization["mean"]) / normalization["standard_deviation"]
+    logits = keras.saving.load_model(sample_run[0] / "model.keras").predict(inputs, verbose=0).astype(np.float64)
+    assert record["test"]["accuracy"] == pytest.approx((logits.argmax(axis=1) == labels).mean(), abs=1e-6)
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    assert record["test"]["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+
+
+def test_tensorboard_finds_what_it_should(sample_run) -> None:
+    folder, _ = sample_run
+    train_events = EventAccumulator(str(folder / "train"), {"images": 0, "scalars": 0}).Reload()
+    validation = EventAccumulator(str(folder / "validation")).Reload()
+    rows = RunFolder(folder).read_metrics()
+    assert [event.value for event in _scalars(train_events, "epoch_loss")] == pytest.approx([row["loss"] for row in rows])
+    assert [event.value for event in _scalars(validation, "epoch_accuracy")] == pytest.approx(
+        [row["validation_accuracy"] for row in rows])
+    tags = set(train_events.Tags()["tensors"])
+    assert {"epoch_accuracy", "epoch_learning_rate", "epoch_images_per_second", "gradient_norm", "weight_norm",
+            "gradient_norm/conv1/kernel", "weight_norm/conv1/kernel", "augmented_training_images"} <= tags
+    assert {"sparsity/conv1", "sparsity/conv2", "sparsity/local3", "sparsity/local4"} <= tags
+    assert all(0 < event.value < 1 for event in _scalars(train_events, "sparsity/conv2"))
+    assert "keras" in tags and train_events.Tags()["graph"]
+    assert "_hparams_/session_start_info" in validation.summary_metadata
+    assert "test_accuracy" in validation.Tags()["tensors"]
+
+
+def _scalars(events: EventAccumulator, tag: str) -> list:
+    from tensorflow import make_ndarray
+    return [type("Scalar", (), {"step": event.step, "value": float(make_ndarray(event.tensor_proto))})
+            for event in events.Tensors(tag)]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(sample_run, run_command, tmp_path: Path) -> None:
+    folder, _ = sample_run
+    repeated = run_command(f"--flagfile={folder / 'command.flags'}", "--workdir=again")
+    assert repeated.returncode == 0, repeated.stderr
+    assert _same(folder, tmp_path / "again")
+    timed = {"seconds", "images_per_second"}
+    for one, other in zip(RunFolder(folder).read_metrics(), RunFolder(tmp_path / "again").read_metrics(), strict=True):
+        assert {name: one[name] for name in one.keys() - timed} == {name: other[name] for name in other.keys() - timed}
+    changed = run_command(f"--flagfile={folder / 'command.flags'}", "--seed=1", "--workdir=other")
+    assert changed.returncode == 0, changed.stderr
+    assert not _same(folder, tmp_path / "other")
+
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "again").rglob("*")}
+    finished = run_command(f"--flagfile={folder / 'command.flags'}", "--workdir=again")
+    assert finished.returncode == 0 and "complete already" in finished.stdout
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "again").rglob("*")}
+    refused = run_command(f"--flagfile={folder / 'command.flags'}", "--workdir=again", "--epochs=3")
+    assert refused.returncode == 2 and "epochs" in refused.stderr and refused.stderr.count("\n") == 1
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "again").rglob("*")}
+
+
+def test_cifar10_asked_for_and_not_there_is_a_usage_error(run_command, tmp_path: Path) -> None:
+    done = run_command("--dataset=cifar10", *FEW)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "--data_dir" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_run_goes_on_to_the_same_end(number: signal.Signals, status: int, class_folders: Path,
+                                                    tmp_path: Path, run_command: Callable) -> None:
+    recipe = COLOURS.replace(epochs=40, ema=0.9)
+    whole = train(recipe, tmp_path / "whole", data_dir=str(class_folders))
+    process = subprocess.Popen(command(*_flags(recipe, class_folders), "--workdir=cut"), cwd=tmp_path,
+                               env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "cut" / "metrics.csv"
+    while process.poll() is None and not metrics.exists():
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, errors = process.communicate()
+    assert process.returncode == status, errors
+    assert "the state is saved" in errors and "resume: " in errors
+    assert not (tmp_path / "cut" / "result.json").exists()
+    assert 1 <= len(metrics.read_text().splitlines()) - 1 < 40
+
+    resume, = (line for line in output.splitlines() if line.startswith("resume:"))
+    resumed = run_command(*resume.split("tfcnn.experiments.alexnet ")[1].split())
+    assert resumed.returncode == 0, resumed.stderr
+    assert _same(tmp_path / "whole", tmp_path / "cut")
+    rows = [RunFolder(tmp_path / name).read_metrics() for name in ("whole", "cut")]
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+    assert RunFolder(tmp_path / "cut").read_result()["test"] == whole.record["test"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(class_folders: Path, tmp_path: Path,
+                                                              run_command: Callable) -> None:
+    done = run_command(*_flags(COLOURS, class_folders), "--schedule=step", "--decay_epochs=1", "--decay_rate=1e30",
+                       "--epochs=3", "--workdir=w")
+    assert done.returncode == 3, done.stderr
+    error, = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "not finite" in error and "ckpt-4" in error and "Traceback" not in done.stderr
+    assert not (tmp_path / "w" / "result.json").exists()
+    assert len(RunFolder(tmp_path / "w").read_metrics()) == 1
+    assert [path.name for path in sorted((tmp_path / "w" / "checkpoints").glob("*.index"))] == ["ckpt-4.index"]
+
+
+def test_ten_images_can_be_learnt_by_heart(class_folders: Path, tmp_path: Path) -> None:
+    """The first thing to try with a new network: if it cannot do this, something is broken."""
+    random = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("one", "other"):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for number in range(5):
+                pixels = random.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+                keras.utils.save_img(tmp_path / "data" / part / name / f"{number}.png", pixels, scale=False)
+    recipe = RECIPE.replace(dataset="folder", validation=0.0, batch_size=10, epochs=30, augment=False,
+                            warmup_epochs=0.0, schedule="constant")
+    result = train(recipe, tmp_path / "run", data_dir=str(tmp_path / "data"))
+    last = RunFolder(result.workdir).read_metrics()[-1]
+    assert last["accuracy"] == 1.0 and last["loss"] < 0.05
+    assert "validation_loss" not in last and result.record["dataset"]["validation_images"] == 0
+
+
+@pytest.mark.parametrize("changes", [
+    {"execution": "eager"}, {"execution": "xla"}, {"deterministic": True}], ids=str)
+def test_every_execution_trains_alike(changes: dict, class_folders: Path, tmp_path: Path) -> None:
+    graph, other = (train(recipe, tmp_path / str(number), data_dir=str(class_folders))
+                    for number, recipe in enumerate((COLOURS, COLOURS.replace(**changes))))
+    for one, two in zip(graph.model.get_weights(), other.model.get_weights()):
+        np.testing.assert_allclose(one, two, atol=2e-4)
+
+
+@pytest.mark.parametrize("precision, tolerance", [("bfloat16", 0.1), ("float16", 0.02)])
+def test_lower_precision_learns_the_same(precision: str, tolerance: float, class_folders: Path, tmp_path: Path) -> None:
+    recipe = COLOURS.replace(optimizer="sgd", learning_rate=0.005)
+    full, low = (train(recipe.replace(precision=kind), tmp_path / kind, data_dir=str(class_folders))
+                 for kind in ("float32", precision))
+    losses = [RunFolder(result.workdir).read_metrics()[0]["loss"] for result in (full, low)]
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance) and losses[0] != losses[1]
+    assert low.record["precision"] == precision
+    assert {variable.dtype for variable in low.model.trainable_variables} == {"float32"}
+
+
+def test_two_devices_give_the_weights_of_one(class_folders: Path, tmp_path: Path, run_command: Callable) -> None:
+    flags = [*_flags(COLOURS, class_folders), "--ema=0.9", "--l2=0.01"]
+    for devices in (1, 2):
+        done = run_command(*flags, f"--devices={devices}", f"--workdir={devices}")
+        assert done.returncode == 0, done.stderr
+    assert RunFolder(tmp_path / "2").read_result()["replicas"] == 2
+    for one, two in zip(_weights(tmp_path / "1"), _weights(tmp_path / "2")):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    columns = ("loss", "accuracy", "validation_loss", "validation_accuracy", "gradient_norm", "weight_norm")
+    for one, two in zip(*(RunFolder(tmp_path / name).read_metrics() for name in ("1", "2"))):
+        assert [one[name] for name in columns] == pytest.approx([two[name] for name in columns], rel=1e-4)
+    assert run_command(*flags, "--devices=5").returncode == 2
+
+
+def test_callbacks_are_driven_and_can_stop_the_run(class_folders: Path, tmp_path: Path) -> None:
+    class Stop(keras.callbacks.Callback):
+        calls: list[str] = []
+
+        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+            self.calls.append(f"epoch {epoch}")
+            assert logs is not None and {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(logs)
+            self.model.stop_training = epoch == 1
+
+        def on_train_end(self, logs: dict | None = None) -> None:
+            self.calls.append("end")
+
+    result = train(COLOURS.replace(epochs=9), tmp_path / "run", data_dir=str(class_folders), callbacks=[Stop()],
+                   histograms=True)
+    assert Stop.calls == ["epoch 0", "epoch 1", "end"]
+    assert result.record["epochs"] == 2
+    tags = EventAccumulator(str(tmp_path / "run" / "train")).Reload().Tags()["tensors"]
+    assert "conv1/kernel/histogram" in tags

@@ -1,0 +1,197 @@
+"""The command line: every flag, derived from an experiment's recipe, and what a run prints.
+
+Flags are parsed before TensorFlow is imported, so that `--help` and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from tfcnn.recipe import Recipe, Scalar, UsageError, settings
+from tfcnn.runs import COMMAND, CURVES
+
+_FALLBACK = "sample"
+
+
+def run(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
+    """Runs an experiment as its command line says, and ends the process with the status of the contract.
+
+    The status is 0 when done, 2 after a usage error, 3 if the loss was not finite, 130 or 143 after an interruption.
+
+    Args:
+      recipe: the experiment's own recipe, which flags change.
+      argv: the program's name and its arguments; by default the process's.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    try:
+        status = _run(recipe, argv)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(status)
+
+
+def flag_values(recipe: Recipe) -> flags.FlagValues:
+    """The flags of an experiment: its recipe's fields, its network's options, and the run's own.
+
+    They are the caller's own set, not absl's global one, so that several experiments can live in one process.
+    """
+    values = flags.FlagValues()
+    for field in settings():
+        _define(values, "recipe", field.name, getattr(recipe, field.name), field.metadata["choices"],
+                field.metadata["help"])
+    for name, option in recipe.options.items():
+        _define(values, f"network {recipe.network}", name, option.value, option.choices, option.help)
+    for name, default, help_text in (
+            ("workdir", "", "folder of the run; an unfinished run of the same recipe in it goes on. By default a new "
+                            "folder under runs/"),
+            ("data_dir", "", "folder with the data set's official files, its class folders (--dataset=folder), or what "
+                             "tensorflow-datasets has prepared"),
+            ("devices", 0, "GPUs, or logical CPU devices, that share each batch; 0: every GPU, or one CPU device"),
+            ("overwrite", False, "remove the run that is in --workdir and start anew"),
+            ("histograms", False, "give TensorBoard a histogram of every weight after each epoch")):
+        _define(values, "run", name, default, (), help_text)
+    return values
+
+
+def parse(recipe: Recipe, argv: Sequence[str]) -> tuple[Recipe, flags.FlagValues]:
+    """The recipe with the changes that the flags ask for, and the flags.
+
+    Raises:
+      UsageError: an unknown flag, a value that is not allowed, or an argument that is no flag.
+    """
+    values = flag_values(recipe)
+    try:
+        rest = values(list(argv))[1:]
+    except (flags.Error, OSError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
+    if rest:
+        raise UsageError(f"{rest[0]!r} is not a flag; flags are written --name=value")
+    names = [field.name for field in settings()] + list(recipe.options)
+    changes = {name: values[name].value for name in names if values[name].present}
+    return recipe.replace(**changes), values
+
+
+def _run(recipe: Recipe, argv: list[str]) -> int:
+    module = f"tfcnn.experiments.{recipe.experiment}"
+    if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
+        print(_help(recipe, module))
+        return 0
+    given, values = parse(recipe, argv)
+    command = f"{_python()} -m {module}"
+
+    _import_tensorflow()
+    from tfcnn.data.datasets import Unavailable
+
+    try:
+        return _train(given, values, command)
+    except Unavailable as error:
+        if values["dataset"].present or given.dataset == _FALLBACK:
+            raise
+        line = "!" * 100
+        print(f"{line}\n!! {given.dataset} is not on this machine and cannot be downloaded:\n"
+              f"!! THIS RUN TRAINS ON THE {_FALLBACK.upper()} INSTEAD (6,000 images of Fashion-MNIST).\n"
+              f"!! {error}\n{line}", file=sys.stderr)
+        return _train(given.replace(dataset=_FALLBACK), values, command)
+
+
+def _train(recipe: Recipe, values: flags.FlagValues, command: str) -> int:
+    """Trains and tells how it went; returns the exit status."""
+    from tfcnn.training.trainer import Interrupted, NotFiniteError, train
+
+    name = f"{recipe.experiment}-{recipe.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+    workdir = Path(values["workdir"].value or Path("runs", name))
+    here = shlex.quote(str(workdir))
+    repeat = f"{command} --flagfile={shlex.quote(str(workdir / COMMAND))}"
+    resume = f"{repeat} --workdir={here}"
+    board = f"{_python()} -m tensorboard.main --logdir={here}"
+
+    def announce() -> None:
+        print(f"run:         {workdir}\nTensorBoard: {board}\nresume:      {resume}", flush=True)
+
+    try:
+        result = train(recipe, workdir, data_dir=values["data_dir"].value or None, devices=values["devices"].value,
+                       overwrite=values["overwrite"].value, histograms=values["histograms"].value,
+                       command_flags=_command_flags(recipe, values), on_start=announce)
+    except Interrupted as error:
+        print(f"\n{error}\nresume: {resume}", file=sys.stderr)
+        return 128 + error.signal_number
+    except NotFiniteError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 3
+    record = result.record
+    if not result.trained:
+        print(f"this run was complete already; --overwrite does it again, another --workdir beside it: {workdir}")
+    print(f"\ntest accuracy: {result.test_accuracy:.4f} ({record['test']['images']:,} images; {recipe.dataset}: "
+          f"{record['dataset']['source']})\n"
+          f"training:      {record['epochs']} epochs, {record['train_seconds']:.0f} s, "
+          f"{record['train_images_per_second']:,.0f} images/s\n"
+          f"run:           {workdir}\n"
+          f"curves:        {workdir / CURVES}\n"
+          f"TensorBoard:   {board}\n"
+          f"repeat:        {repeat}")
+    return 0
+
+
+def _import_tensorflow() -> None:
+    """Imports TensorFlow without the notes of its libraries on what the machine has, unless the import fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    standard_error = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import tensorflow
+            tensorflow.config.list_physical_devices()
+        except BaseException:
+            notes.seek(0)
+            os.write(standard_error, notes.read())
+            raise
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+
+
+def _command_flags(recipe: Recipe, values: flags.FlagValues) -> list[str]:
+    """The flags that repeat a run, whatever becomes of the experiment's own recipe."""
+    settings_given = {field.name: getattr(recipe, field.name) for field in settings()} | recipe.network_options()
+    if values["data_dir"].value:
+        settings_given["data_dir"] = values["data_dir"].value
+    return [f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
+            for name, value in settings_given.items()]
+
+
+def _define(values: flags.FlagValues, group: str, name: str, default: Scalar, choices: Sequence[Scalar],
+            help_text: str) -> None:
+    place: dict[str, Any] = {"flag_values": values, "module_name": group}
+    if isinstance(default, bool):
+        flags.DEFINE_boolean(name, default, help_text, **place)
+    elif isinstance(default, str) and choices:
+        flags.DEFINE_enum(name, default, list(choices), help_text, **place)
+    else:
+        define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}[type(default)]
+        allowed = f"<{'|'.join(map(str, choices))}>: " if choices else ""
+        define(name, default, allowed + help_text, **place)
+
+
+def _help(recipe: Recipe, module: str) -> str:
+    """What `--help` prints."""
+    return (f"usage: python -m {module} [--flag=value ...]\n\n{(sys.modules['__main__'].__doc__ or '').strip()}\n\n"
+            "A flag that is not given keeps the experiment's value, shown as its default. --noNAME turns a boolean off;\n"
+            f"--flagfile=FILE reads flags from a file, such as a run's command.flags.\n{flag_values(recipe).get_help()}")
+
+
+def _python() -> str:
+    """The interpreter as one would type it here."""
+    here = os.getcwd() + os.sep
+    return sys.executable.removeprefix(here) if sys.executable.startswith(here) else "python"

@@ -1,0 +1,199 @@
+"""From a data set in memory and a recipe to the batches of a training run, with tf.data.
+
+The batch of a step is a pure function of (seed, step): its epoch is `step // steps_per_epoch`, its images are the next
+ones in that epoch's random order, and each is augmented by its own seed. Nothing has to be saved to resume at any step,
+and a replica computes its own part of a global batch without the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfcnn.data import augment
+from tfcnn.data.datasets import Dataset, Split
+from tfcnn.recipe import Recipe, UsageError
+
+# Stretching a small image shows the network blurred pixels, padding it keeps the real ones: up to this share of the
+# network's input, images are padded (28x28 to 32x32, as LeNet-5 did), beyond it they are resized.
+_LARGEST_PADDING = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """Per-channel statistics of the training images, in units of a pixel's value (0 to 255)."""
+
+    mean: tuple[float, ...]
+    standard_deviation: tuple[float, ...]
+
+    @classmethod
+    def of(cls, images: np.ndarray) -> Normalization:
+        """The statistics of images [n, height, width, channels], uint8."""
+        # Counting the 256 values is exact, and needs no copy of the images in floating point.
+        counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
+        values = np.arange(256.0)
+        means = [float(np.average(values, weights=count)) for count in counts]
+        deviations = [float(np.sqrt(np.average((values - mean) ** 2, weights=count)))
+                      for mean, count in zip(means, counts)]
+        return cls(tuple(means), tuple(deviation or 1.0 for deviation in deviations))
+
+    def apply(self, images: tf.Tensor) -> tf.Tensor:
+        """Images of any type to float32 with mean 0 and standard deviation 1 over the training set."""
+        scale = 1.0 / np.array(self.standard_deviation, np.float32)
+        shift = np.array(self.mean, np.float32) * scale
+        # Constants of a whole image's shape: broadcasting along three channels only is several times slower.
+        shape = images.shape[1:]
+        return tf.cast(images, tf.float32) * np.broadcast_to(scale, shape) - np.broadcast_to(shift, shape)
+
+
+def fit(split: Split, input_shape: tuple[int, int, int]) -> Split:
+    """The split's images made as large, and with as many channels, as the network's input.
+
+    Grey images are repeated in three channels, colour images turned grey by ITU-R 601 luma. Images that are a little
+    smaller are padded with zeros around, others are resized with antialiasing.
+
+    Args:
+      split: images [n, height, width, channels], uint8.
+      input_shape: (height, width, channels) of the network's input.
+
+    Raises:
+      UsageError: there is no sensible way from the one number of channels to the other.
+    """
+    images = split.images
+    height, width, channels = input_shape
+    if images.shape[-1] != channels and {images.shape[-1], channels} != {1, 3}:
+        raise UsageError(f"images with {images.shape[-1]} channels cannot be given to a network with {channels}")
+    if images.shape[1:3] != (height, width):
+        images = _fit_size(images, height, width)
+    if images.shape[-1] < channels:
+        images = np.repeat(images, channels, axis=-1)
+    elif images.shape[-1] > channels:
+        images = np.rint(images @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.uint8)[..., None]
+    return dataclasses.replace(split, images=images)
+
+
+def _fit_size(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    margins = height - images.shape[1], width - images.shape[2]
+    if 0 <= margins[0] <= _LARGEST_PADDING * height and 0 <= margins[1] <= _LARGEST_PADDING * width:
+        return np.pad(images, [(0, 0), *((margin // 2, margin - margin // 2) for margin in margins), (0, 0)])
+    fitted = np.empty((len(images), height, width, images.shape[-1]), np.uint8)
+    for start in range(0, len(images), 256):
+        resized = tf.image.resize(images[start:start + 256], (height, width), antialias=True)
+        fitted[start:start + 256] = np.rint(np.clip(resized, 0, 255))
+    return fitted
+
+
+class Pipeline:
+    """The batches of one run.
+
+    Attributes:
+      normalization: statistics of the training part, used for every part.
+      steps_per_epoch: whole global batches in the training part. In an epoch the images that do not fill a batch are
+        left out, other ones each time.
+    """
+
+    def __init__(self, dataset: Dataset, recipe: Recipe, input_shape: tuple[int, int, int]) -> None:
+        """Fits the images to the network's input.
+
+        Raises:
+          UsageError: the images cannot be fitted, or there are fewer of them than a batch has.
+        """
+        if len(dataset.train.labels) < recipe.batch_size:
+            raise UsageError(f"--batch_size={recipe.batch_size} is more than the {len(dataset.train.labels)} training "
+                             f"images of {dataset.name}")
+        train = fit(dataset.train, input_shape)
+        self._recipe = recipe
+        self._images, self._labels = _on_host(train)
+        self._evaluated = {"validation": dataset.validation, "test": dataset.test}
+        self._input_shape = input_shape
+        self.normalization = Normalization.of(train.images)
+        self.steps_per_epoch = len(train.labels) // recipe.batch_size
+
+    def training(self, first_step: int, replicas: int = 1, first_replica: int = 0,
+                 local_replicas: int | None = None) -> tf.data.Dataset:
+        """Batches of (images, labels) without end, from a given step on.
+
+        With several replicas a global batch comes as one piece a replica, in the order of the replicas; a machine asks
+        for the pieces of its own replicas.
+
+        Args:
+          first_step: the global step of the first batch, from 0.
+          replicas: in how many pieces a global batch is divided.
+          first_replica: the first of this machine's pieces.
+          local_replicas: how many pieces this machine takes; by default all.
+
+        Returns:
+          images [batch_size / replicas, height, width, channels], float32, normalized; labels [...], int32.
+        """
+        local = replicas if local_replicas is None else local_replicas
+        pieces = tf.data.Dataset.range(first_step * local, 2**62).map(
+            lambda piece: self._piece(piece // local, first_replica + piece % local, replicas),
+            num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return pieces.prefetch(tf.data.AUTOTUNE)
+
+    def examples(self, count: int) -> np.ndarray:
+        """Training images spread over the training part, augmented as in the first epoch, as pixels: uint8."""
+        indices = self._spread(count)
+        return self._augmented(tf.gather(self._images, indices), tf.constant(0, tf.int64), indices).numpy()
+
+    def inspected(self, count: int) -> tf.Tensor:
+        """Training images spread over the training part, normalized but not augmented."""
+        return self.normalization.apply(tf.gather(self._images, self._spread(count)))
+
+    def _spread(self, count: int) -> tf.Tensor:
+        """Evenly spaced indices, since class folders come sorted by class."""
+        return tf.constant(np.linspace(0, len(self._labels) - 1, min(count, len(self._labels))).astype(np.int64))
+
+    def evaluation(self, part: str, batch_size: int | None = None) -> tf.data.Dataset:
+        """Batches of (images, labels, weights) that hold every image of a part exactly once.
+
+        All batches have the same size; the last one is filled up with images of weight 0.
+
+        Args:
+          part: "validation" or "test".
+          batch_size: images a batch; by default the recipe's.
+        """
+        split = fit(self._evaluated[part], self._input_shape)
+        size = batch_size or self._recipe.batch_size
+        count = len(split.labels)
+        part_images, part_labels = _on_host(split)
+
+        def batch(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            places = start + tf.range(size, dtype=tf.int64)
+            indices = tf.minimum(places, count - 1)
+            images = tf.ensure_shape(tf.gather(part_images, indices), (size, *self._input_shape))
+            return (self.normalization.apply(images), tf.gather(part_labels, indices),
+                    tf.cast(places < count, tf.float32))
+
+        return tf.data.Dataset.range(0, count, size).map(batch, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def _piece(self, step: tf.Tensor, replica: tf.Tensor, replicas: int) -> tuple[tf.Tensor, tf.Tensor]:
+        size = self._recipe.batch_size // replicas
+        epoch = step // self.steps_per_epoch
+        start = step % self.steps_per_epoch * self._recipe.batch_size + replica * size
+        indices = tf.random.experimental.index_shuffle(
+            start + tf.range(size, dtype=tf.int64), self._order_seed(epoch), len(self._labels) - 1)
+        images = tf.ensure_shape(tf.gather(self._images, indices), (size, *self._input_shape))
+        images = self.normalization.apply(self._augmented(images, epoch, indices))
+        return images, tf.gather(self._labels, indices)
+
+    def _augmented(self, images: tf.Tensor, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+        if not self._recipe.augment:
+            return images
+        seeds = augment.image_seeds(self._recipe.seed, epoch, indices)
+        images = augment.crop(images, seeds, self._recipe.crop_padding)
+        return augment.mirror(images, seeds) if self._recipe.mirror else images
+
+    def _order_seed(self, epoch: tf.Tensor) -> tf.Tensor:
+        # index_shuffle wants two 32-bit numbers. One draw of the seeds' own generator makes them, so that neighbouring
+        # seeds and epochs have unrelated orders.
+        bits = augment.image_seeds(self._recipe.seed, epoch, tf.constant([-1], tf.int64))
+        return tf.bitcast(bits, tf.int32)[0]
+
+
+def _on_host(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images and labels as tensors in main memory, which tf.data's functions capture instead of copying."""
+    with tf.device("CPU"):
+        return tf.constant(split.images), tf.constant(split.labels)

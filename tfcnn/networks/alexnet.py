@@ -1,0 +1,159 @@
+"""AlexNet, the network that won ImageNet in 2012, and its small relative for CIFAR-10.
+
+*Source*: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS
+2012; section numbers below are of that paper. `cifar` is the network of TensorFlow's CIFAR-10 tutorial (`cifar10.py`),
+of the family on which section 3.3 tries response normalization.
+
+*Input / output*: images `[batch, height, width, 3]`, each channel with mean zero (section 2) and, as the suite feeds
+them, unit variance; class logits `[batch, classes]` in float32, without softmax.
+
+*Differs from the paper in*:
+- `paper` and `one_tower` take 227x227 pixels and not 224x224, because 55x55 positions of an 11x11 kernel, 4 apart and
+  inside the image, cover 54 * 4 + 11 = 227. The paper fed pixels from 0 to 255 less their mean; of unit variance they
+  are some 60 times smaller, and so are conv1's responses at first, of which normalization then takes little notice.
+  Dropout scales up what it keeps in training, instead of scaling everything down at test. The sum of response
+  normalization runs over all the layer's channels, as the formula has it (N is "the total number of kernels in the
+  layer"), so across the border of the two groups too.
+- `one_tower`: every convolution sees all channels of the layer before, which the paper's two GPUs did not let it.
+- `cifar`: Glorot's initialization and zero biases, whatever the activation. The tutorial drew the convolutions with a
+  standard deviation of 0.05, the hidden dense layers with 0.04 and the last with 1/192, and began the biases of the
+  three layers in between at 0.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+from keras import KerasTensor
+
+from tfcnn.networks import Variant, check_choice, layers
+from tfcnn.recipe import UsageError
+
+
+def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0,
+          normalization: str = "local_response", activation: str = "relu", dropout: float | None = None) -> keras.Model:
+    """An untrained network.
+
+    Args:
+      variant: `cifar`; `paper`, with its two groups; `one_tower`, the same without groups.
+      classes: how many logits; None: 10 for `cifar`, 1,000 for the others.
+      image_size: height and width of the input, in pixels; 0: the variant's own, 32 or 227.
+      normalization: `local_response`, or `none` (section 3.3 compares the two).
+      activation: of all layers but the last, one of `layers.ACTIVATIONS` (figure 1 compares relu and tanh).
+      dropout: share of the activations dropped after each hidden dense layer; None: none for `cifar`, 0.5 for the
+        others (section 4.2).
+
+    Returns:
+      A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`.
+
+    Raises:
+      UsageError: a value that is not allowed.
+    """
+    check_choice("variant", variant, VARIANTS)
+    check_choice("normalization", normalization, ("local_response", "none"))
+    check_choice("activation", activation, layers.ACTIVATIONS)
+    height, _, channels = VARIANTS[variant].input_shape
+    classes = int(VARIANTS[variant].options["classes"]) if classes is None else classes
+    dropout = (0.0 if variant == "cifar" else 0.5) if dropout is None else dropout
+    image_size = image_size or height
+    smallest = 1 if variant == "cifar" else 67  # leaves one position after the last pooling
+    if classes < 1:
+        raise UsageError(f"classes={classes} must be at least 1")
+    if image_size < smallest:
+        raise UsageError(f"image_size={image_size} must be at least {smallest} for the variant {variant}")
+    if not 0 <= dropout < 1:
+        raise UsageError(f"dropout={dropout} must be at least 0 and less than 1")
+
+    images = keras.Input((image_size, image_size, channels), name="images")
+    if variant == "cifar":
+        x = _cifar(images, normalization, activation, dropout)
+    else:
+        x = _imagenet(images, normalization, activation, dropout, groups=2 if variant == "paper" else 1)
+    logits = keras.layers.Dense(classes, kernel_initializer="glorot_uniform" if variant == "cifar" else _gaussian(),
+                                dtype="float32", name="logits")(x)
+    return keras.Model(images, logits, name=f"alexnet_{variant}")
+
+
+def _cifar(x: KerasTensor, normalization: str, activation: str, dropout: float) -> KerasTensor:
+    """From images to the features that the logits are taken from; shapes are those of 32x32 images."""
+
+    def convolution(x: KerasTensor, name: str) -> KerasTensor:
+        return keras.layers.Conv2D(64, 5, padding="same", activation=activation, name=name)(x)
+
+    def normalize(x: KerasTensor, name: str) -> KerasTensor:
+        if normalization == "none":
+            return x
+        return layers.LocalResponseNormalization(4, bias=1.0, alpha=0.001 / 9, beta=0.75, name=name)(x)
+
+    def pool(x: KerasTensor, name: str) -> KerasTensor:
+        return keras.layers.MaxPooling2D(3, 2, padding="same", name=name)(x)
+
+    x = convolution(x, "conv1")  # 32x32x64
+    x = pool(x, "pool1")  # 16x16x64
+    x = normalize(x, "norm1")
+    x = convolution(x, "conv2")  # 16x16x64
+    x = normalize(x, "norm2")
+    x = pool(x, "pool2")  # 8x8x64
+    x = keras.layers.Flatten(name="flatten")(x)  # 4096
+    for units, name in ((384, "local3"), (192, "local4")):
+        x = keras.layers.Dense(units, activation=activation, name=name)(x)
+        x = _drop(x, dropout, f"{name}_dropout")
+    return x  # 192
+
+
+def _imagenet(x: KerasTensor, normalization: str, activation: str, dropout: float, groups: int) -> KerasTensor:
+    """From images to the features that the logits are taken from; shapes are those of 227x227 images."""
+
+    def convolution(x: KerasTensor, filters: int, size: int, name: str, groups: int = 1, strides: int = 1,
+                    padding: str = "same", bias: str = "zeros") -> KerasTensor:
+        layer: Callable = layers.GroupedConv2D if groups > 1 else keras.layers.Conv2D
+        return layer(filters, size, strides=strides, padding=padding, groups=groups, activation=activation,
+                     kernel_initializer=_gaussian(), bias_initializer=bias, name=name)(x)
+
+    def normalize(x: KerasTensor, name: str) -> KerasTensor:
+        if normalization == "none":
+            return x
+        return layers.LocalResponseNormalization(2, bias=2.0, alpha=1e-4, beta=0.75, name=name)(x)  # section 3.3
+
+    def pool(x: KerasTensor, name: str) -> KerasTensor:
+        return keras.layers.MaxPooling2D(3, 2, name=name)(x)  # overlapping: section 3.4
+
+    # Sizes, groups and order: section 3.5 and figure 2. Biases of one give the ReLUs positive inputs: section 5.
+    x = convolution(x, 96, 11, "conv1", strides=4, padding="valid")  # 55x55x96
+    x = normalize(x, "norm1")
+    x = pool(x, "pool1")  # 27x27x96
+    x = convolution(x, 256, 5, "conv2", groups, bias="ones")  # 27x27x256
+    x = normalize(x, "norm2")
+    x = pool(x, "pool2")  # 13x13x256
+    x = convolution(x, 384, 3, "conv3")  # 13x13x384
+    x = convolution(x, 384, 3, "conv4", groups, bias="ones")  # 13x13x384
+    x = convolution(x, 256, 3, "conv5", groups, bias="ones")  # 13x13x256
+    x = pool(x, "pool5")  # 6x6x256
+    x = keras.layers.Flatten(name="flatten")(x)  # 9216
+    for name in ("fc6", "fc7"):
+        x = keras.layers.Dense(4096, activation=activation, kernel_initializer=_gaussian(), bias_initializer="ones",
+                               name=name)(x)
+        x = _drop(x, dropout, f"{name}_dropout")
+    return x  # 4096
+
+
+def _drop(x: KerasTensor, rate: float, name: str) -> KerasTensor:
+    return keras.layers.Dropout(rate, name=name)(x) if rate else x
+
+
+def _gaussian() -> keras.Initializer:
+    return keras.initializers.RandomNormal(stddev=0.01)  # section 5
+
+
+VARIANTS = {
+    "cifar": Variant(
+        input_shape=(32, 32, 3), parameters=1_756_426, options={"variant": "cifar", "classes": 10},
+        source="TensorFlow tutorial cifar10.py on whole images; its 24x24 crops give 1,068,298"),
+    "paper": Variant(
+        input_shape=(227, 227, 3), parameters=60_965_224, options={"variant": "paper", "classes": 1000},
+        source="Krizhevsky et al. 2012, section 3.5 and figure 2; the abstract says 60 million"),
+    "one_tower": Variant(
+        input_shape=(227, 227, 3), parameters=62_378_344, options={"variant": "one_tower", "classes": 1000},
+        source="Krizhevsky et al. 2012, figure 2, without its groups"),
+}

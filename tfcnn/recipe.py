@@ -1,0 +1,186 @@
+"""The recipe: all that determines the result of a training run, as plain data.
+
+This module needs the standard library only, so that flags can be parsed, and `--help` printed, without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+Scalar = bool | int | float | str
+
+
+class UsageError(Exception):
+    """A mistake that the user can mend: the message is one line that says what is wrong and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a network's `build`, which an experiment exposes as a flag.
+
+    Attributes:
+      value: what the network gets; its type is the flag's type.
+      choices: the allowed values; empty if any value of the type is allowed.
+      help: one sentence for `--help`.
+    """
+
+    value: Scalar
+    choices: tuple[Scalar, ...] = dataclasses.field(default=(), compare=False)
+    help: str = dataclasses.field(default="", compare=False)
+
+
+def _setting(default: Scalar, help: str, choices: tuple[Scalar, ...] = (), minimum: float | None = None,
+             below: float | None = None) -> Any:
+    """A field of the recipe, with what a flag needs to know of it."""
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "below": below}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that determines a number: the network, the data, how to train, and the seed.
+
+    Durations of the learning-rate schedule are in epochs (fractions allowed), so that they keep their meaning when the
+    batch size or the data set changes. The global batch size is the recipe's, whatever the number of devices.
+    """
+
+    experiment: str
+    network: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    dataset: str = _setting(
+        "sample", "data set: cifar10, cifar100, mnist, fashion_mnist, folder, sample, or another image-classification "
+                  "data set of tensorflow-datasets")
+    validation: float = _setting(
+        0.1, "share of the training images held out for validation, balanced over the classes", minimum=0, below=1)
+    image_size: int = _setting(0, "height and width of the network's input, in pixels; 0: the network's own", minimum=0)
+    augment: bool = _setting(True, "pad, crop and mirror the training images at random")
+    crop_padding: int = _setting(4, "pixels of zero padding on each side, of which a random crop is taken", minimum=0)
+    mirror: bool = _setting(True, "mirror half of the training images, left to right")
+
+    epochs: int = _setting(20, "passes over the training images", minimum=1)
+    batch_size: int = _setting(128, "images a step, over all devices together", minimum=1)
+    optimizer: str = _setting(
+        "momentum", "how a gradient becomes a step",
+        ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"))
+    learning_rate: float = _setting(0.01, "learning rate at its peak", minimum=0)
+    momentum: float = _setting(0.9, "momentum of momentum, nesterov and rmsprop", minimum=0, below=1)
+    schedule: str = _setting(
+        "constant", "how the learning rate changes",
+        ("constant", "step", "exponential", "inverse_time", "cosine", "one_cycle"))
+    warmup_epochs: float = _setting(0.0, "epochs over which the learning rate rises from zero to its peak", minimum=0)
+    decay_epochs: str = _setting(
+        "", "step: the epochs at which the learning rate is multiplied by decay_rate, such as 30,45; "
+            "exponential and inverse_time: the number of epochs in one decay period")
+    decay_rate: float = _setting(
+        0.1, "factor a step or a period of the schedules step and exponential; the rate of inverse_time", minimum=0)
+    l1: float = _setting(0.0, "penalty l1 * sum(|w|) over the kernels, added to the loss", minimum=0)
+    l2: float = _setting(
+        0.0, "penalty l2 / 2 * sum(w^2) over the kernels, added to the loss: the papers' weight decay", minimum=0)
+    weight_decay: float = _setting(
+        0.0, "decoupled weight decay of the kernels: w -= learning_rate * weight_decay * w", minimum=0)
+    label_smoothing: float = _setting(0.0, "share of the label spread evenly over all classes", minimum=0, below=1)
+    ema: float = _setting(
+        0.0, "decay a step of an exponential moving average of the weights, which is then what is evaluated; 0: off",
+        minimum=0, below=1)
+
+    execution: str = _setting(
+        "graph", "graph: many steps in one compiled graph; eager: define by run; xla: the step compiled by XLA",
+        ("graph", "eager", "xla"))
+    precision: str = _setting(
+        "float32", "arithmetic of the layers; weights stay float32", ("float32", "bfloat16", "float16"))
+    seed: int = _setting(0, "seed of weights, order, augmentation, dropout and the validation split", minimum=0)
+    deterministic: bool = _setting(False, "use only operations that give the same bits every time")
+
+    def __post_init__(self) -> None:
+        options = {name: option if isinstance(option, Option) else Option(option)
+                   for name, option in self.options.items()}
+        object.__setattr__(self, "options", options)
+        for field in settings():
+            _check(field.name, getattr(self, field.name), type(field.default), **_limits(field))
+        for name, option in options.items():
+            _check(name, option.value, type(option.value), option.choices)
+        self.decay_points()
+
+    def network_options(self) -> dict[str, Scalar]:
+        """The keyword arguments of the network's `build`."""
+        return {name: option.value for name, option in self.options.items()}
+
+    def decay_points(self) -> tuple[float, ...]:
+        """`decay_epochs` as numbers, in order."""
+        try:
+            points = tuple(float(word) for word in self.decay_epochs.split(",") if word.strip())
+        except ValueError:
+            points = (-1.0,)
+        if not all(math.isfinite(point) and point > 0 for point in points) or list(points) != sorted(set(points)):
+            raise UsageError(f"--decay_epochs={self.decay_epochs} must be rising numbers of epochs, such as 30,45")
+        if self.schedule in ("exponential", "inverse_time") and len(points) != 1:
+            raise UsageError(f"--schedule={self.schedule} needs one number of epochs in --decay_epochs, such as 10")
+        if self.schedule == "step" and not points:
+            raise UsageError("--schedule=step needs the epochs of its steps in --decay_epochs, such as 30,45")
+        return points
+
+    def replace(self, **changes: Any) -> Recipe:
+        """This recipe with some fields or network options changed.
+
+        Raises:
+          UsageError: a name is neither a field nor an option of the recipe, or a value is not allowed.
+        """
+        fields = {field.name for field in dataclasses.fields(self)}
+        options = dict(self.options)
+        for name in [name for name in changes if name not in fields]:
+            if name not in options:
+                raise UsageError(f"{name} is neither a field of the recipe nor an option of {self.network}: "
+                                 f"{', '.join(sorted(fields | set(options)))}")
+            options[name] = dataclasses.replace(options[name], value=changes.pop(name))
+        return dataclasses.replace(self, **{"options": options, **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return values | {"options": self.network_options()}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """The recipe that `to_json` wrote.
+
+        Raises:
+          UsageError: the text is not a recipe.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"not a recipe of this version of tfcnn: {error}") from error
+
+
+def settings() -> list[dataclasses.Field]:
+    """The fields of a recipe that a flag can set."""
+    return [field for field in dataclasses.fields(Recipe) if field.metadata]
+
+
+def _limits(field: dataclasses.Field) -> dict[str, Any]:
+    return {name: field.metadata[name] for name in ("choices", "minimum", "below")}
+
+
+def _check(name: str, value: Any, kind: type, choices: tuple[Scalar, ...] = (), minimum: float | None = None,
+           below: float | None = None) -> None:
+    """Raises UsageError unless the value is of the kind and within the limits."""
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise UsageError(f"--{name}={value!r} must be of type {kind.__name__}")
+    if choices and value not in choices:
+        raise UsageError(f"--{name}={value} must be one of {', '.join(map(str, choices))}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"--{name}={value} must be a finite number")
+    if minimum is not None and value < minimum:
+        raise UsageError(f"--{name}={value} must be at least {minimum:g}")
+    if below is not None and value >= below:
+        raise UsageError(f"--{name}={value} must be less than {below:g}")

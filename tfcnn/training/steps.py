@@ -1,0 +1,120 @@
+"""The compiled computations of a run: training steps, many a call, and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfcnn.recipe import Recipe
+from tfcnn.training import optimizers
+
+
+class Steps:
+    """Training and evaluation of one model under a distribution strategy.
+
+    Attributes:
+      run: (iterator of batches, number of steps) -> [steps, 3 + variables]: for each step the mean loss of the global
+        batch without penalties, the share of it classified right, the norm of the whole gradient, and its norm for each
+        variable. The norms of a step that float16's loss scaling skipped are 0.
+      evaluate: (iterator of weighted batches, number of batches) -> [3]: sums over the images of the loss without label
+        smoothing, of those classified right, and of the images.
+    """
+
+    def __init__(self, recipe: Recipe, strategy: tf.distribute.Strategy, model: keras.Model,
+                 optimizer: keras.optimizers.Optimizer) -> None:
+        self._recipe = recipe
+        self._strategy = strategy
+        self._model = model
+        self._optimizer = optimizer
+        self._variables = model.trainable_variables
+        self._kernels = optimizers.kernels(self._variables)
+        # XLA cannot compile the exchange between devices, so it gets what comes before it: nearly all of the work.
+        self._gradients = tf.function(self._compute_gradients, jit_compile=True) if recipe.execution == "xla" else (
+            self._compute_gradients)
+        compiled: Callable[[Callable], Any] = tf.function if recipe.execution != "eager" else lambda function: function
+        self.run = compiled(self._run)
+        self.evaluate = compiled(self._evaluate)
+
+    def _run(self, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
+        values = tf.TensorArray(tf.float32, size=count, element_shape=[3 + len(self._variables)])
+        for step in tf.range(count):
+            per_replica = self._strategy.run(self._step, args=next(batches))
+            values = values.write(step, self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None))
+        return values.stack()
+
+    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """One replica's part of a training step; the sum over replicas of what it returns is a row of `run`."""
+        loss, logits, gradients = self._gradients(images, labels)
+        right = tf.reduce_sum(_right(logits, labels)) / self._recipe.batch_size
+        replicas = self._strategy.num_replicas_in_sync
+        if replicas > 1:
+            # Keras's optimizer adds up the gradients of the replicas by itself, but after the point where they could be
+            # looked at. So they are added up here, and each replica hands it its share of the sum.
+            context = tf.distribute.get_replica_context()
+            gradients = [gradient / replicas for gradient in context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)]
+        norms = tf.stack([tf.norm(gradient) for gradient in gradients]) / self._loss_scale()
+        norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
+        self._optimizer.apply(gradients, self._variables)
+        return tf.concat([[loss, right, tf.norm(norms)], norms], axis=0)
+
+    def _compute_gradients(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        recipe = self._recipe
+        with tf.GradientTape() as tape:
+            logits = self._model(images, training=True)
+            targets = tf.one_hot(labels, logits.shape[-1], 1.0 - recipe.label_smoothing + recipe.label_smoothing
+                                 / logits.shape[-1], recipe.label_smoothing / logits.shape[-1])
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            # Divided by the global batch, so that the sum over replicas is the mean over its images.
+            loss = tf.reduce_sum(losses) / recipe.batch_size
+            objective = loss + self._penalty() / self._strategy.num_replicas_in_sync
+            scaled = objective * self._loss_scale()
+        return loss, logits, tape.gradient(scaled, self._variables)
+
+    def _penalty(self) -> tf.Tensor:
+        penalty = tf.constant(0.0)
+        if self._recipe.l2:
+            penalty += self._recipe.l2 * tf.add_n([tf.nn.l2_loss(kernel.value) for kernel in self._kernels])
+        if self._recipe.l1:
+            penalty += self._recipe.l1 * tf.add_n([tf.reduce_sum(tf.abs(kernel.value)) for kernel in self._kernels])
+        return penalty
+
+    def _loss_scale(self) -> tf.Tensor | float:
+        return self._optimizer.scale_loss(1.0)
+
+    def _evaluate(self, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
+        totals = tf.zeros([3])
+        for _ in tf.range(count):
+            per_replica = self._strategy.run(self._evaluate_batch, args=next(batches))
+            totals += self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+        return totals
+
+    def _evaluate_batch(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        logits = self._model(images, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return tf.stack([tf.reduce_sum(weights * losses), tf.reduce_sum(weights * _right(logits, labels)),
+                         tf.reduce_sum(weights)])
+
+
+@contextmanager
+def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Within the context the model has its weights' moving averages, if the optimizer keeps any, for weights."""
+    averaging = optimizers.inner(optimizer)
+    if not averaging.use_ema:
+        yield
+        return
+    latest = [variable.numpy() for variable in model.trainable_variables]
+    averaging.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, latest):
+            variable.assign(value)
+
+
+def _right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """1.0 where the largest logit is the label's, 0.0 elsewhere."""
+    return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels), tf.float32)

@@ -1,0 +1,303 @@
+"""The one training loop of the suite.
+
+`train` reads from top to bottom: the network and its optimizer under a distribution strategy, the data, the run's
+folder, then epochs of compiled calls that run many steps each, an evaluation after every epoch, and the test set once,
+at the end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcnn import networks, runs
+from tfcnn.data import datasets
+from tfcnn.data.pipeline import Pipeline
+from tfcnn.recipe import Recipe
+from tfcnn.training import devices as devices_module
+from tfcnn.training import optimizers, tensorboard
+from tfcnn.training.checkpoints import Checkpoints, Progress
+from tfcnn.training.steps import Steps, averaged_weights
+
+# A compiled call is made about this long, in seconds: long enough for Python not to matter, short enough for the
+# progress bar to move and for an interruption to be heeded.
+_CALL_SECONDS = 1.0
+_INSPECTED_IMAGES = 128
+_SHOWN_IMAGES = 25
+
+
+class NotFiniteError(Exception):
+    """The loss became infinite or not a number."""
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came; the state is saved.
+
+    Attributes:
+      signal_number: which of them.
+    """
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(f"{signal.Signals(signal_number).name} after step {step}; the state is saved")
+        self.signal_number = signal_number
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run gives.
+
+    Attributes:
+      workdir: the run's folder.
+      record: the contents of its result.json.
+      model: the trained network, with the moving averages as its weights if the recipe keeps them.
+      trained: False if the folder already held the complete run.
+    """
+
+    workdir: Path
+    record: dict[str, Any]
+    model: keras.Model
+    trained: bool
+
+    @property
+    def test_accuracy(self) -> float:
+        """Share of the test images classified right, in [0, 1]."""
+        return self.record["test"]["accuracy"]
+
+
+def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, devices: int = 0,
+          overwrite: bool = False, histograms: bool = False, command_flags: Sequence[str] = (),
+          callbacks: Sequence[keras.callbacks.Callback] = (), on_start: Callable[[], None] | None = None) -> Result:
+    """Trains the recipe's network, or goes on with a run that was interrupted, and leaves a run's folder.
+
+    Args:
+      recipe: all that determines the result.
+      workdir: the run's folder, made if need be. If it holds an unfinished run of the same recipe, that run goes on; if
+        it holds a finished one, its result is returned and nothing is done.
+      data_dir: where the data set is, see `tfcnn.data.datasets`.
+      devices: how many GPUs, or logical CPU devices, share each global batch; 0 for all GPUs, or one CPU device.
+      overwrite: whether to remove the run that is in `workdir` and to start anew.
+      histograms: whether TensorBoard gets a histogram of every weight after each epoch.
+      command_flags: the flags that repeat this run, kept in its folder.
+      callbacks: further Keras callbacks; `model.stop_training` is heeded after each epoch.
+      on_start: called once when all is found to be well and the run's folder is there, before the first step.
+
+    Raises:
+      UsageError: a value, the data or the folder is not as it must be; nothing has been written.
+      NotFiniteError: the loss is not finite; the last good state is in the folder.
+      Interrupted: SIGINT or SIGTERM came; the state is saved.
+    """
+    started = _now()
+    devices_module.set_up(recipe)
+    strategy = devices_module.strategy(recipe, devices)
+    height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
+    input_shape = (recipe.image_size or height, recipe.image_size or width, channels)
+    dataset = datasets.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed,
+                            image_size=input_shape[:2])
+    pipeline = Pipeline(dataset, recipe, input_shape)
+    with strategy.scope():
+        model = networks.find(recipe.network).build(
+            classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
+        optimizer = optimizers.optimizer(recipe, pipeline.steps_per_epoch, model.trainable_variables)
+
+    folder = runs.RunFolder(workdir)
+    if folder.prepare(recipe, list(command_flags), overwrite=overwrite) is runs.State.COMPLETE:
+        return Result(folder.path, folder.read_result(), keras.saving.load_model(folder.path / runs.MODEL), trained=False)
+    if on_start:
+        on_start()
+    loop = _Loop(recipe, strategy, model, optimizer, pipeline, folder)
+    loop.set_callbacks(histograms, callbacks)
+    epochs = loop.train()
+
+    optimizers.inner(optimizer).finalize_variable_values(model.trainable_variables)
+    test = loop.evaluate("test")
+    loop.details.write_test(epochs - 1, test)
+    loop.callbacks.on_train_end()
+    model.optimizer = None  # model.keras is for using the network; what training needs is in checkpoints/
+    model.save(folder.path / runs.MODEL)
+    steps, seconds = loop.progress.step, loop.progress.train_seconds
+    record = {
+        "experiment": recipe.experiment,
+        "recipe": recipe.to_dict(),
+        "network": recipe.network,
+        "parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "train_images": len(dataset.train.labels),
+            "validation_images": len(dataset.validation.labels),
+            "test_images": len(dataset.test.labels),
+            "class_names": list(dataset.class_names),
+            "input_shape": list(input_shape),
+            "normalization": dataclasses.asdict(pipeline.normalization),
+        },
+        "test": test | {"images": len(dataset.test.labels)},
+        "epochs": epochs,
+        "steps": steps,
+        "train_seconds": seconds,
+        "train_images_per_second": steps * recipe.batch_size / seconds,
+        "strategy": type(strategy).__name__,
+        "replicas": strategy.num_replicas_in_sync,
+        "device": strategy.extended.worker_devices[0].split("device:")[-1],
+        "precision": recipe.precision,
+        "execution": recipe.execution,
+        "seed": recipe.seed,
+        **runs.environment(),
+        "started": started,
+        "finished": _now(),
+    }
+    runs.draw_curves(folder)
+    folder.write_result(record)
+    return Result(folder.path, record, model, trained=True)
+
+
+class _Loop:
+    """A run's epochs, from wherever its folder says it is to the end."""
+
+    def __init__(self, recipe: Recipe, strategy: tf.distribute.Strategy, model: keras.Model,
+                 optimizer: keras.optimizers.Optimizer, pipeline: Pipeline, folder: runs.RunFolder) -> None:
+        self._recipe = recipe
+        self._strategy = strategy
+        self._model = model
+        self._optimizer = optimizer
+        self._pipeline = pipeline
+        self._folder = folder
+        self._schedule = optimizers.schedule(recipe, pipeline.steps_per_epoch)
+        self._steps = Steps(recipe, strategy, model, optimizer)
+        self._sparsity = tensorboard.Sparsity(model, pipeline.inspected(_INSPECTED_IMAGES))
+        self._steps_in_call = 1
+        self.details = tensorboard.Details(folder.path, recipe, pipeline.examples(_SHOWN_IMAGES))
+        self.progress = Progress()
+        self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, model, optimizer, self.progress)
+        self._checkpoints.restore()
+
+    def set_callbacks(self, histograms: bool, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """Puts Keras's TensorBoard and progress bar, and the caller's callbacks, around the loop."""
+        # Where Keras's TensorBoard callback looks for the learning rate and for the graph of the step.
+        self._model.optimizer, self._model.train_function = self._optimizer, self._steps.run
+        self._model.stop_training = False
+        board = keras.callbacks.TensorBoard(self._folder.path, histogram_freq=int(histograms))
+        self.callbacks = keras.callbacks.CallbackList(
+            [self.details, board, *callbacks], add_progbar=True, model=self._model, epochs=self._recipe.epochs,
+            steps=self._pipeline.steps_per_epoch, verbose=1 if sys.stdout.isatty() else 2)
+
+    def train(self) -> int:
+        """Trains until the last epoch, or until a callback asks to stop, and returns how many epochs were done."""
+        size = self._pipeline.steps_per_epoch
+        epoch = self.progress.step // size
+        rows = self._folder.read_metrics()[:epoch] if epoch else []
+        batches = iter(self._batches())
+        self.callbacks.on_train_begin()
+        with _signals() as received:
+            while epoch < self._recipe.epochs and not self._model.stop_training:
+                self.callbacks.on_epoch_begin(epoch)
+                while self.progress.step < (epoch + 1) * size:
+                    self._train_call(batches, epoch)
+                    if received:
+                        self._checkpoints.save(self.progress.step)
+                        raise Interrupted(received[0], self.progress.step)
+                self.callbacks.on_epoch_end(epoch, self._end_epoch(epoch, rows))
+                epoch += 1
+        return epoch
+
+    def evaluate(self, part: str) -> dict[str, float]:
+        """Loss and accuracy over every image of a part, "validation" or "test"."""
+        batches = self._pipeline.evaluation(part)
+        totals = self._steps.evaluate(iter(self._strategy.experimental_distribute_dataset(batches)),
+                                      tf.constant(len(batches))).numpy().astype(np.float64)
+        loss, right, images = totals
+        return {"accuracy": float(right / images), "loss": float(loss / images)}
+
+    def _batches(self) -> tf.data.Dataset:
+        """The training batches from the next step on, each machine making those of its own replicas."""
+        def on_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            local = context.num_replicas_in_sync // context.num_input_pipelines
+            return self._pipeline.training(self.progress.step, context.num_replicas_in_sync,
+                                           context.input_pipeline_id * local, local)
+
+        return self._strategy.distribute_datasets_from_function(on_machine)
+
+    def _train_call(self, batches: Iterator, epoch: int) -> None:
+        """Runs some of an epoch's steps in one call."""
+        progress, size = self.progress, self._pipeline.steps_per_epoch
+        count = min(self._steps_in_call, (epoch + 1) * size - progress.step)
+        self.callbacks.on_train_batch_begin(progress.step - epoch * size)
+        begin = time.perf_counter()
+        values = self._steps.run(batches, tf.constant(count)).numpy().astype(np.float64)
+        seconds = time.perf_counter() - begin
+        finite = np.isfinite(values[:, 0])
+        if not finite.all():
+            step = progress.step + int(np.argmin(finite))
+            saved = self._checkpoints.newest
+            raise NotFiniteError(f"the loss is not finite at step {step} (epoch {epoch + 1}): lower --learning_rate; "
+                                 + (f"the last good state is {saved}" if saved else "no epoch was complete"))
+        # One step after the other, so that the sums do not depend on how steps were grouped into calls.
+        for row in values:
+            progress.sums = list(row + (progress.sums or np.zeros_like(row)))
+        progress.step += count
+        progress.epoch_seconds += seconds
+        progress.train_seconds += seconds
+        done = progress.step - epoch * size
+        self._steps_in_call = max(1, round(_CALL_SECONDS * done / progress.epoch_seconds))
+        self.callbacks.on_train_batch_end(done - 1, {"loss": progress.sums[0] / done,
+                                                     "accuracy": progress.sums[1] / done})
+
+    def _end_epoch(self, epoch: int, rows: list[dict[str, float]]) -> dict[str, float]:
+        """Evaluates, records and saves a complete epoch; returns the figures that Keras's callbacks show."""
+        progress, size = self.progress, self._pipeline.steps_per_epoch
+        loss, accuracy, gradient_norm, *gradient_norms = np.array(progress.sums) / size
+        logs = {"loss": float(loss), "accuracy": float(accuracy)}
+        with averaged_weights(self._model, self._optimizer):
+            if self._recipe.validation:
+                logs |= {f"val_{name}": value for name, value in self.evaluate("validation").items()}
+            shares = self._sparsity.shares()
+        logs["learning_rate"] = float(self._schedule(progress.step - 1))
+        logs["images_per_second"] = size * self._recipe.batch_size / progress.epoch_seconds
+
+        variables = self._model.trainable_variables
+        weight_norms = [float(tf.norm(variable.value)) for variable in variables]
+        norms = {"gradient_norm": float(gradient_norm), "weight_norm": math.hypot(*weight_norms)}
+        for name, values in (("gradient_norm", gradient_norms), ("weight_norm", weight_norms)):
+            self.details.write(epoch, {f"{name}/{variable.path}": float(value)
+                                       for variable, value in zip(variables, values)})
+        self.details.write(epoch, norms | {f"sparsity/{layer}": share for layer, share in shares.items()})
+
+        rows.append({"epoch": epoch + 1, "step": progress.step}
+                    | {name.replace("val_", "validation_"): value for name, value in logs.items()}
+                    | norms | {"seconds": progress.epoch_seconds})
+        self._folder.write_metrics(rows)
+        progress.sums, progress.epoch_seconds = [], 0.0
+        self._checkpoints.save(progress.step)
+        return logs
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Within the context SIGINT and SIGTERM only enter a list, for the loop to stop where its state is whole."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield received
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, lambda number, frame: received.append(number)) for number in numbers]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, handlers):
+            signal.signal(number, handler)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
