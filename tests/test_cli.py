@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -55,9 +52,8 @@ def test_command_flags_give_the_recipe_again(tmp_path: Path) -> None:
     ("--variant=googlenet", "googlenet"), ("--augment=perhaps", "perhaps"), ("--precision=int8", "int8"),
     ("epochs=3", "epochs=3"), ("--flagfile=/nowhere/x", "/nowhere/x"), ("--validation=1.5", "validation"),
     ("--batch_size=-3", "batch_size"), ("--devices=-1", "devices")])
-def test_a_mistake_is_one_line_and_status_2(argument: str, word: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "tfcnn.experiments.alexnet", argument, "--dataset=sample"], cwd=tmp_path,
-                          capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])})
+def test_a_mistake_is_one_line_and_status_2(argument: str, word: str, tmp_path: Path, run_command) -> None:
+    done = run_command(argument, "--dataset=sample")
     assert done.returncode == 2, done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and word in lines[0]

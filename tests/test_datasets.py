@@ -259,6 +259,18 @@ def test_mnist_of_the_shared_folder(full_size):
     assert "belongs to mnist" in refused("fashion_mnist", str(SHARED_MNIST))
 
 
+@pytest.mark.parametrize("name, other", [("mnist", "fashion_mnist"), ("fashion_mnist", "mnist")])
+def test_files_of_a_namesake_are_told_apart(name, other, tmp_path):
+    # The first test labels of each, as `read_idx` gives them.
+    first = {"mnist": [7, 2, 1, 0, 4, 1, 4, 9, 5, 9, 0, 6, 9, 0, 1, 5, 9, 7, 3, 4],
+             "fashion_mnist": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7, 4, 5, 7, 3, 4, 1, 2, 4, 8, 0]}
+    train, (images, _) = mnist()
+    write_idx(tmp_path, train, (images, np.array(first[other])))
+    message = refused(name, str(tmp_path))
+    assert str(tmp_path / IDX[3]) in message and f"belongs to {other}" in message
+    assert datasets.load(other, str(tmp_path), validation=0).test.labels.tolist() == first[other]
+
+
 def test_where_files_are_looked_for_first(tmp_path, monkeypatch):
     def write(folder: Path, seed: int) -> np.ndarray:
         train = random_images(60, (28, 28, 1), 10, seed)
@@ -323,6 +335,7 @@ IDX_DAMAGE = {
     "integers of 4 bytes": (1, lambda path: rewrite(path, lambda data: data[:2] + b"\x0c" + data[3:])),
     "fewer images": (0, lambda path: path.write_bytes(gzip.compress(idx(np.zeros([59, 28, 28]))))),
     "more labels": (1, lambda path: path.write_bytes(gzip.compress(idx(np.zeros([61]))))),
+    "other dimensions": (0, lambda path: path.write_bytes(gzip.compress(idx(np.zeros([28, 60, 28]))))),
     "narrow images": (2, lambda path: path.write_bytes(gzip.compress(idx(np.zeros([20, 28, 27]))))),
     "data end early": (0, lambda path: rewrite(path, lambda data: data[:-1])),
     "data go on": (3, lambda path: rewrite(path, lambda data: data + b"\0")),
@@ -484,7 +497,7 @@ def test_folder_of_colour_images(tmp_path):
     (tmp_path / "pets" / "test" / "cat" / "1.png").rename(tmp_path / "pets" / "test" / "cat" / "1.PnG")
     (tmp_path / "pets" / "README").write_text("not in train/ or test/")
     dataset = datasets.load("folder", f"{tmp_path}/pets/", validation=0, image_size=(20, 20))
-    assert dataset.class_names == ("cat", "dog") and dataset.source == "folder pets"
+    assert dataset.class_names == ("cat", "dog") and dataset.source == "pets, class folders"
     order = [f"{name}/{index}.png" for name in ("cat", "dog") for index in (0, 1)]
     assert_same(dataset.train, (np.stack([pixels[f"train/{file}"] for file in order]), np.array([0, 0, 1, 1])))
     assert_same(dataset.test, (np.stack([pixels[f"test/{file}"] for file in order]), np.array([0, 0, 1, 1])))
@@ -587,7 +600,7 @@ FOLDER_DAMAGE = {
     "folder in a class": ("test/dog/more", Path.mkdir),
     "folder like an image": ("test/dog/more.png", Path.mkdir),
     "file beside the classes": ("train/labels.csv", lambda path: path.write_text("x")),
-    "empty class": ("train/emu", Path.mkdir),
+    "empty class": ("train/emu", lambda path: (path.mkdir(), (path.parent.parent / "test" / "emu").mkdir())),
     "class not in test": ("train/emu", lambda path: (path.mkdir(), Image.new("RGB", (6, 8)).save(path / "0.png"))),
     "class not in train": ("test/emu", lambda path: (path.mkdir(), Image.new("RGB", (6, 8)).save(path / "0.png"))),
     "no train": ("train", remove_tree),
@@ -966,7 +979,8 @@ def test_prepared_data_set_that_is_no_image_classification(case, tfds, tiny):
     name = "tiny_" + case.replace(" ", "_")
     data_dir = tiny(name, features, {"train": train, "test": test})
     reason = {"no label": "called 'image' and 'label'", "no image": "called 'image' and 'label'",
-              "wide image": "uint16", "unlabelled test": "labels from -1", "one class": "of one class"}[case]
+              "wide image": "needed are bytes in 1 or 3 channels", "unlabelled test": "labels from -1",
+              "one class": "of one class"}[case]
     message = refused(name, str(data_dir), validation=0)
     assert f"--dataset={name}" in message and reason in message
 
@@ -1009,7 +1023,9 @@ def test_tensorflow_datasets_agrees_with_the_official_files(name, tfds, tmp_path
     downloaded = datasets.load(name, str(data_dir), validation=0)
     monkeypatch.setattr(datasets, "answers", lambda url: False)
     prepared = datasets.load(name, str(data_dir), validation=0)
-    for theirs in (downloaded, prepared):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+    elsewhere = datasets.load(name, str(tmp_path / "empty"), validation=0)
+    for theirs in (downloaded, prepared, elsewhere):
         assert theirs.class_names == ours.class_names
         assert as_bag(theirs.train) == as_bag(ours.train) and as_bag(theirs.test) == as_bag(ours.test)
         assert theirs.source.startswith(f"tensorflow-datasets, {name}/")
@@ -1030,7 +1046,8 @@ def test_other_data_sets_that_are_not_prepared(tfds, tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", None)
     with pytest.raises(datasets.Unavailable, match="tfds build emnist/letters") as caught:
         datasets.load("emnist/letters", str(tmp_path))
-    assert "--data_dir" in str(caught.value) and "catalog/emnist;" in str(caught.value)
+    for words in ("--data_dir", "catalog/emnist;", "does not answer"):
+        assert words in str(caught.value)
     monkeypatch.setattr(datasets, "answers", lambda url: True)
     with pytest.raises(datasets.Unavailable, match="no address"):
         datasets.load("imagenet2012", str(tmp_path), image_size=(8, 8))

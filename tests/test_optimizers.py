@@ -45,7 +45,8 @@ def _half_cosine(done: float) -> float:
      lambda step: 0.4 * (step + 1) / 20 if step < 20 else 0.4 * _half_cosine((step - 20) / 100)),
 ], ids=str)
 def test_schedules_follow_their_formulas(changes: dict, formula) -> None:
-    np.testing.assert_allclose(_rates(**changes), [formula(step) for step in range(EPOCHS * STEPS)], rtol=2e-5, atol=1e-7)
+    expected = [formula(step) for step in range(EPOCHS * STEPS)]
+    np.testing.assert_allclose(_rates(**changes), expected, rtol=2e-5, atol=1e-7)
 
 
 BATCH, FEATURES, CLASSES = 8, 5, 3
@@ -60,7 +61,8 @@ class _Regression:
         self.strategy = devices.strategy(self.recipe)
         with self.strategy.scope():
             inputs = keras.Input((FEATURES,))
-            self.model = keras.Model(inputs, keras.layers.Dense(CLASSES, bias_initializer="ones", dtype="float32")(inputs))
+            layer = keras.layers.Dense(CLASSES, bias_initializer="ones", dtype="float32")
+            self.model = keras.Model(inputs, layer(inputs))
             self.optimizer = optimizers.optimizer(self.recipe, STEPS, self.model.trainable_variables)
         self.steps = Steps(self.recipe, self.strategy, self.model, self.optimizer)
         random = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from tfcnn.runs import COMMAND, CURVES
 _FALLBACK = "sample"
 
 
-def run(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
+Action = Callable[[Recipe, flags.FlagValues], int]
+
+
+def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None = None) -> None:
     """Runs an experiment as its command line says, and ends the process with the status of the contract.
 
     The status is 0 when done, 2 after a usage error, 3 if the loss was not finite, 130 or 143 after an interruption.
@@ -30,10 +33,12 @@ def run(recipe: Recipe, argv: Sequence[str] | None = None) -> None:
     Args:
       recipe: the experiment's own recipe, which flags change.
       argv: the program's name and its arguments; by default the process's.
+      action: what to do with the recipe and the flags, returning the status; by default the recipe is trained, on the
+        sample if its own data set was not asked for and cannot be had. It is called with TensorFlow imported.
     """
     argv = list(sys.argv if argv is None else argv)
     try:
-        status = _run(recipe, argv)
+        status = _run(recipe, argv, action or _train_on_what_there_is)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
@@ -83,37 +88,39 @@ def parse(recipe: Recipe, argv: Sequence[str]) -> tuple[Recipe, flags.FlagValues
     return recipe.replace(**changes), values
 
 
-def _run(recipe: Recipe, argv: list[str]) -> int:
-    module = f"tfcnn.experiments.{recipe.experiment}"
+def _run(recipe: Recipe, argv: list[str], action: Action) -> int:
     if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
-        print(_help(recipe, module))
+        print(_help(recipe))
         return 0
     given, values = parse(recipe, argv)
-    command = f"{_python()} -m {module}"
-
     _import_tensorflow()
+    return action(given, values)
+
+
+def _train_on_what_there_is(recipe: Recipe, values: flags.FlagValues) -> int:
+    """Trains on the recipe's data set, or on the sample if the user did not name one and it cannot be had."""
     from tfcnn.data.datasets import Unavailable
 
     try:
-        return _train(given, values, command)
+        return _train(recipe, values)
     except Unavailable as error:
-        if values["dataset"].present or given.dataset == _FALLBACK:
+        if values["dataset"].present or recipe.dataset == _FALLBACK:
             raise
         line = "!" * 100
-        print(f"{line}\n!! {given.dataset} is not on this machine and cannot be downloaded:\n"
+        print(f"{line}\n!! {recipe.dataset} is not on this machine and cannot be downloaded:\n"
               f"!! THIS RUN TRAINS ON THE {_FALLBACK.upper()} INSTEAD (6,000 images of Fashion-MNIST).\n"
               f"!! {error}\n{line}", file=sys.stderr)
-        return _train(given.replace(dataset=_FALLBACK), values, command)
+        return _train(recipe.replace(dataset=_FALLBACK), values)
 
 
-def _train(recipe: Recipe, values: flags.FlagValues, command: str) -> int:
+def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     """Trains and tells how it went; returns the exit status."""
     from tfcnn.training.trainer import Interrupted, NotFiniteError, train
 
     name = f"{recipe.experiment}-{recipe.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
     workdir = Path(values["workdir"].value or Path("runs", name))
     here = shlex.quote(str(workdir))
-    repeat = f"{command} --flagfile={shlex.quote(str(workdir / COMMAND))}"
+    repeat = f"{_python()} -m {_module(recipe)} --flagfile={shlex.quote(str(workdir / COMMAND))}"
     resume = f"{repeat} --workdir={here}"
     board = f"{_python()} -m tensorboard.main --logdir={here}"
 
@@ -184,11 +191,17 @@ def _define(values: flags.FlagValues, group: str, name: str, default: Scalar, ch
         define(name, default, allowed + help_text, **place)
 
 
-def _help(recipe: Recipe, module: str) -> str:
+def _module(recipe: Recipe) -> str:
+    return f"tfcnn.experiments.{recipe.experiment}"
+
+
+def _help(recipe: Recipe) -> str:
     """What `--help` prints."""
-    return (f"usage: python -m {module} [--flag=value ...]\n\n{(sys.modules['__main__'].__doc__ or '').strip()}\n\n"
-            "A flag that is not given keeps the experiment's value, shown as its default. --noNAME turns a boolean off;\n"
-            f"--flagfile=FILE reads flags from a file, such as a run's command.flags.\n{flag_values(recipe).get_help()}")
+    about = (sys.modules["__main__"].__doc__ or "").strip()
+    return (f"usage: python -m {_module(recipe)} [--flag=value ...]\n\n{about}\n\n"
+            "A flag that is not given keeps the experiment's value, shown as its default. --noNAME turns a boolean\n"
+            "off; --flagfile=FILE reads flags from a file, such as a run's command.flags.\n"
+            f"{flag_values(recipe).get_help()}")
 
 
 def _python() -> str:

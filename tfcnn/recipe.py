@@ -178,9 +178,10 @@ def _check(name: str, value: Any, kind: type, choices: tuple[Scalar, ...] = (), 
         raise UsageError(f"--{name}={value!r} must be of type {kind.__name__}")
     if choices and value not in choices:
         raise UsageError(f"--{name}={value} must be one of {', '.join(map(str, choices))}")
-    if isinstance(value, float) and not math.isfinite(value):
+    number = float(value) if isinstance(value, int | float) else 0.0
+    if not math.isfinite(number):
         raise UsageError(f"--{name}={value} must be a finite number")
-    if minimum is not None and value < minimum:
+    if minimum is not None and number < minimum:
         raise UsageError(f"--{name}={value} must be at least {minimum:g}")
-    if below is not None and value >= below:
+    if below is not None and number >= below:
         raise UsageError(f"--{name}={value} must be less than {below:g}")

@@ -294,13 +294,15 @@ def draw_curves(folder: RunFolder) -> Path:
     rate_varies = len(set(columns["learning_rate"])) > 1
 
     with matplotlib.rc_context({
-            "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.linewidth": 0.8,
+            "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold",
+            "axes.linewidth": 0.8, "figure.titlesize": 9,
             "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
             "grid.color": "0.88", "grid.linewidth": 0.6, "grid.linestyle": "-", "lines.linewidth": 1.5,
             "legend.frameon": False, "legend.handlelength": 2.4, "axes.formatter.useoffset": False}):
         figure = Figure(figsize=(7.0 if rate_varies else 6.0, 2.9), dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(1, 3 if rate_varies else 2, width_ratios=[1, 1, 0.6][:3 if rate_varies else 2])
+        widths = [1, 1, 0.6] if rate_varies else [1, 1]
+        panels = figure.subplots(1, len(widths), width_ratios=widths)
         losses, accuracies = panels[:2]
         few = len(epochs) <= 30
         training = {"color": "#E07B00", "linestyle": (0, (4, 1.5)), "marker": "o" if few else "", "markersize": 3.5,
@@ -313,30 +315,29 @@ def draw_curves(folder: RunFolder) -> Path:
                 accuracies.plot(epochs, [100 * value for value in columns[f"{prefix}accuracy"]], label=label, **style)
         if result:
             accuracy = 100 * result["test"]["accuracy"]
-            accuracies.plot(epochs[-1], accuracy, color="black", marker="*", markersize=10, linestyle="",
-                            markeredgecolor="white", markeredgewidth=0.6, clip_on=False, zorder=5,
-                            label=f"test: {accuracy:.2f} %")
+            test = accuracies.plot(epochs[-1], accuracy, color="black", marker="*", markersize=11, linestyle="",
+                                   markeredgecolor="white", markeredgewidth=0.8, clip_on=False, zorder=5,
+                                   label=f"test: {accuracy:.2f} %")
+            accuracies.legend(handles=test, handlelength=1)
         losses.set_title("Loss")
         accuracies.set_title("Accuracy, %")
-        losses.legend(loc="best")
-        accuracies.legend(loc="best")
+        losses.legend()
         if rate_varies:
             rates = panels[2]
             rates.set_title("Learning rate")
-            rates.plot(epochs, columns["learning_rate"], color="0.25", linewidth=1.2, marker="." if few else "")
-            positive = [rate for rate in columns["learning_rate"] if rate > 0]
-            if len(positive) == len(epochs) and max(positive) >= 50 * min(positive):
+            rates.plot(epochs, columns["learning_rate"], color="0.25")
+            if recipe.schedule in ("step", "exponential") and min(columns["learning_rate"]) > 0:
                 rates.set_yscale("log")
             else:
                 rates.set_ylim(bottom=0)
         margin = max(0.5, 0.02 * len(epochs))
-        for panel in panels:
+        for panel, ticks in zip(panels, (6, 6, 4)):
             panel.set_xlabel("Epoch")
             panel.set_xlim(epochs[0] - margin, epochs[-1] + margin)
-            panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-        figure.suptitle(_title(recipe, result), fontsize=10, fontweight="bold")
+            panel.xaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+        figure.suptitle(_title(recipe, result), color="0.2")
         picture = io.BytesIO()
-        figure.savefig(picture, format="png")
+        figure.savefig(picture, format="png", pil_kwargs={"optimize": True})
     _write(folder.path / CURVES, picture.getvalue())
     return folder.path / CURVES
 
@@ -347,7 +348,7 @@ def _title(recipe: Recipe, result: Mapping[str, Any] | None) -> str:
              _dataset_label(result) if result else recipe.dataset, f"seed {recipe.seed}"]
     if recipe.experiment == recipe.network:
         del words[0]
-    return textwrap.fill(", ".join(words), width=80, max_lines=2, placeholder=" ...")
+    return textwrap.fill(", ".join(words), width=88, max_lines=2, placeholder=" ...")
 
 
 def _dataset_label(result: Mapping[str, Any]) -> str:
@@ -506,8 +507,8 @@ def record(folder: RunFolder, root: Path, name: str = "") -> RunFolder:
       UsageError: the run is incomplete or damaged, the name is not a folder's name, or such a run is recorded already.
     """
     name = name or _name(folder)
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        raise UsageError(f"--name={name} must be letters, digits, '.', '_' and '-', and start with one of the first two")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UsageError(f"--name={name} must begin with a letter or digit, and go on with these, '.', '_' or '-'")
     experiment = folder.read_result()["experiment"]
     for read in (folder.read_recipe, folder.read_command, folder.read_metrics):
         read()
@@ -646,7 +647,7 @@ def _parser() -> argparse.ArgumentParser:
     recording = commands.add_parser("record", help="copy a complete run's small files to experiments/")
     recording.add_argument("folder", type=RunFolder, metavar="RUN_FOLDER")
     recording.add_argument("--name", default="", help="name of the recorded run; by default the folder's")
-    rendering = commands.add_parser("render", help="render the recorded runs into README.md and experiments/README.md")
+    rendering = commands.add_parser("render", help="render the recorded runs' table into README.md and experiments/")
     rendering.add_argument("--check", action="store_true", help="write nothing; exit with status 1 if a page is stale")
     return parser
 

@@ -687,7 +687,8 @@ def _from_folder(folder: Path | None, image_size: tuple[int, int] | None) -> Dat
                 raise UsageError(f"{odd} has not the size of {files[0]}: name one for all with --image_size") from None
             size = image_size
         splits = _decode(files, labels, size, all(grey for _, grey in headers), alike=False)
-    return _dataset("folder", f"folder {folder.resolve().name}", train, *splits)
+    # As the user named it: what a symbolic link points to may be called anything.
+    return _dataset("folder", f"{os.path.basename(os.path.abspath(folder))}, class folders", train, *splits)
 
 
 def _class_folders(folder: Path) -> dict[str, list[Path]]:

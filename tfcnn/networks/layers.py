@@ -52,8 +52,8 @@ class LocalResponseNormalization(keras.layers.Layer):
         return tf.cast(self._normalize(tf.cast(inputs, tf.float32)), inputs.dtype)
 
     def _normalize(self, inputs: tf.Tensor) -> tf.Tensor:
-        # On a CPU, tf.nn.local_response_normalization takes two to three times as long, forward and backward together,
-        # and the gradient that TensorFlow would derive from these lines a third longer: BUILD_NOTES.md has the figures.
+        # On a CPU, forward and backward together, tf.nn.local_response_normalization takes two to four times as long,
+        # and these lines with the gradient that TensorFlow derives of them 10 to 35% longer: see BUILD_NOTES.md.
         # The window's zeros and ones are exact in TensorFloat-32 too; alpha would not be, so it stays outside.
         @tf.custom_gradient
         def normalize(x: tf.Tensor) -> Any:

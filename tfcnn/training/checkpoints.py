@@ -22,7 +22,7 @@ class Progress(tf.train.experimental.PythonState):
 
     Attributes:
       step: steps done, over all epochs.
-      sums: of the metrics of the steps done in the current epoch; empty at its start.
+      sums: of the metrics of the steps done in the current epoch; empty when it has been recorded.
       epoch_seconds: time spent in those steps.
       train_seconds: time spent in all steps.
     """

@@ -11,7 +11,7 @@ from tfcnn.recipe import Recipe
 
 
 def kernels(variables: list[keras.Variable]) -> list[keras.Variable]:
-    """The variables that penalties and weight decay act on: kernels, not biases or normalizations' scales and shifts."""
+    """The variables that penalties and weight decay act on: not biases, nor normalizations' scales and shifts."""
     return [variable for variable in variables if len(variable.shape) > 1]
 
 

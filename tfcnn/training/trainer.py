@@ -100,6 +100,71 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
       Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     started = _now()
+    setup = prepare(recipe, data_dir, devices)
+    folder = runs.RunFolder(workdir)
+    if folder.prepare(recipe, list(command_flags), overwrite=overwrite) is runs.State.COMPLETE:
+        model = keras.saving.load_model(folder.path / runs.MODEL)
+        return Result(folder.path, folder.read_result(), model, trained=False)
+    if on_start:
+        on_start()
+    loop = _Loop(setup, folder)
+    loop.set_callbacks(histograms, callbacks)
+    epochs = loop.train()
+
+    model = setup.model
+    optimizers.inner(setup.optimizer).finalize_variable_values(model.trainable_variables)
+    test = loop.evaluate("test")
+    loop.details.write_test(epochs - 1, test)
+    loop.callbacks.on_train_end()
+    model.optimizer = None  # model.keras is for using the network; what training needs is in checkpoints/
+    model.save(folder.path / runs.MODEL)
+    record = _record(setup, epochs, loop.progress, test) | {"started": started, "finished": _now()}
+    runs.draw_curves(folder)
+    folder.write_result(record)
+    return Result(folder.path, record, model, trained=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """All that a recipe makes before the first step.
+
+    Attributes:
+      recipe: the recipe.
+      strategy: the devices, and how they work together.
+      dataset: the data set as it was found.
+      pipeline: its batches.
+      model: the network, with its first weights.
+      optimizer: built for the network's weights.
+    """
+
+    recipe: Recipe
+    strategy: tf.distribute.Strategy
+    dataset: datasets.Dataset
+    pipeline: Pipeline
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+
+    def training_batches(self, first_step: int) -> tf.distribute.DistributedDataset:
+        """The training batches from a step on, each machine making those of its own replicas."""
+        def on_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            local = context.num_replicas_in_sync // context.num_input_pipelines
+            return self.pipeline.training(first_step, context.num_replicas_in_sync,
+                                          context.input_pipeline_id * local, local)
+
+        return self.strategy.distribute_datasets_from_function(on_machine)
+
+
+def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0) -> Setup:
+    """Sets up devices, data, network and optimizer; writes nothing.
+
+    Args:
+      recipe: what to set up.
+      data_dir: where the data set is.
+      devices: how many devices share a batch, as in `train`.
+
+    Raises:
+      UsageError: a value or the data is not as it must be.
+    """
     devices_module.set_up(recipe)
     strategy = devices_module.strategy(recipe, devices)
     height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
@@ -111,28 +176,17 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
         optimizer = optimizers.optimizer(recipe, pipeline.steps_per_epoch, model.trainable_variables)
+    return Setup(recipe, strategy, dataset, pipeline, model, optimizer)
 
-    folder = runs.RunFolder(workdir)
-    if folder.prepare(recipe, list(command_flags), overwrite=overwrite) is runs.State.COMPLETE:
-        return Result(folder.path, folder.read_result(), keras.saving.load_model(folder.path / runs.MODEL), trained=False)
-    if on_start:
-        on_start()
-    loop = _Loop(recipe, strategy, model, optimizer, pipeline, folder)
-    loop.set_callbacks(histograms, callbacks)
-    epochs = loop.train()
 
-    optimizers.inner(optimizer).finalize_variable_values(model.trainable_variables)
-    test = loop.evaluate("test")
-    loop.details.write_test(epochs - 1, test)
-    loop.callbacks.on_train_end()
-    model.optimizer = None  # model.keras is for using the network; what training needs is in checkpoints/
-    model.save(folder.path / runs.MODEL)
-    steps, seconds = loop.progress.step, loop.progress.train_seconds
-    record = {
+def _record(setup: Setup, epochs: int, progress: Progress, test: dict[str, float]) -> dict[str, Any]:
+    """The contents of result.json, but for when the run started and finished."""
+    recipe, dataset, strategy = setup.recipe, setup.dataset, setup.strategy
+    return {
         "experiment": recipe.experiment,
         "recipe": recipe.to_dict(),
         "network": recipe.network,
-        "parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables),
+        "parameters": sum(math.prod(variable.shape) for variable in setup.model.trainable_variables),
         "dataset": {
             "name": dataset.name,
             "source": dataset.source,
@@ -140,14 +194,14 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
             "validation_images": len(dataset.validation.labels),
             "test_images": len(dataset.test.labels),
             "class_names": list(dataset.class_names),
-            "input_shape": list(input_shape),
-            "normalization": dataclasses.asdict(pipeline.normalization),
+            "input_shape": list(setup.model.input_shape[1:]),
+            "normalization": dataclasses.asdict(setup.pipeline.normalization),
         },
         "test": test | {"images": len(dataset.test.labels)},
         "epochs": epochs,
-        "steps": steps,
-        "train_seconds": seconds,
-        "train_images_per_second": steps * recipe.batch_size / seconds,
+        "steps": progress.step,
+        "train_seconds": progress.train_seconds,
+        "train_images_per_second": progress.step * recipe.batch_size / progress.train_seconds,
         "strategy": type(strategy).__name__,
         "replicas": strategy.num_replicas_in_sync,
         "device": strategy.extended.worker_devices[0].split("device:")[-1],
@@ -155,32 +209,26 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         "execution": recipe.execution,
         "seed": recipe.seed,
         **runs.environment(),
-        "started": started,
-        "finished": _now(),
     }
-    runs.draw_curves(folder)
-    folder.write_result(record)
-    return Result(folder.path, record, model, trained=True)
 
 
 class _Loop:
     """A run's epochs, from wherever its folder says it is to the end."""
 
-    def __init__(self, recipe: Recipe, strategy: tf.distribute.Strategy, model: keras.Model,
-                 optimizer: keras.optimizers.Optimizer, pipeline: Pipeline, folder: runs.RunFolder) -> None:
-        self._recipe = recipe
-        self._strategy = strategy
-        self._model = model
-        self._optimizer = optimizer
-        self._pipeline = pipeline
+    def __init__(self, setup: Setup, folder: runs.RunFolder) -> None:
+        self._setup = setup
+        self._recipe = setup.recipe
+        self._model = setup.model
+        self._optimizer = setup.optimizer
+        self._pipeline = setup.pipeline
         self._folder = folder
-        self._schedule = optimizers.schedule(recipe, pipeline.steps_per_epoch)
-        self._steps = Steps(recipe, strategy, model, optimizer)
-        self._sparsity = tensorboard.Sparsity(model, pipeline.inspected(_INSPECTED_IMAGES))
+        self._schedule = optimizers.schedule(setup.recipe, setup.pipeline.steps_per_epoch)
+        self._steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
+        self._sparsity = tensorboard.Sparsity(setup.model, setup.pipeline.inspected(_INSPECTED_IMAGES))
         self._steps_in_call = 1
-        self.details = tensorboard.Details(folder.path, recipe, pipeline.examples(_SHOWN_IMAGES))
+        self.details = tensorboard.Details(folder.path, setup.recipe, setup.pipeline.examples(_SHOWN_IMAGES))
         self.progress = Progress()
-        self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, model, optimizer, self.progress)
+        self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, setup.model, setup.optimizer, self.progress)
         self._checkpoints.restore()
 
     def set_callbacks(self, histograms: bool, callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -196,9 +244,10 @@ class _Loop:
     def train(self) -> int:
         """Trains until the last epoch, or until a callback asks to stop, and returns how many epochs were done."""
         size = self._pipeline.steps_per_epoch
-        epoch = self.progress.step // size
+        # Sums are there until an epoch has been recorded, be it that all its steps are done.
+        epoch = (self.progress.step - bool(self.progress.sums)) // size
         rows = self._folder.read_metrics()[:epoch] if epoch else []
-        batches = iter(self._batches())
+        batches = iter(self._setup.training_batches(self.progress.step))
         self.callbacks.on_train_begin()
         with _signals() as received:
             while epoch < self._recipe.epochs and not self._model.stop_training:
@@ -215,19 +264,10 @@ class _Loop:
     def evaluate(self, part: str) -> dict[str, float]:
         """Loss and accuracy over every image of a part, "validation" or "test"."""
         batches = self._pipeline.evaluation(part)
-        totals = self._steps.evaluate(iter(self._strategy.experimental_distribute_dataset(batches)),
+        totals = self._steps.evaluate(iter(self._setup.strategy.experimental_distribute_dataset(batches)),
                                       tf.constant(len(batches))).numpy().astype(np.float64)
         loss, right, images = totals
         return {"accuracy": float(right / images), "loss": float(loss / images)}
-
-    def _batches(self) -> tf.data.Dataset:
-        """The training batches from the next step on, each machine making those of its own replicas."""
-        def on_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            local = context.num_replicas_in_sync // context.num_input_pipelines
-            return self._pipeline.training(self.progress.step, context.num_replicas_in_sync,
-                                           context.input_pipeline_id * local, local)
-
-        return self._strategy.distribute_datasets_from_function(on_machine)
 
     def _train_call(self, batches: Iterator, epoch: int) -> None:
         """Runs some of an epoch's steps in one call."""
