@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import tfcnn  # before anything imports TensorFlow, see its __init__.py
 import numpy as np
 import pytest
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(tfcnn.__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")

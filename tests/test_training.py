@@ -132,25 +132,31 @@ def _scalars(events: EventAccumulator, tag: str) -> list:
             for event in events.Tensors(tag)]
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(sample_run, run_command, tmp_path: Path) -> None:
-    folder, _ = sample_run
-    repeated = run_command(f"--flagfile={folder / 'command.flags'}", "--workdir=again")
-    assert repeated.returncode == 0, repeated.stderr
-    assert _same(folder, tmp_path / "again")
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(class_folders: Path, run_command: Callable,
+                                                                     tmp_path: Path) -> None:
+    assert run_command(*_flags(COLOURS, class_folders), "--workdir=run").returncode == 0
+    again, other = "--flagfile=run/command.flags", "--seed=1"
+    assert run_command(again, "--workdir=again").returncode == 0
+    assert run_command(again, other, "--workdir=other").returncode == 0
+    assert _same(tmp_path / "run", tmp_path / "again") and not _same(tmp_path / "run", tmp_path / "other")
     timed = {"seconds", "images_per_second"}
-    for one, other in zip(RunFolder(folder).read_metrics(), RunFolder(tmp_path / "again").read_metrics(), strict=True):
-        assert {name: one[name] for name in one.keys() - timed} == {name: other[name] for name in other.keys() - timed}
-    changed = run_command(f"--flagfile={folder / 'command.flags'}", "--seed=1", "--workdir=other")
-    assert changed.returncode == 0, changed.stderr
-    assert not _same(folder, tmp_path / "other")
+    rows = [RunFolder(tmp_path / name).read_metrics() for name in ("run", "again")]
+    for one, two in zip(*rows, strict=True):
+        assert {name: one[name] for name in one.keys() - timed} == {name: two[name] for name in two.keys() - timed}
 
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "again").rglob("*")}
-    finished = run_command(f"--flagfile={folder / 'command.flags'}", "--workdir=again")
+
+def test_a_run_that_is_there_is_left_alone(sample_run, run_command: Callable) -> None:
+    folder, _ = sample_run
+
+    def state() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+    before, flags = state(), (f"--flagfile={folder / 'command.flags'}", f"--workdir={folder}")
+    finished = run_command(*flags)
     assert finished.returncode == 0 and "complete already" in finished.stdout
-    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "again").rglob("*")}
-    refused = run_command(f"--flagfile={folder / 'command.flags'}", "--workdir=again", "--epochs=3")
+    refused = run_command(*flags, "--epochs=3")
     assert refused.returncode == 2 and "epochs" in refused.stderr and refused.stderr.count("\n") == 1
-    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "again").rglob("*")}
+    assert state() == before
 
 
 def test_cifar10_asked_for_and_not_there_is_a_usage_error(run_command, tmp_path: Path) -> None:
@@ -160,22 +166,32 @@ def test_cifar10_asked_for_and_not_there_is_a_usage_error(run_command, tmp_path:
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_an_interrupted_run_goes_on_to_the_same_end(number: signal.Signals, status: int, class_folders: Path,
-                                                    tmp_path: Path, run_command: Callable) -> None:
-    recipe = COLOURS.replace(epochs=15, ema=0.9)
-    whole = train(recipe, tmp_path / "whole", data_dir=str(class_folders))
-    process = subprocess.Popen(command(*_flags(recipe, class_folders), "--workdir=cut"), cwd=tmp_path,
-                               env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    metrics = tmp_path / "cut" / "metrics.csv"
-    while process.poll() is None and not metrics.exists():
+def _interrupt(number: signal.Signals, flags: list[str], place: Path) -> tuple[int, str, str]:
+    """Starts a run in the folder `cut`, sends the signal after the first epoch: status, output, errors."""
+    process = subprocess.Popen(command(*flags, "--workdir=cut"), cwd=place, env=environment(place),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (place / "cut" / "metrics.csv").exists():
         time.sleep(0.05)
     process.send_signal(number)
     output, errors = process.communicate()
-    assert process.returncode == status, errors
-    assert "the state is saved" in errors and "resume: " in errors
+    return process.returncode, output, errors
+
+
+def test_ctrl_c_saves_the_state_and_says_how_to_resume(class_folders: Path, tmp_path: Path) -> None:
+    status, _, errors = _interrupt(signal.SIGINT, _flags(COLOURS.replace(epochs=100), class_folders), tmp_path)
+    assert status == 130 and "Traceback" not in errors
+    assert "the state is saved" in errors and "--flagfile=cut/command.flags --workdir=cut" in errors
+    assert list((tmp_path / "cut" / "checkpoints").glob("*.index"))
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(class_folders: Path, tmp_path: Path, run_command: Callable) -> None:
+    recipe = COLOURS.replace(epochs=12, ema=0.9)
+    whole = run_command(*_flags(recipe, class_folders), "--workdir=whole")
+    assert whole.returncode == 0, whole.stderr
+    status, output, errors = _interrupt(signal.SIGTERM, _flags(recipe, class_folders), tmp_path)
+    assert status == 143, errors
     assert not (tmp_path / "cut" / "result.json").exists()
-    assert 1 <= len(metrics.read_text().splitlines()) - 1 < 15
+    assert 1 <= len(RunFolder(tmp_path / "cut").read_metrics()) < 12
 
     resume, = (line for line in output.splitlines() if line.startswith("resume:"))
     resumed = run_command(*resume.split("tfcnn.experiments.alexnet ")[1].split())
@@ -183,7 +199,8 @@ def test_an_interrupted_run_goes_on_to_the_same_end(number: signal.Signals, stat
     assert _same(tmp_path / "whole", tmp_path / "cut")
     rows = [RunFolder(tmp_path / name).read_metrics() for name in ("whole", "cut")]
     assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
-    assert RunFolder(tmp_path / "cut").read_result()["test"] == whole.record["test"]
+    results = [RunFolder(tmp_path / name).read_result() for name in ("whole", "cut")]
+    assert results[0]["test"] == results[1]["test"]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(class_folders: Path, tmp_path: Path,

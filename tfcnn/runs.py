@@ -267,11 +267,15 @@ def _commit(root: Path) -> str:
         return "unknown"
 
 
-def draw_curves(folder: RunFolder) -> Path:
+def draw_curves(folder: RunFolder, result: Mapping[str, Any] | None = None) -> Path:
     """Draws the run's curves.png: loss, accuracy, and the learning rate if it varies, over the epochs.
 
     Training and validation differ in colour (safe for the colour-blind), lightness, dash and marker, so that they are
-    told apart in print too. The accuracy on the test set is marked if the run is complete.
+    told apart in print too. The accuracy on the test set is marked if it is known.
+
+    Args:
+      folder: the run's.
+      result: what is about to be written as the run's result; by default that which is in the folder, if any.
 
     Returns:
       The picture's path.
@@ -288,7 +292,8 @@ def draw_curves(folder: RunFolder) -> Path:
     rows = folder.read_metrics()
     if not rows:
         raise UsageError(f"{folder.path} has no epoch to draw yet")
-    result = folder.read_result() if folder.complete else None
+    if result is None and folder.complete:
+        result = folder.read_result()
     columns = {name: [row[name] if math.isfinite(row[name]) else math.nan for row in rows] for name in rows[0]}
     epochs = columns["epoch"]
     rate_varies = len(set(columns["learning_rate"])) > 1
@@ -353,7 +358,7 @@ def _title(recipe: Recipe, result: Mapping[str, Any] | None) -> str:
 
 def _dataset_label(result: Mapping[str, Any]) -> str:
     name, source = result["dataset"]["name"], result["dataset"]["source"]
-    return name if source in ("", name) else f"{name} ({source})"
+    return source if name == "folder" else name if source in ("", name) else f"{name} ({source})"
 
 
 @dataclasses.dataclass(frozen=True)

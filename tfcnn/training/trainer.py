@@ -119,7 +119,7 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
     model.optimizer = None  # model.keras is for using the network; what training needs is in checkpoints/
     model.save(folder.path / runs.MODEL)
     record = _record(setup, epochs, loop.progress, test) | {"started": started, "finished": _now()}
-    runs.draw_curves(folder)
+    runs.draw_curves(folder, record)
     folder.write_result(record)
     return Result(folder.path, record, model, trained=True)
 
