@@ -8,7 +8,7 @@ import warnings
 # can import them. TensorFlow turns oneDNN on by itself only for processors with AVX-512 or AMX; on others its
 # convolutions then run at about half the speed. Keras would otherwise follow the user's configuration file.
 if "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
-    warnings.warn("import tfcnn before tensorflow and keras: on some processors training is twice as fast", stacklevel=2)
+    warnings.warn("import tfcnn before tensorflow and keras: some processors then train twice as fast", stacklevel=2)
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
