@@ -54,7 +54,7 @@ def sample_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproce
 
 def test_without_cifar10_the_sample_is_trained_on_and_everything_says_so(sample_run) -> None:
     folder, done = sample_run
-    assert "THIS RUN TRAINS ON THE SAMPLE INSTEAD" in done.stderr and "cifar10" in done.stderr
+    assert "THIS RUN TAKES THE SAMPLE INSTEAD" in done.stderr and "cifar10" in done.stderr
     assert "sample" in folder.name
     assert json.loads((folder / "recipe.json").read_text())["dataset"] == "sample"
     assert "--dataset=sample" in (folder / "command.flags").read_text()
@@ -76,7 +76,7 @@ def test_the_run_folder_is_whole(sample_run) -> None:
     folder = RunFolder(sample_run[0])
     record = folder.read_result()
     assert folder.read_recipe() == RECIPE.replace(dataset="sample", epochs=2, validation=0.9, batch_size=100,
-                                                  warmup_epochs=0.0)
+                                                  warmup_epochs=0.0, crop_padding=2)
     assert record["parameters"] == 1_756_426
     assert {name: record["dataset"][name] for name in ("train_images", "validation_images", "test_images")} == {
         "train_images": 600, "validation_images": 5400, "test_images": 1000}

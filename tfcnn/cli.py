@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from absl import flags
 from tfcnn.recipe import Recipe, Scalar, UsageError, settings
 from tfcnn.runs import COMMAND, CURVES
 
-_FALLBACK = "sample"
+_SAMPLE = "sample"
 
 
 Action = Callable[[Recipe, flags.FlagValues], int]
 
 
-def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None = None) -> None:
+def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None = None,
+        on_sample: Mapping[str, Scalar] | None = None) -> None:
     """Runs an experiment as its command line says, and ends the process with the status of the contract.
 
     The status is 0 when done, 2 after a usage error, 3 if the loss was not finite, 130 or 143 after an interruption.
@@ -33,12 +34,15 @@ def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None
     Args:
       recipe: the experiment's own recipe, which flags change.
       argv: the program's name and its arguments; by default the process's.
-      action: what to do with the recipe and the flags, returning the status; by default the recipe is trained, on the
-        sample if its own data set was not asked for and cannot be had. It is called with TensorFlow imported.
+      action: what to do with the recipe and the flags, returning the status; by default the recipe is trained. It is
+        called with TensorFlow imported, and again with the sample for data set if the recipe's own cannot be had and
+        was not asked for by a flag.
+      on_sample: what the experiment does otherwise on the sample, which is small and should take minutes; a flag that
+        is given goes before it.
     """
     argv = list(sys.argv if argv is None else argv)
     try:
-        status = _run(recipe, argv, action or _train_on_what_there_is)
+        status = _run(recipe, argv, action or _train, dict(on_sample or {}))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
@@ -88,29 +92,28 @@ def parse(recipe: Recipe, argv: Sequence[str]) -> tuple[Recipe, flags.FlagValues
     return recipe.replace(**changes), values
 
 
-def _run(recipe: Recipe, argv: list[str], action: Action) -> int:
+def _run(recipe: Recipe, argv: list[str], action: Action, on_sample: Mapping[str, Scalar]) -> int:
     if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
-        print(_help(recipe))
+        print(_help(recipe, on_sample))
         return 0
     given, values = parse(recipe, argv)
+    sample = given.replace(dataset=_SAMPLE, **{
+        name: value for name, value in on_sample.items() if not values[name].present})
     _import_tensorflow()
-    return action(given, values)
-
-
-def _train_on_what_there_is(recipe: Recipe, values: flags.FlagValues) -> int:
-    """Trains on the recipe's data set, or on the sample if the user did not name one and it cannot be had."""
     from tfcnn.data.datasets import Unavailable
 
+    if given.dataset == _SAMPLE:
+        return action(sample, values)
     try:
-        return _train(recipe, values)
+        return action(given, values)
     except Unavailable as error:
-        if values["dataset"].present or recipe.dataset == _FALLBACK:
+        if values["dataset"].present:
             raise
         line = "!" * 100
-        print(f"{line}\n!! {recipe.dataset} is not on this machine and cannot be downloaded:\n"
-              f"!! THIS RUN TRAINS ON THE {_FALLBACK.upper()} INSTEAD (6,000 images of Fashion-MNIST).\n"
+        print(f"{line}\n!! {given.dataset} is not on this machine and cannot be downloaded:\n"
+              f"!! THIS RUN TAKES THE {_SAMPLE.upper()} INSTEAD (6,000 training images of Fashion-MNIST).\n"
               f"!! {error}\n{line}", file=sys.stderr)
-        return _train(recipe.replace(dataset=_FALLBACK), values)
+        return action(sample, values)
 
 
 def _train(recipe: Recipe, values: flags.FlagValues) -> int:
@@ -195,13 +198,15 @@ def _module(recipe: Recipe) -> str:
     return f"tfcnn.experiments.{recipe.experiment}"
 
 
-def _help(recipe: Recipe) -> str:
+def _help(recipe: Recipe, on_sample: Mapping[str, Scalar]) -> str:
     """What `--help` prints."""
+    otherwise = ", ".join(f"--{name}={value}" for name, value in on_sample.items())
     about = (sys.modules["__main__"].__doc__ or "").strip()
     return (f"usage: python -m {_module(recipe)} [--flag=value ...]\n\n{about}\n\n"
             "A flag that is not given keeps the experiment's value, shown as its default. --noNAME turns a boolean\n"
             "off; --flagfile=FILE reads flags from a file, such as a run's command.flags.\n"
-            f"{flag_values(recipe).get_help()}")
+            + (f"On the sample the experiment's own values are {otherwise}.\n" if otherwise else "")
+            + flag_values(recipe).get_help())
 
 
 def _python() -> str:

@@ -19,10 +19,10 @@ RECIPE = Recipe(
                           "the small network for 32x32 images, the paper's for ImageNet, or that in one tower"),
         "normalization": Option("local_response", ("local_response", "none"), "what follows a ReLU"),
         "activation": Option("relu", ("relu", "tanh", "sigmoid", "elu"), "activation function"),
+        "dropout": Option(0.5, help="share of the activations dropped after each hidden dense layer"),  # section 4.2
     },
     dataset="cifar10",
-    crop_padding=2,
-    epochs=24,
+    epochs=30,
     batch_size=64,
     optimizer="momentum",
     momentum=0.9,  # section 5
@@ -33,4 +33,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    cli.run(RECIPE)
+    cli.run(RECIPE, on_sample={"epochs": 24, "crop_padding": 2})
