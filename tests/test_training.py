@@ -76,7 +76,7 @@ def test_the_run_folder_is_whole(sample_run) -> None:
     folder = RunFolder(sample_run[0])
     record = folder.read_result()
     assert folder.read_recipe() == RECIPE.replace(dataset="sample", epochs=2, validation=0.9, batch_size=100,
-                                                  warmup_epochs=0.0, crop_padding=2)
+                                                  warmup_epochs=0.0, crop_padding=2, dropout=0.0)
     assert record["parameters"] == 1_756_426
     assert {name: record["dataset"][name] for name in ("train_images", "validation_images", "test_images")} == {
         "train_images": 600, "validation_images": 5400, "test_images": 1000}

@@ -19,7 +19,8 @@ RECIPE = Recipe(
                           "the small network for 32x32 images, the paper's for ImageNet, or that in one tower"),
         "normalization": Option("local_response", ("local_response", "none"), "what follows a ReLU"),
         "activation": Option("relu", ("relu", "tanh", "sigmoid", "elu"), "activation function"),
-        "dropout": Option(0.5, help="share of the activations dropped after each hidden dense layer"),  # section 4.2
+        # Section 4.2 drops 0.5, at the price of "roughly double the number of iterations": too many for 30 epochs.
+        "dropout": Option(0.25, help="share of the activations dropped after each hidden dense layer"),
     },
     dataset="cifar10",
     epochs=30,
@@ -33,4 +34,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    cli.run(RECIPE, on_sample={"epochs": 24, "crop_padding": 2})
+    cli.run(RECIPE, on_sample={"epochs": 24, "crop_padding": 2, "dropout": 0.0})
