@@ -160,6 +160,12 @@ def test_fit_pads_repeats_resizes_and_greys() -> None:
         fit(Split(flat[..., :2], labels[:2]), (50, 40, 3))
 
 
+def test_no_iterator_waits_for_autotuning_when_it_ends() -> None:
+    pipeline = _pipeline()
+    for dataset in (pipeline.training(0), pipeline.evaluation("test")):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_fewer_images_than_a_batch_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="--batch_size=104 .* 103"):
         _pipeline(batch_size=104)

@@ -8,6 +8,9 @@ and a replica computes its own part of a global batch without the others.
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -128,10 +131,8 @@ class Pipeline:
           images [batch_size / replicas, height, width, channels], float32, normalized; labels [...], int32.
         """
         local = replicas if local_replicas is None else local_replicas
-        pieces = tf.data.Dataset.range(first_step * local, 2**62).map(
-            lambda piece: self._piece(piece // local, first_replica + piece % local, replicas),
-            num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return pieces.prefetch(tf.data.AUTOTUNE)
+        return _in_parallel(tf.data.Dataset.range(first_step * local, 2**62),
+                            lambda piece: self._piece(piece // local, first_replica + piece % local, replicas))
 
     def examples(self, count: int) -> np.ndarray:
         """Training images spread over the training part, augmented as in the first epoch, as pixels: uint8."""
@@ -167,7 +168,7 @@ class Pipeline:
             return (self.normalization.apply(images), tf.gather(part_labels, indices),
                     tf.cast(places < count, tf.float32))
 
-        return tf.data.Dataset.range(0, count, size).map(batch, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return _in_parallel(tf.data.Dataset.range(0, count, size), batch)
 
     def _piece(self, step: tf.Tensor, replica: tf.Tensor, replicas: int) -> tuple[tf.Tensor, tf.Tensor]:
         size = self._recipe.batch_size // replicas
@@ -191,6 +192,15 @@ class Pipeline:
         # seeds and epochs have unrelated orders.
         bits = augment.image_seeds(self._recipe.seed, epoch, tf.constant([-1], tf.int64))
         return tf.bitcast(bits, tf.int32)[0]
+
+
+def _in_parallel(dataset: tf.data.Dataset, function: Callable[[tf.Tensor], Any]) -> tf.data.Dataset:
+    """The function of each element, in order, computed by several threads some elements ahead."""
+    threads = os.cpu_count() or 1
+    options = tf.data.Options()
+    # Autotuning has a thread that sleeps for up to a minute, and an iterator's destruction waits until it wakes.
+    options.autotune.enabled = False
+    return dataset.map(function, threads, deterministic=True).prefetch(2 * threads).with_options(options)
 
 
 def _on_host(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
