@@ -59,7 +59,7 @@ class _Regression:
         self.recipe = Recipe(experiment="", network="", batch_size=BATCH, **{"learning_rate": 0.1} | changes)
         devices.set_up(self.recipe)
         self.strategy = devices.strategy(self.recipe)
-        with self.strategy.scope():
+        with self.strategy.scope(), devices.precision(self.recipe):
             inputs = keras.Input((FEATURES,))
             layer = keras.layers.Dense(CLASSES, bias_initializer="ones", dtype="float32")
             self.model = keras.Model(inputs, layer(inputs))

@@ -229,6 +229,10 @@ def test_versions_and_commit_of_the_checkout_are_known(tmp_path: Path) -> None:
     assert commit() == head
     (root / "tfcnn" / "recipe.py").open("a").write("# changed")
     assert commit() == f"{head}-dirty"
+    # Inside another project's checkout, as in the virtual environment of one, the commit is not the package's.
+    (root / "installed").mkdir()
+    root = (root / "tfcnn").rename(root / "installed" / "tfcnn").parent
+    assert commit() == "unknown"
 
 
 def test_looking_at_runs_loads_neither_tensorflow_nor_pyplot(tmp_path: Path) -> None:

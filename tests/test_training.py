@@ -250,6 +250,7 @@ def test_lower_precision_learns_the_same(precision: str, tolerance: float, class
     assert losses[0] == pytest.approx(losses[1], rel=tolerance) and losses[0] != losses[1]
     assert low.record["precision"] == precision
     assert {variable.dtype for variable in low.model.trainable_variables} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"  # what else is in the process is left as it was
 
 
 def test_two_devices_give_the_weights_of_one(class_folders: Path, tmp_path: Path, run_command: Callable) -> None:

@@ -46,6 +46,9 @@ def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
+    except KeyboardInterrupt:  # in training it is heeded where the state can be saved
+        print("\ninterrupted outside training: there was nothing to save", file=sys.stderr)
+        status = 130
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(status)

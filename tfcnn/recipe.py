@@ -160,6 +160,11 @@ class Recipe:
             raise UsageError(f"not a recipe of this version of tfcnn: {error}") from error
 
 
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's dictionary with the network's options beside its fields, as the flags have them."""
+    return {name: value for name, value in values.items() if name != "options"} | values["options"]
+
+
 def settings() -> list[dataclasses.Field]:
     """The fields of a recipe that a flag can set."""
     return [field for field in dataclasses.fields(Recipe) if field.metadata]

@@ -36,7 +36,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tfcnn.recipe import Recipe, UsageError, settings
+from tfcnn.recipe import Recipe, UsageError, flat, settings
 
 RECIPE = "recipe.json"
 COMMAND = "command.flags"
@@ -381,7 +381,7 @@ class _Run:
 
         A run recorded before a field was added to the recipe has the field's default.
         """
-        values = {field.name: field.default for field in settings()} | _flat(self.result["recipe"])
+        values = {field.name: field.default for field in settings()} | flat(self.result["recipe"])
         values |= {name: self.result[name] for name in ("strategy", "replicas")}
         del values["seed"]
         return values
@@ -577,13 +577,8 @@ def _rendered_index(root: Path) -> str:
     return "\n\n".join(parts + [END]) + "\n"
 
 
-def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's dictionary with the network's options beside its fields, as the flags have them."""
-    return {name: value for name, value in recipe.items() if name != "options"} | recipe["options"]
-
-
 def _differences(there: Recipe, here: Recipe) -> str:
-    old, new = _flat(there.to_dict()), _flat(here.to_dict())
+    old, new = flat(there.to_dict()), flat(here.to_dict())
     return ", ".join(f"{name}: {_flag_value(old.get(name, 'none'))} there, {_flag_value(new.get(name, 'none'))} here"
                      for name in old | new if old.get(name) != new.get(name))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 import tensorflow as tf
 
@@ -9,11 +12,21 @@ from tfcnn.recipe import Recipe, UsageError
 
 
 def set_up(recipe: Recipe) -> None:
-    """Sets this process's precision, seeds and determinism. Call it before the network is built."""
-    keras.config.set_dtype_policy("float32" if recipe.precision == "float32" else f"mixed_{recipe.precision}")
+    """Sets this process's seeds and determinism. Call it before the network is built."""
     keras.utils.set_random_seed(recipe.seed % 2**32)
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def precision(recipe: Recipe) -> Iterator[None]:
+    """Within the context layers are built for the recipe's precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if recipe.precision == "float32" else f"mixed_{recipe.precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def strategy(recipe: Recipe, devices: int = 0) -> tf.distribute.MirroredStrategy:

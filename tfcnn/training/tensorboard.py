@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from tfcnn.recipe import Recipe
+from tfcnn.recipe import Recipe, flat
 from tfcnn.runs import TRAIN_EVENTS, VALIDATION_EVENTS
 
 
@@ -38,7 +37,7 @@ class Details(keras.callbacks.Callback):
         with self._train.as_default():
             tf.summary.image("augmented_training_images", self._examples, step=0, max_outputs=len(self._examples))
         with self._validation.as_default():
-            hparams.hparams(_flat(self._recipe))
+            hparams.hparams(flat(self._recipe.to_dict()))
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         self._train.close()
@@ -64,12 +63,13 @@ class Sparsity:
         layers = [layer for layer in model.layers if _activates(layer)]
         self._images = images
         self._names = [layer.name for layer in layers]
-        self._activations = keras.Model(model.inputs, [layer.output for layer in layers])
+        # With the model's output among them there is always one, and always a list.
+        self._outputs = keras.Model(model.inputs, [model.output, *(layer.output for layer in layers)])
         self._shares = tf.function(self._compute)
 
-    def _compute(self) -> tf.Tensor:
-        activations = self._activations(self._images, training=False)
-        return tf.stack([tf.reduce_mean(tf.cast(tf.equal(activation, 0), tf.float32)) for activation in activations])
+    def _compute(self) -> list[tf.Tensor]:
+        _, *activations = self._outputs(self._images, training=False)
+        return [tf.reduce_mean(tf.cast(tf.equal(activation, 0), tf.float32)) for activation in activations]
 
     def shares(self) -> dict[str, float]:
         """Layer name -> share of zeros, in [0, 1]."""
@@ -79,9 +79,3 @@ class Sparsity:
 def _activates(layer: keras.Layer) -> bool:
     activation = getattr(layer, "activation", None)
     return activation not in (None, keras.activations.linear)
-
-
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's values with the network's options beside them, as the HParams plugin wants them."""
-    values = recipe.to_dict()
-    return values | values.pop("options")

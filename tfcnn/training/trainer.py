@@ -172,7 +172,7 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0) -> Se
     dataset = datasets.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed,
                             image_size=input_shape[:2])
     pipeline = Pipeline(dataset, recipe, input_shape)
-    with strategy.scope():
+    with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
         optimizer = optimizers.optimizer(recipe, pipeline.steps_per_epoch, model.trainable_variables)
@@ -267,6 +267,8 @@ class _Loop:
         totals = self._steps.evaluate(iter(self._setup.strategy.experimental_distribute_dataset(batches)),
                                       tf.constant(len(batches))).numpy().astype(np.float64)
         loss, right, images = totals
+        if not np.isfinite(loss):
+            raise NotFiniteError(f"the {part} loss is not finite after step {self.progress.step}{self._good_state()}")
         return {"accuracy": float(right / images), "loss": float(loss / images)}
 
     def _train_call(self, batches: Iterator, epoch: int) -> None:
@@ -280,9 +282,7 @@ class _Loop:
         finite = np.isfinite(values[:, 0])
         if not finite.all():
             step = progress.step + int(np.argmin(finite))
-            saved = self._checkpoints.newest
-            raise NotFiniteError(f"the loss is not finite at step {step} (epoch {epoch + 1}): lower --learning_rate; "
-                                 + (f"the last good state is {saved}" if saved else "no epoch was complete"))
+            raise NotFiniteError(f"the loss is not finite at step {step} (epoch {epoch + 1}){self._good_state()}")
         # One step after the other, so that the sums do not depend on how steps were grouped into calls.
         for row in values:
             progress.sums = list(row + (progress.sums or np.zeros_like(row)))
@@ -293,6 +293,10 @@ class _Loop:
         self._steps_in_call = max(1, round(_CALL_SECONDS * done / progress.epoch_seconds))
         self.callbacks.on_train_batch_end(done - 1, {"loss": progress.sums[0] / done,
                                                      "accuracy": progress.sums[1] / done})
+
+    def _good_state(self) -> str:
+        saved = self._checkpoints.newest
+        return f"; the last good state is {saved}" if saved else "; no epoch was complete: lower --learning_rate"
 
     def _end_epoch(self, epoch: int, rows: list[dict[str, float]]) -> dict[str, float]:
         """Evaluates, records and saves a complete epoch; returns the figures that Keras's callbacks show."""
