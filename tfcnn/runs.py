@@ -353,7 +353,7 @@ def _title(recipe: Recipe, result: Mapping[str, Any] | None) -> str:
              _dataset_label(result) if result else recipe.dataset, f"seed {recipe.seed}"]
     if recipe.experiment == recipe.network:
         del words[0]
-    return textwrap.fill(", ".join(words), width=88, max_lines=2, placeholder=" ...")
+    return textwrap.fill(", ".join(words), width=92, max_lines=2, placeholder=" ...")
 
 
 def _dataset_label(result: Mapping[str, Any]) -> str:
