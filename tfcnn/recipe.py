@@ -84,6 +84,8 @@ class Recipe:
     weight_decay: float = _setting(
         0.0, "decoupled weight decay of the kernels: w -= learning_rate * weight_decay * w", minimum=0)
     label_smoothing: float = _setting(0.0, "share of the label spread evenly over all classes", minimum=0, below=1)
+    auxiliary_weight: float = _setting(
+        0.3, "weight of the loss of each auxiliary head, in a network that has such heads", minimum=0)
     ema: float = _setting(
         0.0, "decay a step of an exponential moving average of the weights, which is then what is evaluated; 0: off",
         minimum=0, below=1)

@@ -18,6 +18,7 @@ them, unit variance; class logits `[batch, classes]` in float32, without softmax
 - `cifar`: Glorot's initialization and zero biases, whatever the activation. The tutorial drew the convolutions with a
   standard deviation of 0.05, the hidden dense layers with 0.04 and the last with 1/192, and began the biases of the
   three layers in between at 0.1.
+- Batch normalization, an option that came three years later, stands between a convolution and its activation.
 """
 
 from __future__ import annotations
@@ -27,22 +28,23 @@ from collections.abc import Callable
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_choice, layers
-from tfcnn.recipe import UsageError
+from tfcnn.networks import Variant, check_choice, check_options, layers
 
 
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0,
-          normalization: str = "local_response", activation: str = "relu", dropout: float | None = None) -> keras.Model:
+          normalization: str = "local_response", activation: str = "relu", dropout: float | None = None,
+          initializer: str = "paper") -> keras.Model:
     """An untrained network.
 
     Args:
       variant: `cifar`; `paper`, with its two groups; `one_tower`, the same without groups.
       classes: how many logits; None: 10 for `cifar`, 1,000 for the others.
       image_size: height and width of the input, in pixels; 0: the variant's own, 32 or 227.
-      normalization: `local_response`, or `none` (section 3.3 compares the two).
-      activation: of all layers but the last, one of `layers.ACTIVATIONS` (figure 1 compares relu and tanh).
+      normalization: `local_response`, `none` (section 3.3 compares the two) or `batch`.
+      activation: of all layers but the last, one of `networks.ACTIVATIONS` (figure 1 compares relu and tanh).
       dropout: share of the activations dropped after each hidden dense layer; None: none for `cifar`, 0.5 for the
         others (section 4.2).
+      initializer: of all weights, one of `networks.INITIALIZERS`; the paper's is Gaussian (section 5).
 
     Returns:
       A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`.
@@ -51,38 +53,33 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
       UsageError: a value that is not allowed.
     """
     check_choice("variant", variant, VARIANTS)
-    check_choice("normalization", normalization, ("local_response", "none"))
-    check_choice("activation", activation, layers.ACTIVATIONS)
-    height, _, channels = VARIANTS[variant].input_shape
-    classes = int(VARIANTS[variant].options["classes"]) if classes is None else classes
+    check_choice("normalization", normalization, NORMALIZATIONS)
+    table = VARIANTS[variant]
+    classes = int(table.options["classes"]) if classes is None else classes
     dropout = (0.0 if variant == "cifar" else 0.5) if dropout is None else dropout
-    image_size = image_size or height
-    smallest = 1 if variant == "cifar" else 67  # leaves one position after the last pooling
-    if classes < 1:
-        raise UsageError(f"classes={classes} must be at least 1")
-    if image_size < smallest:
-        raise UsageError(f"image_size={image_size} must be at least {smallest} for the variant {variant}")
-    if not 0 <= dropout < 1:
-        raise UsageError(f"dropout={dropout} must be at least 0 and less than 1")
+    image_size = image_size or table.input_shape[0]
+    check_options(classes=classes, image_size=image_size, smallest=table.smallest, dropout=dropout,
+                  activation=activation, initializer=initializer)
 
-    images = keras.Input((image_size, image_size, channels), name="images")
+    images = keras.Input((image_size, image_size, 3), name="images")
     if variant == "cifar":
-        x = _cifar(images, normalization, activation, dropout)
+        x = _cifar(images, normalization, activation, dropout, initializer)
     else:
-        x = _imagenet(images, normalization, activation, dropout, groups=2 if variant == "paper" else 1)
-    logits = keras.layers.Dense(classes, kernel_initializer="glorot_uniform" if variant == "cifar" else _gaussian(),
-                                dtype="float32", name="logits")(x)
+        x = _imagenet(images, normalization, activation, dropout, initializer, groups=2 if variant == "paper" else 1)
+    logits = keras.layers.Dense(classes, kernel_initializer=_weights(initializer, variant), dtype="float32",
+                                name="logits")(x)
     return keras.Model(images, logits, name=f"alexnet_{variant}")
 
 
-def _cifar(x: KerasTensor, normalization: str, activation: str, dropout: float) -> KerasTensor:
+def _cifar(x: KerasTensor, normalization: str, activation: str, dropout: float, initializer: str) -> KerasTensor:
     """From images to the features that the logits are taken from; shapes are those of 32x32 images."""
 
     def convolution(x: KerasTensor, name: str) -> KerasTensor:
-        return keras.layers.Conv2D(64, 5, padding="same", activation=activation, name=name)(x)
+        x = keras.layers.Conv2D(64, 5, padding="same", kernel_initializer=_weights(initializer, "cifar"), name=name)(x)
+        return _activate(x, normalization, activation, name)
 
     def normalize(x: KerasTensor, name: str) -> KerasTensor:
-        if normalization == "none":
+        if normalization != "local_response":
             return x
         return layers.LocalResponseNormalization(4, bias=1.0, alpha=0.001 / 9, beta=0.75, name=name)(x)
 
@@ -97,22 +94,25 @@ def _cifar(x: KerasTensor, normalization: str, activation: str, dropout: float) 
     x = pool(x, "pool2")  # 8x8x64
     x = keras.layers.Flatten(name="flatten")(x)  # 4096
     for units, name in ((384, "local3"), (192, "local4")):
-        x = keras.layers.Dense(units, activation=activation, name=name)(x)
-        x = _drop(x, dropout, f"{name}_dropout")
+        x = keras.layers.Dense(units, kernel_initializer=_weights(initializer, "cifar"), name=name)(x)
+        x = layers.activate(x, activation, f"{name}_activation")
+        x = layers.drop(x, dropout, f"{name}_dropout")
     return x  # 192
 
 
-def _imagenet(x: KerasTensor, normalization: str, activation: str, dropout: float, groups: int) -> KerasTensor:
+def _imagenet(x: KerasTensor, normalization: str, activation: str, dropout: float, initializer: str,
+              groups: int) -> KerasTensor:
     """From images to the features that the logits are taken from; shapes are those of 227x227 images."""
 
     def convolution(x: KerasTensor, filters: int, size: int, name: str, groups: int = 1, strides: int = 1,
                     padding: str = "same", bias: str = "zeros") -> KerasTensor:
         layer: Callable = layers.GroupedConv2D if groups > 1 else keras.layers.Conv2D
-        return layer(filters, size, strides=strides, padding=padding, groups=groups, activation=activation,
-                     kernel_initializer=_gaussian(), bias_initializer=bias, name=name)(x)
+        x = layer(filters, size, strides=strides, padding=padding, groups=groups,
+                  kernel_initializer=_weights(initializer, "paper"), bias_initializer=bias, name=name)(x)
+        return _activate(x, normalization, activation, name)
 
     def normalize(x: KerasTensor, name: str) -> KerasTensor:
-        if normalization == "none":
+        if normalization != "local_response":
             return x
         return layers.LocalResponseNormalization(2, bias=2.0, alpha=1e-4, beta=0.75, name=name)(x)  # section 3.3
 
@@ -132,28 +132,35 @@ def _imagenet(x: KerasTensor, normalization: str, activation: str, dropout: floa
     x = pool(x, "pool5")  # 6x6x256
     x = keras.layers.Flatten(name="flatten")(x)  # 9216
     for name in ("fc6", "fc7"):
-        x = keras.layers.Dense(4096, activation=activation, kernel_initializer=_gaussian(), bias_initializer="ones",
+        x = keras.layers.Dense(4096, kernel_initializer=_weights(initializer, "paper"), bias_initializer="ones",
                                name=name)(x)
-        x = _drop(x, dropout, f"{name}_dropout")
+        x = layers.activate(x, activation, f"{name}_activation")
+        x = layers.drop(x, dropout, f"{name}_dropout")
     return x  # 4096
 
 
-def _drop(x: KerasTensor, rate: float, name: str) -> KerasTensor:
-    return keras.layers.Dropout(rate, name=name)(x) if rate else x
+def _activate(x: KerasTensor, normalization: str, activation: str, name: str) -> KerasTensor:
+    if normalization == "batch":
+        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
+    return layers.activate(x, activation, f"{name}_activation")
 
 
-def _gaussian() -> keras.Initializer:
-    return keras.initializers.RandomNormal(stddev=0.01)  # section 5
+def _weights(initializer: str, variant: str) -> str | keras.Initializer:
+    paper = "glorot_uniform" if variant == "cifar" else keras.initializers.RandomNormal(stddev=0.01)  # section 5
+    return layers.initializer(initializer, paper)
 
+
+NORMALIZATIONS = ("local_response", "none", "batch")
 
 VARIANTS = {
     "cifar": Variant(
         input_shape=(32, 32, 3), parameters=1_756_426, options={"variant": "cifar", "classes": 10},
-        source="TensorFlow tutorial cifar10.py on whole images; its 24x24 crops give 1,068,298"),
+        source="TensorFlow tutorial cifar10.py on whole images; its 24x24 crops give 1,068,298", year=2012, smallest=1),
     "paper": Variant(
         input_shape=(227, 227, 3), parameters=60_965_224, options={"variant": "paper", "classes": 1000},
-        source="Krizhevsky et al. 2012, section 3.5 and figure 2; the abstract says 60 million"),
+        source="Krizhevsky et al. 2012, section 3.5 and figure 2; the abstract says 60 million", year=2012,
+        smallest=67),  # leaves one position after the last pooling
     "one_tower": Variant(
         input_shape=(227, 227, 3), parameters=62_378_344, options={"variant": "one_tower", "classes": 1000},
-        source="Krizhevsky et al. 2012, figure 2, without its groups"),
+        source="Krizhevsky et al. 2012, figure 2, without its groups", year=2012, smallest=67),
 }

@@ -1,4 +1,4 @@
-"""Layers that the papers need and Keras lacks, or runs slowly."""
+"""Layers that the papers need and Keras lacks, or runs slowly, and what the networks' shared options stand for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,96 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import KerasTensor
 
-# The activations that the option of that name allows: all of them are Keras's own, by Keras's names.
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "tanh", "sigmoid")
+
+def activate(x: KerasTensor, activation: str, name: str) -> KerasTensor:
+    """The activation, one of `networks.ACTIVATIONS`, as a layer of its own."""
+    if activation == "prelu":
+        # One slope a channel, at first 0.25: He et al. 2015, "Delving deep into rectifiers", section 2.1.
+        return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=range(1, len(x.shape) - 1),
+                                  name=name)(x)
+    if activation == "rrelu":
+        return RandomizedReLU(name=name)(x)
+    return keras.layers.Activation(activation, name=name)(x)
+
+
+def drop(x: KerasTensor, rate: float, name: str) -> KerasTensor:
+    """Dropout with the rate, in [0, 1); no layer at all for 0."""
+    return keras.layers.Dropout(rate, name=name)(x) if rate else x
+
+
+def initializer(choice: str, paper: str | keras.Initializer) -> str | keras.Initializer:
+    """What a layer takes for the choice, one of `networks.INITIALIZERS`: for `paper`, what the paper has.
+
+    An initializer gives the same values whenever it is called, so `paper` is to be made anew for each layer.
+    """
+    return paper if choice == "paper" else choice
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class RandomizedReLU(keras.layers.Layer):
+    """`x` where it is positive, elsewhere `x / a` with `a` drawn for each activation from 3 to 8, evenly.
+
+    At inference `a` is its mean, 5.5. Input and output: any shape.
+
+    Source: Xu, Wang, Chen and Li 2015, "Empirical evaluation of rectified activations in convolutional network",
+    section 2.4.
+    """
+
+    _LOWEST, _HIGHEST = 3.0, 8.0
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        divisor: Any = (self._LOWEST + self._HIGHEST) / 2
+        if training:
+            divisor = keras.random.uniform(tf.shape(inputs), self._LOWEST, self._HIGHEST, dtype=inputs.dtype,
+                                           seed=self.seed_generator)
+        return tf.where(inputs > 0, inputs, inputs / divisor)
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` over the last axis, with TensorFlow's fused operation where it can be used.
+
+    The same arguments, weights and results as Keras's, which takes the mean, the variance and the output in passes of
+    their own. Over several replicas, where the statistics must be exchanged in between (`synchronized`), and for
+    inputs without height and width it is Keras's.
+
+    Input and output: `[batch, height, width, channels]` or `[batch, channels]`.
+
+    Source: Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by reducing internal
+    covariate shift", algorithms 1 and 2.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if len(inputs.shape) != 4 or self.axis not in (-1, 3) or mask is not None or (
+                training and self.synchronized and replicas > 1):
+            return super().call(inputs, training=training, mask=mask)
+        training = bool(training and self.trainable)
+        channels = inputs.shape[-1]
+        scale = tf.ones([channels]) if self.gamma is None else tf.convert_to_tensor(self.gamma)
+        offset = tf.zeros([channels]) if self.beta is None else tf.convert_to_tensor(self.beta)
+        statistics = [tf.zeros([0])] * 2 if training else [
+            tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)]
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=scale, offset=offset, mean=statistics[0], variance=statistics[1], epsilon=self.epsilon,
+            is_training=training)
+        if training:
+            # The operation gives the variance for a sample, divided by n - 1; Keras, and so what a saved network
+            # expects, divides by n.
+            count = tf.cast(tf.size(inputs) // channels, tf.float32)
+            variance = variance * ((count - 1) / count)
+            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        return outputs
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")

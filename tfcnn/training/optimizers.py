@@ -11,8 +11,8 @@ from tfcnn.recipe import Recipe
 
 
 def kernels(variables: list[keras.Variable]) -> list[keras.Variable]:
-    """The variables that penalties and weight decay act on: not biases, nor normalizations' scales and shifts."""
-    return [variable for variable in variables if len(variable.shape) > 1]
+    """The variables that penalties and weight decay act on: not biases, scales and shifts, nor PReLU's slopes."""
+    return [variable for variable in variables if variable.name == "kernel"]
 
 
 def optimizer(recipe: Recipe, steps_per_epoch: int, variables: list[keras.Variable]) -> keras.optimizers.Optimizer:

@@ -16,9 +16,12 @@ from tfcnn.training import optimizers
 class Steps:
     """Training and evaluation of one model under a distribution strategy.
 
+    A model with several outputs has its logits first and auxiliary heads after them: these take part in training, their
+    losses weighted by the recipe's `auxiliary_weight`, and in nothing that is reported.
+
     Attributes:
       run: (iterator of batches, number of steps) -> [steps, 3 + variables]: for each step the mean loss of the global
-        batch without penalties, the share of it classified right, the norm of the whole gradient, and its norm for each
+        batch without penalties and auxiliary heads, the share of it classified right, the norm of the whole gradient, and its norm for each
         variable. The norms of a step that float16's loss scaling skipped are 0.
       evaluate: (iterator of weighted batches, number of batches) -> [3]: sums over the images of the loss without label
         smoothing, of those classified right, and of the images.
@@ -64,13 +67,16 @@ class Steps:
     def _compute_gradients(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         recipe = self._recipe
         with tf.GradientTape() as tape:
-            logits = self._model(images, training=True)
+            logits, *auxiliary = tf.nest.flatten(self._model(images, training=True))
             targets = tf.one_hot(labels, logits.shape[-1], 1.0 - recipe.label_smoothing + recipe.label_smoothing
                                  / logits.shape[-1], recipe.label_smoothing / logits.shape[-1])
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
             # Divided by the global batch, so that the sum over replicas is the mean over its images.
-            loss = tf.reduce_sum(losses) / recipe.batch_size
+            loss, *auxiliary_losses = [
+                tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(targets, head)) / recipe.batch_size
+                for head in (logits, *auxiliary)]
             objective = loss + self._penalty() / self._strategy.num_replicas_in_sync
+            for auxiliary_loss in auxiliary_losses:
+                objective += recipe.auxiliary_weight * auxiliary_loss
             scaled = objective * self._loss_scale()
         return loss, logits, tape.gradient(scaled, self._variables)
 
@@ -93,7 +99,7 @@ class Steps:
         return totals
 
     def _evaluate_batch(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        logits = self._model(images, training=False)
+        logits, *_ = tf.nest.flatten(self._model(images, training=False))
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return tf.stack([tf.reduce_sum(weights * losses), tf.reduce_sum(weights * _right(logits, labels)),
                          tf.reduce_sum(weights)])

@@ -63,8 +63,8 @@ class Sparsity:
         layers = [layer for layer in model.layers if _activates(layer)]
         self._images = images
         self._names = [layer.name for layer in layers]
-        # With the model's output among them there is always one, and always a list.
-        self._outputs = keras.Model(model.inputs, [model.output, *(layer.output for layer in layers)])
+        # With the logits among them there is always one, and always a list.
+        self._outputs = keras.Model(model.inputs, [model.outputs[0], *(layer.output for layer in layers)])
         self._shares = tf.function(self._compute)
 
     def _compute(self) -> list[tf.Tensor]:
