@@ -1,15 +1,10 @@
-"""AlexNet against its paper and against NumPy, and what every module of `tfcnn.networks` must keep to."""
+"""AlexNet against its paper and against NumPy."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import math
-import pkgutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,24 +14,19 @@ import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are im
 import keras
 import tensorflow as tf
 
-from tests.test_layers import numpy_convolution, numpy_response_normalization
-from tfcnn import networks
+from tests import numpy_layers
+from tests.numpy_layers import max_pool, relu, shake
 from tfcnn.networks import alexnet
 from tfcnn.recipe import UsageError
-
-VARIANTS = [(module.name, variant)
-            for module in pkgutil.iter_modules(networks.__path__) if module.name != "layers"
-            for variant in networks.find(module.name).VARIANTS]
 
 # The paper's network on the smallest images it takes: quick, and every layer has the paper's weights but fc6.
 SMALL: dict[str, Any] = {"classes": 10, "image_size": 67}
 
 
 @functools.cache
-def built(network: str, variant: str) -> keras.Model:
+def built(variant: str) -> keras.Model:
     """A network as published. Building 60 million parameters takes a second, so it is done once."""
-    module = networks.find(network)
-    return module.build(**module.VARIANTS[variant].options)
+    return alexnet.build(**alexnet.VARIANTS[variant].options)
 
 
 def trainable(model: keras.Model) -> int:
@@ -44,23 +34,14 @@ def trainable(model: keras.Model) -> int:
 
 
 def stages(model: keras.Model) -> list[tuple[str, tuple[int, ...]]]:
-    """Name and output shape of each layer, in order: there are no branches."""
+    """Name and output shape of each layer but the activations, in order: there are no branches."""
     for before, layer in zip(model.layers, model.layers[1:]):
         assert layer.input is before.output
-    return [(layer.name, layer.output.shape[1:]) for layer in model.layers]
+    return [(layer.name, layer.output.shape[1:]) for layer in model.layers if not layer.name.endswith("_activation")]
 
 
 def images(size: int, count: int = 4, scale: float = 1.0) -> np.ndarray:
     return scale * np.random.default_rng(0).normal(size=(count, size, size, 3)).astype(np.float32)
-
-
-def shake(model: keras.Model) -> None:
-    """Gives the biases values of their own, and the weights Glorot's scale, so that no layer goes unnoticed."""
-    keras.utils.set_random_seed(1)
-    for variable in model.trainable_variables:
-        initializer = keras.initializers.GlorotNormal() if variable.name == "kernel" else \
-            keras.initializers.RandomNormal(stddev=0.1)
-        variable.assign(initializer(variable.shape))
 
 
 def gradients(model: keras.Model, x: np.ndarray) -> list[np.ndarray]:
@@ -78,59 +59,13 @@ def gradients(model: keras.Model, x: np.ndarray) -> list[np.ndarray]:
     return [gradient.numpy() for gradient in run()]
 
 
-# What every network keeps to
-
-@pytest.mark.parametrize("network, variant", VARIANTS)
-def test_parameters_are_the_published_number(network: str, variant: str) -> None:
-    assert trainable(built(network, variant)) == networks.find(network).VARIANTS[variant].parameters
-
-
-@pytest.mark.parametrize("network, variant", VARIANTS)
-def test_input_and_output_are_as_the_table_says(network: str, variant: str) -> None:
-    table, model = networks.find(network).VARIANTS[variant], built(network, variant)
-    assert isinstance(model, keras.Model)
-    assert model.input.shape == (None, *table.input_shape)
-    assert networks.input_shape(network, table.options) == table.input_shape
-    assert model.output.shape == (None, table.options["classes"]) and model.output.dtype == "float32"
-    assert model.layers[-1].name == "logits" and model.layers[-1].activation is keras.activations.linear
-    assert table.source
-
-
-@pytest.mark.parametrize("network", networks.names())
-def test_first_variant_is_the_default(network: str) -> None:
-    module = networks.find(network)
-    table = next(iter(module.VARIANTS.values()))
-    defaults = inspect.signature(module.build).parameters
-    assert {name: defaults[name].default for name in table.options} | {"classes": table.options["classes"]} == \
-        table.options
-    assert networks.input_shape(network, {}) == table.input_shape
-
-
-def test_names_need_no_keras_and_unknown_ones_are_told() -> None:
-    program = ("import sys; from tfcnn import networks, recipe\n"
-               "print(networks.names(), networks.Variant)\n"
-               "try: networks.find('layers')\n"
-               "except recipe.UsageError as error: print(error)\n"
-               "sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found, message = done.stdout.splitlines()
-    assert "'alexnet'" in found and "layers" not in found
-    assert "'layers'" in message and "alexnet" in message
-    assert networks.find("alexnet") is alexnet
-    with pytest.raises(UsageError, match="variant='tower' must be one of cifar, paper, one_tower"):
-        networks.input_shape("alexnet", {"variant": "tower"})
-
-
-# AlexNet
-
 def test_small_network_on_the_tutorials_crops() -> None:
     assert trainable(alexnet.build(image_size=24)) == 1_068_298
     assert trainable(alexnet.build(classes=100)) == 1_756_426 + 90 * 193
 
 
 def test_stages_of_the_small_network() -> None:
-    assert stages(built("alexnet", "cifar")) == [
+    assert stages(built("cifar")) == [
         ("images", (32, 32, 3)), ("conv1", (32, 32, 64)), ("pool1", (16, 16, 64)), ("norm1", (16, 16, 64)),
         ("conv2", (16, 16, 64)), ("norm2", (16, 16, 64)), ("pool2", (8, 8, 64)), ("flatten", (4096,)),
         ("local3", (384,)), ("local4", (192,)), ("logits", (10,))]
@@ -138,7 +73,7 @@ def test_stages_of_the_small_network() -> None:
 
 @pytest.mark.parametrize("variant", ["paper", "one_tower"])
 def test_stages_of_the_paper(variant: str) -> None:
-    found = stages(built("alexnet", variant))
+    found = stages(built(variant))
     assert found == [
         ("images", (227, 227, 3)), ("conv1", (55, 55, 96)), ("norm1", (55, 55, 96)), ("pool1", (27, 27, 96)),
         ("conv2", (27, 27, 256)), ("norm2", (27, 27, 256)), ("pool2", (13, 13, 256)), ("conv3", (13, 13, 384)),
@@ -151,7 +86,7 @@ def test_stages_of_the_paper(variant: str) -> None:
 
 
 def test_paper_has_its_kernels_weights_and_biases() -> None:
-    model = built("alexnet", "paper")
+    model = built("paper")
     kernels = {layer.name: layer.kernel.shape for layer in model.layers if layer.weights}
     assert {name: kernels[name] for name in ("conv1", "conv2", "conv3", "conv4", "conv5")} == {  # section 3.5
         "conv1": (11, 11, 3, 96), "conv2": (5, 5, 48, 256), "conv3": (3, 3, 256, 384), "conv4": (3, 3, 192, 384),
@@ -173,15 +108,15 @@ def test_small_network_computes_what_numpy_does(normalization: str) -> None:
     x = inputs = images(9, scale=300)  # so large that normalization matters
 
     def convolve(x: np.ndarray, name: str) -> np.ndarray:
-        return np.maximum(numpy_convolution(x, *weights[name], padding="same"), 0)
+        return relu(numpy_layers.convolution(x, *weights[name], padding="same"))
 
     def normalize(x: np.ndarray) -> np.ndarray:
-        return x if normalization == "none" else numpy_response_normalization(x, 4, 1.0, 0.001 / 9, 0.75)
+        return x if normalization == "none" else numpy_layers.response_normalization(x, 4, 1.0, 0.001 / 9, 0.75)
 
-    x = normalize(_pool(convolve(x, "conv1"), "same"))
-    x = _pool(normalize(convolve(x, "conv2")), "same").reshape(len(x), -1)
+    x = normalize(max_pool(convolve(x, "conv1"), 3, 2, "same"))
+    x = max_pool(normalize(convolve(x, "conv2")), 3, 2, "same").reshape(len(x), -1)
     for name in ("local3", "local4"):
-        x = np.maximum(x @ weights[name][0] + weights[name][1], 0)
+        x = relu(x @ weights[name][0] + weights[name][1])
     x = x @ weights["logits"][0] + weights["logits"][1]
     np.testing.assert_allclose(model(inputs), x, rtol=1e-4, atol=1e-5 * np.abs(x).max())
 
@@ -194,26 +129,19 @@ def test_paper_computes_what_numpy_does(variant: str, groups: int) -> None:
     x = inputs = images(67, count=2, scale=300)
 
     def convolve(x: np.ndarray, name: str, groups: int = 1, strides: int = 1, padding: str = "same") -> np.ndarray:
-        return np.maximum(numpy_convolution(x, *weights[name], strides, padding, groups), 0)
+        return relu(numpy_layers.convolution(x, *weights[name], strides, padding, groups))
 
     def normalize(x: np.ndarray) -> np.ndarray:
-        return numpy_response_normalization(x, 2, 2.0, 1e-4, 0.75)
+        return numpy_layers.response_normalization(x, 2, 2.0, 1e-4, 0.75)
 
-    x = _pool(normalize(convolve(x, "conv1", strides=4, padding="valid")))
-    x = _pool(normalize(convolve(x, "conv2", groups)))
+    x = max_pool(normalize(convolve(x, "conv1", strides=4, padding="valid")), 3, 2)
+    x = max_pool(normalize(convolve(x, "conv2", groups)), 3, 2)
     x = convolve(convolve(convolve(x, "conv3"), "conv4", groups), "conv5", groups)
-    x = _pool(x).reshape(len(x), -1)
+    x = max_pool(x, 3, 2).reshape(len(x), -1)
     for name in ("fc6", "fc7"):
-        x = np.maximum(x @ weights[name][0] + weights[name][1], 0)
+        x = relu(x @ weights[name][0] + weights[name][1])
     x = x @ weights["logits"][0] + weights["logits"][1]
     np.testing.assert_allclose(model(inputs), x, rtol=1e-4, atol=1e-5 * np.abs(x).max())
-
-
-def _pool(x: np.ndarray, padding: str = "valid") -> np.ndarray:
-    """The largest of 3x3, 2 apart; "same" is for odd lengths."""
-    if padding == "same":
-        x = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
-    return np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))[:, ::2, ::2].max(axis=(-2, -1))
 
 
 @pytest.mark.parametrize("options", [{}, {"normalization": "none"}, {"dropout": 0.5}, {"variant": "paper", **SMALL},
@@ -264,10 +192,10 @@ def test_training_differs_from_inference_by_dropout_alone() -> None:
     hidden = keras.Model(model.input, {layer.name: layer.output for layer in model.layers[1:]})
     x = images(67, count=8)
     training, inference = hidden(x, training=True), hidden(x, training=False)
-    np.testing.assert_array_equal(training["fc6"], inference["fc6"])
+    np.testing.assert_array_equal(training["fc6_activation"], inference["fc6_activation"])
     for values in (training, inference):
         for name in ("fc6", "fc7"):
-            before, after = np.asarray(values[name]), np.asarray(values[f"{name}_dropout"])
+            before, after = np.asarray(values[f"{name}_activation"]), np.asarray(values[f"{name}_dropout"])
             if values is training:
                 assert abs(np.mean(after[before > 0] > 0) - 0.5) < 0.05
                 np.testing.assert_allclose(after[after > 0], 2 * before[after > 0])
@@ -284,37 +212,30 @@ def test_dropout_of_the_small_network() -> None:
 @pytest.mark.parametrize("variant", ["cifar", "paper"])
 def test_activation_is_that_of_all_layers_but_the_last(variant: str) -> None:
     model = alexnet.build(variant, activation="tanh", **SMALL)
-    found = {layer.name: layer.activation for layer in model.layers if hasattr(layer, "activation")}
-    assert found.pop("logits") is keras.activations.linear
-    assert len(found) == {"cifar": 4, "paper": 7}[variant] and set(found.values()) == {keras.activations.tanh}
+    found = {layer.name: layer.activation for layer in model.layers if isinstance(layer, keras.layers.Activation)}
+    assert list(found) == [f"{layer.name}_activation" for layer in model.layers if hasattr(layer, "kernel")][:-1]
+    assert set(found.values()) == {keras.activations.tanh}
+    for name in found:
+        before = model.get_layer(name.removesuffix("_activation"))
+        assert before.activation is keras.activations.linear and model.get_layer(name).input is before.output
 
 
-def test_a_saved_file_gives_the_same_outputs_in_another_process(tmp_path: Path) -> None:
-    program = ("import numpy as np, sys, keras, tfcnn.networks.layers\n"
-               "for name in sys.argv[1:]:\n"
-               "    model = keras.saving.load_model(name + '.keras', safe_mode=True)\n"
-               "    np.save(name + '.again.npy', model(np.load(name + '.images.npy')))\n")
-    variants = {"cifar": {}, "paper": SMALL}
-    for variant, options in variants.items():
-        model = alexnet.build(variant, **options)
-        shake(model)
-        x = images(model.input.shape[1], scale=300)
-        model.save(tmp_path / f"{variant}.keras")
-        np.save(tmp_path / f"{variant}.images.npy", x)
-        np.save(tmp_path / f"{variant}.npy", model(x))
-    done = subprocess.run([sys.executable, "-c", program, *variants], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    for variant in variants:
-        np.testing.assert_array_equal(np.load(tmp_path / f"{variant}.again.npy"), np.load(tmp_path / f"{variant}.npy"))
+def test_batch_normalization_stands_before_the_activation_of_each_convolution() -> None:
+    for variant, convolutions in (("cifar", 2), ("paper", 5)):
+        model = alexnet.build(variant, normalization="batch", **SMALL)
+        kinds = [type(layer).__name__ for layer in model.layers]
+        places = [place for place, kind in enumerate(kinds) if kind == "BatchNormalization"]
+        assert len(places) == convolutions and "LocalResponseNormalization" not in kinds
+        assert all("Conv2D" in kinds[place - 1] and kinds[place + 1] == "Activation" for place in places)
 
 
 @pytest.mark.parametrize("options, message", [
     ({"variant": "alexnet2"}, "variant='alexnet2' must be one of cifar, paper, one_tower"),
-    ({"normalization": "layer"}, "normalization='layer' must be one of local_response, none"),
-    ({"activation": "rleu"}, "activation='rleu' must be one of relu, leaky_relu, elu, tanh, sigmoid"),
+    ({"normalization": "layer"}, "normalization='layer' must be one of local_response, none, batch"),
+    ({"activation": "rleu"}, "activation='rleu' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
     ({"classes": 0}, "classes=0 must be at least 1"),
-    ({"image_size": -1}, "image_size=-1 must be at least 1 for the variant cifar"),
-    ({"variant": "paper", "image_size": 66}, "image_size=66 must be at least 67 for the variant paper"),
+    ({"image_size": -1}, "image_size=-1 must be at least 1 for this network"),
+    ({"variant": "paper", "image_size": 66}, "image_size=66 must be at least 67 for this network"),
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1"),
     ({"dropout": -0.1}, "dropout=-0.1 must be at least 0 and less than 1"),
     ({"dropout": float("nan")}, "dropout=nan must be at least 0 and less than 1")])

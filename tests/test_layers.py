@@ -14,47 +14,11 @@ import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are im
 import keras
 import tensorflow as tf
 
+from tests.numpy_layers import convolution, random, response_normalization
 from tfcnn.networks.layers import GroupedConv2D, LocalResponseNormalization
 
 # Constants under which the neighbours matter for inputs around one, unlike the papers'.
 STRONG: dict[str, Any] = {"depth_radius": 2, "bias": 1.5, "alpha": 0.4, "beta": 0.75}
-
-
-def numpy_response_normalization(x: np.ndarray, depth_radius: int, bias: float, alpha: float,
-                                 beta: float) -> np.ndarray:
-    """The formula of Krizhevsky et al. 2012, section 3.3, with its limits max(0, i - n/2) and min(N - 1, i + n/2)."""
-    x = x.astype(np.float64)
-    y = np.empty_like(x)
-    channels = x.shape[-1]
-    for i in range(channels):
-        total = np.zeros(x.shape[:-1])
-        for j in range(max(0, i - depth_radius), min(channels - 1, i + depth_radius) + 1):
-            total += x[..., j] ** 2
-        y[..., i] = x[..., i] / (bias + alpha * total) ** beta
-    return y
-
-
-def numpy_convolution(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, strides: int = 1, padding: str = "valid",
-                      groups: int = 1) -> np.ndarray:
-    """A loop over positions and output channels; "same" is for odd kernels and a stride of one."""
-    x, kernel = x.astype(np.float64), kernel.astype(np.float64)
-    size, _, depth, filters = kernel.shape
-    if padding == "same":
-        x = np.pad(x, [(0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)])
-    rows, columns = ((length - size) // strides + 1 for length in x.shape[1:3])
-    y = np.empty((len(x), rows, columns, filters))
-    for group in range(groups):
-        ins = slice(group * depth, (group + 1) * depth)
-        outs = slice(group * filters // groups, (group + 1) * filters // groups)
-        for row in range(rows):
-            for column in range(columns):
-                patch = x[:, row * strides:row * strides + size, column * strides:column * strides + size, ins]
-                y[:, row, column, outs] = np.tensordot(patch, kernel[..., outs], axes=3)
-    return y + bias
-
-
-def random(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def output_and_gradient(layer: Callable, x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -82,7 +46,7 @@ def test_defaults_are_the_papers_constants() -> None:
 def test_response_normalization_is_the_papers_formula(channels: int, constants: dict[str, Any]) -> None:
     x = 2 * random(2, 3, 4, channels)
     y = np.asarray(LocalResponseNormalization(**constants)(x))
-    np.testing.assert_allclose(y, numpy_response_normalization(x, **constants), rtol=2e-6, atol=1e-6)
+    np.testing.assert_allclose(y, response_normalization(x, **constants), rtol=2e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [2, 9])
@@ -96,7 +60,7 @@ def test_gradient_is_that_of_finite_differences(channels: int, beta: float) -> N
         high, low = x.astype(np.float64), x.astype(np.float64)
         high[index] += step
         low[index] -= step
-        difference = (numpy_response_normalization(high, **constants) - numpy_response_normalization(low, **constants))
+        difference = (response_normalization(high, **constants) - response_normalization(low, **constants))
         expected[index] = np.sum(difference * weight) / (2 * step)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
@@ -131,7 +95,7 @@ def test_low_precision_rounds_only_what_comes_out(precision: str, unit: float) -
     weight = random(2, 3, 3, 12, seed=1)
     y, gradient = output_and_gradient(layer, x, weight)
     assert y.dtype == gradient.dtype == tf.as_dtype(precision)
-    exact = numpy_response_normalization(tf.cast(x, tf.float64).numpy(), **STRONG)
+    exact = response_normalization(tf.cast(x, tf.float64).numpy(), **STRONG)
     np.testing.assert_allclose(tf.cast(y, tf.float64), exact, rtol=1.01 * unit)
     full, _ = output_and_gradient(LocalResponseNormalization(**STRONG), tf.cast(x, tf.float32), weight)
     assert full.dtype == tf.float32
@@ -172,6 +136,7 @@ def test_configuration_gives_the_layer_back() -> None:
 
 REPLICAS = """
 import numpy as np, tfcnn, keras, tensorflow as tf
+from tests.numpy_layers import convolution, random, response_normalization
 from tfcnn.networks.layers import GroupedConv2D, LocalResponseNormalization
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -209,7 +174,7 @@ def test_grouped_convolution_is_one_convolution_a_group(strides: int, padding: s
     y = np.asarray(layer(x))
     kernel, bias = layer.get_weights()
     assert kernel.shape == (3, 3, 6 // groups, 12)
-    np.testing.assert_allclose(y, numpy_convolution(x, kernel, bias, strides, padding, groups), atol=1e-5)
+    np.testing.assert_allclose(y, convolution(x, kernel, bias, strides, padding, groups), atol=1e-5)
 
 
 def test_grouped_convolution_is_not_left_to_xla() -> None:

@@ -217,23 +217,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(class_folders: Pat
     assert [path.name for path in sorted((tmp_path / "w" / "checkpoints").glob("*.index"))] == ["ckpt-4.index"]
 
 
-def test_ten_images_can_be_learnt_by_heart(class_folders: Path, tmp_path: Path) -> None:
-    """The first thing to try with a new network: if it cannot do this, something is broken."""
-    random = np.random.default_rng(0)
-    for part in ("train", "test"):
-        for name in ("one", "other"):
-            (tmp_path / "data" / part / name).mkdir(parents=True)
-            for number in range(5):
-                pixels = random.integers(0, 256, (32, 32, 3)).astype(np.uint8)
-                keras.utils.save_img(tmp_path / "data" / part / name / f"{number}.png", pixels, scale=False)
-    recipe = RECIPE.replace(dataset="folder", validation=0.0, batch_size=10, epochs=30, augment=False,
-                            warmup_epochs=0.0, schedule="constant", dropout=0.0)
-    result = train(recipe, tmp_path / "run", data_dir=str(tmp_path / "data"))
-    last = RunFolder(result.workdir).read_metrics()[-1]
-    assert last["accuracy"] == 1.0 and last["loss"] < 0.05
-    assert "validation_loss" not in last and result.record["dataset"]["validation_images"] == 0
-
-
 @pytest.mark.parametrize("changes", [
     {"execution": "eager"}, {"execution": "xla"}, {"deterministic": True}], ids=str)
 def test_every_execution_trains_alike(changes: dict, class_folders: Path, tmp_path: Path) -> None:

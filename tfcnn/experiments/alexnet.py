@@ -8,7 +8,7 @@ cuda-convnet); 0.82 on the JPEG copy; 0.89 on the sample, which is trained on wh
 Expected time on two CPU cores: three minutes on the sample, 45 minutes on CIFAR-10.
 """
 
-from tfcnn import cli
+from tfcnn import cli, networks
 from tfcnn.recipe import Option, Recipe
 
 RECIPE = Recipe(
@@ -17,11 +17,12 @@ RECIPE = Recipe(
     options={
         "variant": Option("cifar", ("cifar", "paper", "one_tower"),
                           "the small network for 32x32 images, the paper's for ImageNet, or that in one tower"),
-        "normalization": Option("local_response", ("local_response", "none"), "what follows a ReLU"),
-        "activation": Option("relu", ("relu", "tanh", "sigmoid", "elu"), "activation function"),
+        "normalization": Option("local_response", ("local_response", "none", "batch"), "what normalizes activations"),
+        "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
         # None, as in TensorFlow's tutorial. Section 4.2 drops 0.5 at the price of "roughly double the number of
         # iterations", which is too many for 40 epochs.
         "dropout": Option(0.0, help="share of the activations dropped after each hidden dense layer"),
+        "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),
     },
     dataset="cifar10",
     epochs=40,

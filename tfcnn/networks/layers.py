@@ -14,8 +14,8 @@ def activate(x: KerasTensor, activation: str, name: str) -> KerasTensor:
     """The activation, one of `networks.ACTIVATIONS`, as a layer of its own."""
     if activation == "prelu":
         # One slope a channel, at first 0.25: He et al. 2015, "Delving deep into rectifiers", section 2.1.
-        return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=range(1, len(x.shape) - 1),
-                                  name=name)(x)
+        return keras.layers.PReLU(keras.initializers.Constant(0.25), name=name,
+                                  shared_axes=list(range(1, len(x.shape) - 1)))(x)
     if activation == "rrelu":
         return RandomizedReLU(name=name)(x)
     return keras.layers.Activation(activation, name=name)(x)

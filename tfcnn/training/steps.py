@@ -21,8 +21,8 @@ class Steps:
 
     Attributes:
       run: (iterator of batches, number of steps) -> [steps, 3 + variables]: for each step the mean loss of the global
-        batch without penalties and auxiliary heads, the share of it classified right, the norm of the whole gradient, and its norm for each
-        variable. The norms of a step that float16's loss scaling skipped are 0.
+        batch without penalties and auxiliary heads, the share of it classified right, the norm of the whole gradient,
+        and its norm for each variable. The norms of a step that float16's loss scaling skipped are 0.
       evaluate: (iterator of weighted batches, number of batches) -> [3]: sums over the images of the loss without label
         smoothing, of those classified right, and of the images.
     """

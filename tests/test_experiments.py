@@ -1,0 +1,77 @@
+"""Every experiment, discovered: its network learns, the sample can stand in for its data, and its flags reach it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import runpy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tfcnn.experiments
+from tfcnn import cli, networks
+from tfcnn.recipe import Recipe
+from tfcnn.runs import RunFolder
+from tfcnn.training.trainer import prepare, train
+
+RECIPES = {module.name: found.RECIPE for module in pkgutil.iter_modules(tfcnn.experiments.__path__)
+           if hasattr(found := importlib.import_module(f"tfcnn.experiments.{module.name}"), "RECIPE")}
+# One experiment for each network, the first in the alphabet.
+OF_NETWORK = {recipe.network: recipe for recipe in reversed(RECIPES.values())}
+
+
+@pytest.fixture(scope="module")
+def ten_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise, five images in each of two classes: nothing but memory can tell them apart."""
+    root = tmp_path_factory.mktemp("ten")
+    random = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("one", "other"):
+            (root / part / name).mkdir(parents=True)
+            for number in range(5):
+                pixels = random.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{number}.png")
+    return root
+
+
+def test_every_network_has_an_experiment() -> None:
+    assert set(OF_NETWORK) == set(networks.names())
+
+
+@pytest.mark.parametrize("network", OF_NETWORK)
+def test_ten_images_can_be_learnt_by_heart(network: str, ten_images: Path, tmp_path: Path) -> None:
+    """The first thing to try with a new network: if it cannot do this, something is broken."""
+    recipe = OF_NETWORK[network]
+    recipe = recipe.replace(
+        dataset="folder", validation=0.0, batch_size=10, epochs=30, augment=False, warmup_epochs=0.0, optimizer="adam",
+        schedule="constant", learning_rate=0.001, l2=0.0, ema=0.0, **{"dropout": 0.0} if "dropout" in recipe.options
+        else {})
+    result = train(recipe, tmp_path / "run", data_dir=str(ten_images))
+    last = RunFolder(result.workdir).read_metrics()[-1]
+    assert last["accuracy"] == 1.0 and last["loss"] < 0.05
+    assert "validation_loss" not in last and result.record["dataset"]["validation_images"] == 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_sample_can_stand_in_for_its_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: dict[str, Any] = {}
+
+    def run(recipe: Recipe, action: Any = None, on_sample: Mapping[str, Any] | None = None) -> None:
+        called.update(recipe=recipe, on_sample=on_sample or {})
+
+    monkeypatch.setattr(cli, "run", run)
+    runpy.run_module(f"tfcnn.experiments.{name}", run_name="__main__")
+    setup = prepare(called["recipe"].replace(dataset="sample", **called["on_sample"]))
+    images, labels = next(iter(setup.pipeline.training(0)))
+    assert images.shape[1:] == setup.model.input_shape[1:] and np.ptp(labels) > 0
+    assert setup.model.outputs[0].shape == (None, 10)
+
+
+def test_options_of_the_network_are_flags() -> None:
+    recipe, _ = cli.parse(RECIPES["resnet"], ["resnet", "--depth=56", "--shortcut=B"])
+    assert recipe.network_options()["depth"] == 56 and recipe.network_options()["shortcut"] == "B"

@@ -1,0 +1,215 @@
+"""What every module of `tfcnn.networks` keeps to: discovered, so that a new network is tested without touching this."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
+import keras
+import tensorflow as tf
+
+from tests.numpy_layers import shake
+from tfcnn import networks
+from tfcnn.networks import layers
+from tfcnn.recipe import UsageError
+
+NAMES = networks.names()
+VARIANTS = [(name, variant) for name in NAMES for variant in networks.find(name).VARIANTS]
+# What may compute otherwise in training than in inference.
+TRAINED_OTHERWISE = (keras.layers.Dropout, keras.layers.BatchNormalization, layers.RandomizedReLU)
+
+
+def build(network: str, variant: str, **changes: Any) -> keras.Model:
+    """A variant as published, but for the changes."""
+    module = networks.find(network)
+    return module.build(**{**module.VARIANTS[variant].options, **changes})
+
+
+def build_small(network: str, variant: str, **changes: Any) -> keras.Model:
+    """A variant for ten classes of the smallest images, with values of its own in every weight."""
+    size = max(networks.find(network).VARIANTS[variant].smallest, 32)
+    model = build(network, variant, **{"classes": 10, "image_size": size, **changes})
+    shake(model)
+    return model
+
+
+def images(model: keras.Model, count: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, *model.input.shape[1:])).astype(np.float32)
+
+
+def options(network: str) -> dict[str, Any]:
+    """The names of the network's options, and their defaults."""
+    return {name: parameter.default for name, parameter in inspect.signature(networks.find(network).build)
+            .parameters.items()}
+
+
+@pytest.mark.parametrize("network, variant", VARIANTS)
+def test_a_variant_is_what_its_table_says(network: str, variant: str) -> None:
+    table, model = networks.find(network).VARIANTS[variant], build(network, variant)
+    assert isinstance(model, keras.Model)
+    assert sum(math.prod(variable.shape) for variable in model.trainable_variables) == table.parameters
+    assert model.input.name == "images" and model.input.shape == (None, *table.input_shape)
+    assert networks.input_shape(network, table.options) == table.input_shape
+    for output in model.outputs:
+        assert output.shape == (None, table.options["classes"]) and output.dtype == "float32"
+        assert getattr(output._keras_history.operation, "activation", None) in (None, keras.activations.linear)
+    assert model.outputs[0] is model.get_layer("logits").output
+    assert table.source and 1980 < table.year < 2030
+    with pytest.raises(UsageError, match=f"at least {table.smallest}"):
+        build(network, variant, image_size=table.smallest - 1 or -1)
+
+
+@pytest.mark.parametrize("network", NAMES)
+def test_first_variant_is_the_default(network: str) -> None:
+    table = next(iter(networks.find(network).VARIANTS.values()))
+    assert {name: options(network)[name] for name in table.options} | {"classes": table.options["classes"]} == \
+        table.options
+    assert networks.input_shape(network, {}) == table.input_shape
+
+
+def test_names_need_no_keras_and_unknown_ones_are_told() -> None:
+    program = ("import sys; from tfcnn import networks, recipe\n"
+               "print(networks.names(), networks.Variant)\n"
+               "try: networks.find('layers')\n"
+               "except recipe.UsageError as error: print(error)\n"
+               "sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found, message = done.stdout.splitlines()
+    assert "'alexnet'" in found and "layers" not in found
+    assert "'layers'" in message and "alexnet" in message
+    with pytest.raises(UsageError, match="variant='tower' must be one of cifar, paper, one_tower"):
+        networks.input_shape("alexnet", {"variant": "tower"})
+
+
+@pytest.mark.parametrize("network, variant", VARIANTS)
+def test_every_parameter_has_a_gradient(network: str, variant: str) -> None:
+    model = build_small(network, variant)
+    with tf.GradientTape() as tape:
+        losses = [keras.losses.sparse_categorical_crossentropy(np.arange(4), logits, from_logits=True)
+                  for logits in tf.nest.flatten(model(images(model), training=True))]
+    gradients = tape.gradient(losses, [variable.value for variable in model.trainable_variables])
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        assert np.all(np.isfinite(gradient)) and np.any(gradient), variable.path
+
+
+@pytest.mark.parametrize("network, variant", VARIANTS)
+def test_training_differs_from_inference_only_where_it_should(network: str, variant: str) -> None:
+    model = build_small(network, variant, **{"dropout": 0.0} if "dropout" in options(network) else {})
+    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert not [layer.name for layer in model.layers
+                if isinstance(layer, TRAINED_OTHERWISE) and layer not in normalizations]
+    x = images(model)
+    for layer in normalizations:
+        layer.momentum = 0.0  # so that inference has the statistics of this very batch, not of a long average
+    training = tf.nest.flatten(model(x, training=True))
+    for trained, inferred in zip(training, tf.nest.flatten(model(x, training=False)), strict=True):
+        np.testing.assert_allclose(trained, inferred, rtol=1e-3, atol=1e-3 * np.abs(trained).max())
+    if not normalizations:
+        np.testing.assert_array_equal(training[0], tf.nest.flatten(model(x, training=False))[0])
+
+
+@pytest.fixture(scope="module")
+def other_process() -> Iterator[subprocess.Popen]:
+    """Reads the path of a saved network a line, and saves beside it what it makes of the images there."""
+    program = ("import sys, numpy as np, tfcnn.networks.layers, keras\n"
+               "for line in sys.stdin:\n"
+               "    folder = line.strip()\n"
+               "    model = keras.saving.load_model(folder + '/model.keras', safe_mode=True)\n"
+               "    outputs = model(np.load(folder + '/images.npy'))\n"
+               "    np.savez(folder + '/again.npz', *(outputs if isinstance(outputs, list) else [outputs]))\n"
+               "    print('done', flush=True)\n")
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True)
+    yield process
+    process.communicate()
+
+
+@pytest.mark.parametrize("network, variant, changes", [
+    *((*names, {}) for names in VARIANTS), ("alexnet", "cifar", {"activation": "prelu"}),
+    ("alexnet", "cifar", {"activation": "rrelu", "initializer": "orthogonal", "normalization": "batch"})], ids=str)
+def test_a_saved_file_gives_the_same_outputs_in_another_process(network: str, variant: str, changes: dict[str, Any],
+                                                                tmp_path: Path, other_process: Any) -> None:
+    model = build_small(network, variant, **changes)
+    x = images(model)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", x)
+    other_process.stdin.write(f"{tmp_path}\n")
+    other_process.stdin.flush()
+    assert other_process.stdout.readline() == "done\n"
+    again = np.load(tmp_path / "again.npz")
+    outputs = tf.nest.flatten(model(x))
+    assert len(again.files) == len(outputs) and np.ptp(outputs[0]) > 0
+    for name, output in zip(again.files, outputs):
+        np.testing.assert_array_equal(again[name], output)
+    (tmp_path / "model.keras").unlink()  # up to 240 MB each
+
+
+@pytest.mark.parametrize("network", [name for name in NAMES if "activation" in options(name)])
+def test_every_activation_is_that_of_the_layers_named_so(network: str) -> None:
+    variant = next(iter(networks.find(network).VARIANTS))
+    kinds = {"prelu": keras.layers.PReLU, "rrelu": layers.RandomizedReLU}
+    outputs, places = [], set()
+    for activation in networks.ACTIVATIONS:
+        model = build_small(network, variant, activation=activation)
+        found = {layer.name: layer for layer in model.layers if layer.name.endswith("_activation")}
+        assert found and all(isinstance(layer, kinds.get(activation, keras.layers.Activation))
+                             for layer in found.values())
+        if activation not in kinds:
+            assert {layer.activation for layer in found.values()} == {keras.activations.get(activation)}
+        places.add(tuple(found))
+        outputs.append(np.asarray(tf.nest.flatten(model(images(model)))[0]))
+    assert len(places) == 1  # whatever the activation, it stands in the same places
+    for one in range(len(outputs)):
+        assert np.all(np.isfinite(outputs[one]))
+        assert not any(np.allclose(outputs[one], outputs[other]) for other in range(one))
+
+
+@pytest.mark.parametrize("network", [name for name in NAMES if "initializer" in options(name)])
+def test_the_initializer_is_that_of_every_weight(network: str) -> None:
+    model = build(network, next(iter(networks.find(network).VARIANTS)), initializer="he_normal")
+    kernels = [np.asarray(variable) for variable in model.trainable_variables if variable.name == "kernel"]
+    assert kernels
+    for kernel in kernels:
+        assert kernel.std() == pytest.approx(math.sqrt(2 / np.prod(kernel.shape[:-1])), rel=0.3 if kernel.size < 1000
+                                             else 0.1)
+
+
+@pytest.mark.parametrize("network", NAMES)
+@pytest.mark.parametrize("option, value", [
+    ("variant", "?"), ("activation", "?"), ("normalization", "?"), ("initializer", "?"), ("classes", 0),
+    ("dropout", 1.0), ("dropout", -0.1), ("dropout", float("nan"))])
+def test_a_value_that_is_not_allowed_is_told(network: str, option: str, value: Any) -> None:
+    if option not in options(network):
+        pytest.skip(f"{network} has no option {option}")
+    with pytest.raises(UsageError, match=f"{option}="):
+        networks.find(network).build(**{option: value})
+
+
+def test_randomized_relu_draws_a_slope_for_each_activation_and_takes_the_mean_for_inference() -> None:
+    layer = layers.RandomizedReLU()
+    x = -np.ones((40, 50, 10), np.float32)
+    divisors = 1 / -np.asarray(layer(x, training=True), np.float64).ravel()
+    assert 3 <= divisors.min() < 3.01 and 7.99 < divisors.max() <= 8
+    quantiles = np.quantile(divisors, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(quantiles, [4.25, 5.5, 6.75], atol=0.1)  # three standard errors are 0.06
+    assert not np.array_equal(layer(x, training=True), layer(x, training=True))
+    np.testing.assert_allclose(layer(x, training=False), x / 5.5, rtol=1e-6)
+    np.testing.assert_array_equal(layer(-x, training=True), -x)
+
+
+def test_prelu_has_a_slope_a_channel_of_a_quarter() -> None:
+    x = -np.ones((2, 4, 4, 3), np.float32)
+    model = keras.Model(inputs := keras.Input((4, 4, 3)), layers.activate(inputs, "prelu", "slopes"))
+    assert [tuple(variable.shape) for variable in model.trainable_variables] == [(1, 1, 3)]
+    np.testing.assert_array_equal(model(x), x / 4)
