@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import runpy
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def test_the_sample_can_stand_in_for_its_data(name: str, monkeypatch: pytest.Mon
         called.update(recipe=recipe, on_sample=on_sample or {})
 
     monkeypatch.setattr(cli, "run", run)
+    monkeypatch.delitem(sys.modules, f"tfcnn.experiments.{name}")  # runpy warns if it is there
     runpy.run_module(f"tfcnn.experiments.{name}", run_name="__main__")
     setup = prepare(called["recipe"].replace(dataset="sample", **called["on_sample"]))
     images, labels = next(iter(setup.pipeline.training(0)))
