@@ -156,9 +156,11 @@ def test_radial_basis_functions_are_squared_distances() -> None:
 def test_codes_are_bitmaps_of_seven_by_twelve() -> None:
     codes = np.array(lenet.digit_codes())
     assert codes.shape == (10, 84) and set(np.unique(codes)) == {-1, 1}
-    pictures = codes.reshape(10, 12, 7)  # read by rows: an upright one, a zero and an eight that are their own mirrors
-    assert np.all(pictures[1][1:11, 3:5] == 1)
-    np.testing.assert_array_equal(pictures[[0, 8]][:, :, ::-1], pictures[[0, 8]])
+    pictures = codes.reshape(10, 12, 7)
+    assert np.all(pictures[1, 1:11, 3:5] == 1)  # the stem of the one
+    assert np.all(pictures[7, 1] == 1) and np.all(pictures[2, 10] == 1)  # the top of the seven, the foot of the two
+    assert np.all(pictures[5, 2:5, 0] == 1) and np.all(pictures[5, 2:5, 2:] == -1)  # above, the five opens to the right
+    np.testing.assert_array_equal(pictures[[0, 8], :, ::-1], pictures[[0, 8]])  # mirror images of themselves
     differing = (codes[:, np.newaxis] != codes).sum(axis=-1) + 84 * np.eye(10, dtype=int)
     assert differing.min() >= 10
 

@@ -176,7 +176,7 @@ def test_batch_normalization_takes_the_bias_away() -> None:
 
 @pytest.mark.parametrize("options, message", [
     ({"variant": "wide"}, "variant='wide' must be one of bottleneck, bottleneck_short, plain, fashion"),
-    ({"normalization": "local_response"}, "normalization='local_response' must be one of layer, batch, none"),
+    ({"normalization": "local_response"}, "normalization='local_response' must be one of paper, layer, batch, none"),
     ({"activation": "linear"}, "activation='linear' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
     ({"image_size": -1}, "image_size=-1 must be at least 1 for this network"),
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1")])

@@ -191,7 +191,7 @@ def test_normalization_can_be_chosen(variant: str) -> None:
     model = built(variant, normalization="local_response")
     assert kinds(model).count("LocalResponseNormalization") == 1 and "BatchNormalization" not in kinds(model)
     assert model.get_layer("norm1").input is model.get_layer("conv1_1_activation").output
-    with pytest.raises(UsageError, match="normalization='layer' must be one of batch, none, local_response"):
+    with pytest.raises(UsageError, match="normalization='layer' must be one of paper, batch, none, local_response"):
         vgg.build(variant, normalization="layer")
 
 

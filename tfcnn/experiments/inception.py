@@ -6,7 +6,7 @@ Target: 0.9285 on CIFAR-10's own pixels (huyvnphan's PyTorch_CIFAR10, after as m
 ones). None is known for the sample, which is trained on where CIFAR-10 cannot be had.
 Expected time on two CPU cores, estimated from a few steps: six minutes on the sample, whose images are made 16x16; 50
 minutes an epoch on CIFAR-10, three to four days in all.
-The paper's own network: --variant=googlenet --auxiliary --normalization=local_response --dropout=0.4 --image_size=224.
+The paper's own network: --variant=googlenet --auxiliary --dropout=0.4 --image_size=224.
 """
 
 from tfcnn import cli, networks
@@ -19,7 +19,8 @@ RECIPE = Recipe(
         "variant": Option("cifar", ("cifar", "googlenet", "v3"),
                           "GoogLeNet for 32x32 images, the paper's for ImageNet, or Inception-v3"),
         "auxiliary": Option(False, help="two auxiliary heads in training, which cifar and googlenet can have"),
-        "normalization": Option("batch", ("batch", "local_response", "none"), "what normalizes activations; v3: batch"),
+        "normalization": Option("paper", ("paper", "batch", "local_response", "none"),
+                                "what normalizes activations; paper: local_response for googlenet, else batch"),
         "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
         "dropout": Option(0.2, help="share of the activations dropped before the logits; heads: 0.7, or none for 0"),
         "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),

@@ -5,8 +5,8 @@ authors' code, github.com/hantek/zlinnet.
 Command: python -m tfcnn.experiments.mlp
 Target: 0.696 on CIFAR-10's own pixels without, 0.786 with deformed images (--variant=bottleneck_short --augment), both
 after unsupervised training of each layer on whitened images, which is left out here.
-Expected time on two CPU cores: five minutes on the sample, which is trained on where CIFAR-10 cannot be had; five hours
-on CIFAR-10.
+Expected time on two CPU cores, estimated: five minutes on the sample, which is trained on where CIFAR-10 cannot be had;
+five hours on CIFAR-10.
 """
 
 from tfcnn import cli, networks
@@ -19,7 +19,8 @@ RECIPE = Recipe(
         "variant": Option("bottleneck", ("bottleneck", "bottleneck_short", "plain", "fashion"),
                           "seven hidden layers, every other linear and narrow; three of these; four of 1,000 "
                           "rectifiers; or 256-128-100 for 28x28 grey pixels"),
-        "normalization": Option("layer", ("layer", "batch", "none"), "what normalizes activations"),
+        "normalization": Option("paper", ("paper", "layer", "batch", "none"),
+                                "what normalizes activations; paper: layer in the bottleneck networks"),
         "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
         "dropout": Option(0.1, help="share of the values dropped before each layer"),  # the authors' code
         "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),

@@ -18,9 +18,9 @@ RECIPE = Recipe(
     options={
         "variant": Option("cifar16", ("cifar16", "cifar16_one_dense", "cifar19_one_dense", "A", "A-LRN", "B", "C", "D",
                                       "E"),
-                          "a network for 32x32 images, or a column of the paper's table 1 for ImageNet (these have "
-                          "--normalization=none, A-LRN local_response)"),
-        "normalization": Option("batch", ("batch", "none", "local_response"), "what normalizes activations"),
+                          "a network for 32x32 images, or a column of the paper's table 1 for ImageNet"),
+        "normalization": Option("paper", ("paper", "batch", "none", "local_response"),
+                                "what normalizes activations; paper: the variant's own, batch for 32x32 images"),
         "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
         "dropout": Option(0.5, help="share of the activations dropped after each hidden dense layer; between "
                                     "convolutions 0.8 of it"),  # section 3.1

@@ -41,7 +41,7 @@ Convolve = Callable[..., KerasTensor]
 
 
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0, auxiliary: bool = False,
-          normalization: str | None = None, activation: str = "relu", dropout: float | None = None,
+          normalization: str = "paper", activation: str = "relu", dropout: float | None = None,
           initializer: str = "paper") -> keras.Model:
     """An untrained network.
 
@@ -52,8 +52,8 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
         9 for `cifar`, 65 for `googlenet`.
       auxiliary: whether to have the two auxiliary heads, too. Not for `v3`.
       normalization: `batch`, between each convolution and its activation; `local_response`, in the first layers only
-        (figure 3; for `cifar` after its first convolution); or `none`. None: `local_response` for `googlenet`, `batch`
-        for the others. Always `batch` for `v3`.
+        (figure 3; for `cifar` after its first convolution); or `none`. `paper`: `local_response` for `googlenet`,
+        `batch` for the others. Always `batch` for `v3`.
       activation: of all layers but those of the logits, one of `networks.ACTIVATIONS`.
       dropout: share of the activations dropped before the logits; None: 0.2 for `cifar`, 0.4 for `googlenet` (table 1),
         none for `v3`. The heads drop 0.7 before theirs (section 5), or nothing if this is 0.
@@ -70,8 +70,8 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     if auxiliary and variant == "v3":
         raise UsageError("auxiliary=True needs variant=cifar or variant=googlenet: v3 has no auxiliary heads")
     table = VARIANTS[variant]
-    normalization = _NORMALIZATION[variant] if normalization is None else normalization
-    check_choice("normalization", normalization, ("batch",) if variant == "v3" else NORMALIZATIONS)
+    check_choice("normalization", normalization, ("paper", "batch") if variant == "v3" else NORMALIZATIONS)
+    normalization = _NORMALIZATION[variant] if normalization == "paper" else normalization
     units = int(table.options["classes"]) if classes is None else classes
     image_size = image_size or table.input_shape[0]
     dropout = _DROPOUT[variant] if dropout is None else dropout
@@ -257,9 +257,9 @@ def _weights(initializer: str) -> str | keras.Initializer:
     return layers.initializer(initializer, "he_normal")
 
 
-NORMALIZATIONS = ("batch", "local_response", "none")
+NORMALIZATIONS = ("paper", "batch", "local_response", "none")
 
-# What an option of None stands for.
+# What the paper's own, and an option of None, stand for.
 _NORMALIZATION = {"cifar": "batch", "googlenet": "local_response", "v3": "batch"}
 _DROPOUT = {"cifar": 0.2, "googlenet": 0.4, "v3": 0.0}
 

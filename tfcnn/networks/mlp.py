@@ -33,7 +33,7 @@ from tfcnn.networks import Variant, check_choice, check_options, layers
 
 
 def build(variant: str = "bottleneck", classes: int | None = None, image_size: int = 0,
-          normalization: str | None = None, activation: str | None = None, dropout: float | None = None,
+          normalization: str = "paper", activation: str | None = None, dropout: float | None = None,
           initializer: str = "paper") -> keras.Model:
     """An untrained network.
 
@@ -43,7 +43,7 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
       classes: how many logits; None: 10.
       image_size: height and width of the input, in pixels; 0: the variant's own, 32 or 28.
       normalization: `layer`, of each image's activations after each hidden layer but the last, without parameters;
-        `batch`, after each hidden layer's product; or `none`. None: `layer` for the bottleneck networks, else `none`.
+        `batch`, after each hidden layer's product; or `none`. `paper`: `layer` for the bottleneck networks, else none.
       activation: of all hidden layers but the linear ones, one of `networks.ACTIVATIONS`; None: tanh for `fashion`,
         relu for the others.
       dropout: share of the values dropped before each layer, those of the images too in the bottleneck networks;
@@ -60,12 +60,13 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
     """
     check_choice("variant", variant, VARIANTS)
     table, bottleneck = VARIANTS[variant], variant.startswith("bottleneck")
-    normalization = ("layer" if bottleneck else "none") if normalization is None else normalization
     activation = ("tanh" if variant == "fashion" else "relu") if activation is None else activation
     dropout = {"plain": 0.0, "fashion": 0.4}.get(variant, 0.1) if dropout is None else dropout
     classes = int(table.options["classes"]) if classes is None else classes
     image_size = image_size or table.input_shape[0]
-    check_choice("normalization", normalization, ("layer", "batch", "none"))
+    check_choice("normalization", normalization, ("paper", "layer", "batch", "none"))
+    if normalization == "paper":
+        normalization = "layer" if bottleneck else "none"
     check_options(classes=classes, image_size=image_size, smallest=table.smallest, dropout=dropout,
                   activation=activation, initializer=initializer)
     weights = layers.initializer(initializer, "glorot_uniform" if bottleneck else "he_normal")

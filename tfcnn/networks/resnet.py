@@ -169,7 +169,7 @@ def _convolution(x: KerasTensor, filters: int, size: int, strides: int, style: _
     x = keras.layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=not batch,
                             kernel_initializer=kernel, name=name)(x)
     if batch:
-        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True, name=f"{name}_normalization")(x)
+        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
     return x
 
 

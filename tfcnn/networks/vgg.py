@@ -68,7 +68,7 @@ _NETWORKS = {
 }
 
 
-def build(variant: str = "cifar16", classes: int | None = None, image_size: int = 0, normalization: str | None = None,
+def build(variant: str = "cifar16", classes: int | None = None, image_size: int = 0, normalization: str = "paper",
           activation: str = "relu", dropout: float | None = None, initializer: str = "paper") -> keras.Model:
     """An untrained network.
 
@@ -78,7 +78,7 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
       classes: how many logits; None: 10 for CIFAR-10's networks, 1,000 for the paper's.
       image_size: height and width of the input, in pixels; 0: the variant's own, 32 or 224.
       normalization: `batch`, after each convolution; `local_response`, after the first activation as in A-LRN; or
-        `none`. None: the variant's own, `batch` for CIFAR-10, `none` in the paper but for A-LRN.
+        `none`. `paper`: the variant's own, `batch` for CIFAR-10, `none` in the paper but for A-LRN.
       activation: of all layers but the last, one of `networks.ACTIVATIONS`.
       dropout: share of the activations dropped after each hidden dense layer, for CIFAR-10 also before the first dense
         layer and, a smaller share, between the convolutions of a stage; None: 0.5, but none where one dense layer is.
@@ -92,8 +92,8 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     """
     check_choice("variant", variant, VARIANTS)
     table, network = VARIANTS[variant], _NETWORKS[variant]
-    normalization = network.normalization if normalization is None else normalization
     check_choice("normalization", normalization, NORMALIZATIONS)
+    normalization = network.normalization if normalization == "paper" else normalization
     classes = int(table.options["classes"]) if classes is None else classes
     dropout = network.dropout if dropout is None else dropout
     image_size = image_size or table.input_shape[0]
@@ -134,7 +134,7 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     return keras.Model(images, logits, name=f"vgg_{variant}")
 
 
-NORMALIZATIONS = ("batch", "none", "local_response")
+NORMALIZATIONS = ("paper", "batch", "none", "local_response")
 
 _PAPER = "Simonyan and Zisserman 2015, table 1; table 2 says"
 VARIANTS = {name: Variant(
