@@ -141,8 +141,8 @@ BITMAPS = (
 VARIANTS = {
     "modern": Variant(
         input_shape=(32, 32, 1), parameters=61_706, options={"variant": "modern", "classes": 10},
-        source="the layers of LeCun et al. 1998, section II.B, with every map of C3 connected to all of S2, mean "
-               "pooling and 10 linear units", year=1998, smallest=32),  # leaves one position of C5
+        source="LeCun et al. 1998, section II.B, as mostly built today; every map of C3 is connected to all of S2, "
+               "mean pooling, 10 linear units", year=1998, smallest=32),  # leaves one position of C5
     "original": Variant(
         input_shape=(32, 32, 1), parameters=60_850, options={"variant": "original", "classes": 10},
         source="LeCun et al. 1998, section II.B: 60,000, and 850 of 10 linear units", year=1998, smallest=32),

@@ -108,15 +108,15 @@ HIDDEN = {
 VARIANTS = {
     "bottleneck": Variant(
         input_shape=(32, 32, 3), parameters=36_328_010, options={"variant": "bottleneck", "classes": 10},
-        source="counted: 4000-1000-4000-1000-4000-1000-4000 of Lin et al. 2015 on 3,072 pixels; the paper gives no "
+        source="Lin et al. 2015, 4000-1000-4000-1000-4000-1000-4000; counted on 3,072 pixels, as the paper gives no "
                "number", year=2015, smallest=1),
     "bottleneck_short": Variant(
         input_shape=(32, 32, 3), parameters=20_328_010, options={"variant": "bottleneck_short", "classes": 10},
-        source="counted: 4000-1000-4000 of Lin et al. 2015 on 3,072 pixels; the paper gives no number", year=2015,
+        source="Lin et al. 2015, 4000-1000-4000; counted on 3,072 pixels, as the paper gives no number", year=2015,
         smallest=1),
     "plain": Variant(
         input_shape=(32, 32, 3), parameters=6_086_010, options={"variant": "plain", "classes": 10},
-        source="counted: 1000-1000-1000-1000 on 3,072 pixels; this suite's own", year=2015, smallest=1),
+        source="this suite's own, 1000-1000-1000-1000; counted on 3,072 pixels", year=2015, smallest=1),
     "fashion": Variant(
         input_shape=(28, 28, 1), parameters=247_766, options={"variant": "fashion", "classes": 10},
         source="heitorrapela/fashion-mnist-mlp, README: 200,960 + 32,896 + 12,900 + 1,010", year=2017, smallest=1),
