@@ -310,11 +310,11 @@ def test_dropout_stands_between_the_features_and_the_logits(options: dict[str, A
 
 
 @pytest.mark.parametrize("variant, normalization, kind, places", [
-    ("googlenet", None, "local_response", {"norm1": "pool1", "norm2": "conv2_activation"}),  # figure 3
+    ("googlenet", "paper", "local_response", {"norm1": "pool1", "norm2": "conv2_activation"}),  # figure 3
     ("googlenet", "none", "none", {}), ("googlenet", "batch", "batch", {}),
-    ("cifar", None, "batch", {}), ("cifar", "none", "none", {}),
+    ("cifar", "paper", "batch", {}), ("cifar", "none", "none", {}),
     ("cifar", "local_response", "local_response", {"norm1": "conv1_activation"})], ids=str)
-def test_normalization_is_where_it_should_be(variant: str, normalization: str | None, kind: str,
+def test_normalization_is_where_it_should_be(variant: str, normalization: str, kind: str,
                                              places: dict[str, str]) -> None:
     model = inception.build(variant, normalization=normalization)
     found = {layer.name: layer.input for layer in model.layers if type(layer).__name__ == "LocalResponseNormalization"}
