@@ -62,7 +62,7 @@ class Sparsity:
     def __init__(self, model: keras.Model, images: tf.Tensor) -> None:
         layers = [layer for layer in model.layers if _activates(layer)]
         self._images = images
-        self._names = [layer.name for layer in layers]
+        self._names = [layer.name.removesuffix("_activation") for layer in layers]
         # With the logits among them there is always one, and always a list.
         self._outputs = keras.Model(model.inputs, [model.outputs[0], *(layer.output for layer in layers)])
         self._shares = tf.function(self._compute)
