@@ -43,7 +43,7 @@ def _half_cosine(done: float) -> float:
      lambda step: (0.4 if step < 30 else 0.04) * min((step + 1) / 10, 1)),
     ({"schedule": "cosine", "warmup_epochs": 2.0},
      lambda step: 0.4 * (step + 1) / 20 if step < 20 else 0.4 * _half_cosine((step - 20) / 100)),
-], ids=str)
+], ids=lambda value: str(value) if isinstance(value, dict) else "formula")
 def test_schedules_follow_their_formulas(changes: dict, formula) -> None:
     expected = [formula(step) for step in range(EPOCHS * STEPS)]
     np.testing.assert_allclose(_rates(**changes), expected, rtol=2e-5, atol=1e-7)
