@@ -5,8 +5,8 @@ authors' code, github.com/hantek/zlinnet.
 Command: python -m tfcnn.experiments.mlp
 Target: 0.696 on CIFAR-10's own pixels without, 0.786 with deformed images (--variant=bottleneck_short --augment), both
 after unsupervised training of each layer on whitened images, which is left out here.
-Expected time on two CPU cores, estimated: five minutes on the sample, which is trained on where CIFAR-10 cannot be had;
-five hours on CIFAR-10.
+Expected time on two CPU cores, estimated: three minutes on the sample, which is trained on where CIFAR-10 cannot be
+had; three hours on CIFAR-10.
 """
 
 from tfcnn import cli, networks
