@@ -3,7 +3,7 @@
 Source: Lin, Chen and Yan 2014, "Network in network"; what it does not give is of the definition its authors released.
 Command: python -m tfcnn.experiments.network_in_network
 Target: 0.9119 on CIFAR-10's own pixels; 0.8959 without augmentation, --noaugment (Lin et al., table 1).
-Expected time on two CPU cores, estimated: from 110 images/s: ten minutes on the sample, which is trained on where
+Expected time on two CPU cores, from 110 images/s: ten minutes on the sample, which is trained on where
 CIFAR-10 cannot be had; 30 hours on CIFAR-10.
 """
 

@@ -7,7 +7,7 @@ CIFAR-10's own pixels (errors of 8.75 / 7.51 / 7.17 / 6.97 / 6.43% in table 6, w
 validation images too: --validation=0 --epochs=164 --decay_epochs=82,123 are as many steps). Depth 110 has to be warmed
 up: the paper has a rate of 0.01 until the training error is below 80%, for about 400 steps; with --warmup_epochs=1.2
 the rate rises over as many.
-Expected time on two CPU cores, estimated: from 470 images/s: eight minutes on the sample, which is trained on where
+Expected time on two CPU cores, from 470 images/s: eight minutes on the sample, which is trained on where
 CIFAR-10 cannot be had; on CIFAR-10 five hours with 20 layers, 15 with 56, 30 with 110, three days with --depth=18.
 """
 

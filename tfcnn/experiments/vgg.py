@@ -5,8 +5,8 @@ normalization and dropout for CIFAR-10 as in github.com/szagoruyko/cifar.torch.
 Command: python -m tfcnn.experiments.vgg
 Target: 0.926 to 0.940 on CIFAR-10's own pixels (kuangliu, geifmany and huyvnphan, all with batch normalization);
 cifar.torch has 0.913 without augmentation and 0.9245 with mirrored images.
-Expected time on two CPU cores, estimated: from 66 images/s: 14 minutes on the sample, which is trained on where CIFAR-10
-cannot be had; 28 hours on CIFAR-10; weeks for the paper's own networks and data, which are for GPUs.
+Expected time on two CPU cores, from 66 images/s: 14 minutes on the sample, which is trained on where CIFAR-10 cannot be
+had; 28 hours on CIFAR-10; weeks for the paper's own networks and data, which are for GPUs.
 """
 
 from tfcnn import cli, networks
