@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import tfcnn  # before anything imports TensorFlow, see its __init__.py
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,3 +51,11 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         return subprocess.run(command(*arguments, experiment=experiment), cwd=tmp_path, env=environment(tmp_path),
                               capture_output=True, text=True, timeout=300)
     return run
+
+
+@pytest.fixture
+def policy() -> Iterator[Any]:
+    """Keras's setter of the precision of the layers built from then on; afterwards it is what it was."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)

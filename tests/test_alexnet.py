@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -155,13 +154,6 @@ def test_every_parameter_has_a_gradient(options: dict[str, Any]) -> None:
     for variable, gradient in zip(model.trainable_variables, gradients(model, images(model.input.shape[1]))):
         filters = np.abs(gradient).reshape(-1, gradient.shape[-1]).max(axis=0)
         assert np.all(np.isfinite(filters)) and np.all(filters > 0), variable.path
-
-
-@pytest.fixture
-def policy() -> Iterator[Any]:
-    before = keras.config.dtype_policy()
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy(before)
 
 
 @pytest.mark.parametrize("precision, options", [

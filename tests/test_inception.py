@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -328,13 +327,6 @@ def test_normalization_is_where_it_should_be(variant: str, normalization: str, k
             assert layer.use_bias == (kind != "batch")
             assert model.get_layer(f"{layer.name}_activation").input is before.output
     assert kind == "batch" or not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
-
-
-@pytest.fixture
-def policy() -> Iterator[Any]:
-    before = keras.config.dtype_policy()
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy(before)
 
 
 @pytest.mark.parametrize("precision, variant", [("mixed_bfloat16", "googlenet"), ("mixed_float16", "cifar")])

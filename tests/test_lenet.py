@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -247,13 +246,6 @@ def test_a_larger_image_gives_c5_more_positions() -> None:
     model = lenet.build(**ORIGINAL, image_size=36)
     assert model.get_layer("C5").output.shape[1:] == (2, 2, 120)
     assert model.count_params() == 60_850 + 84 * 3 * 120
-
-
-@pytest.fixture
-def policy() -> Iterator[Any]:
-    before = keras.config.dtype_policy()
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy(before)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -141,13 +140,6 @@ def test_first_weights() -> None:
             if layer.weights:
                 kernel = layer.get_weights()[0]
                 assert kernel.std() == pytest.approx(np.sqrt(2 / len(kernel)), rel=0.06)
-
-
-@pytest.fixture
-def policy() -> Iterator[Any]:
-    before = keras.config.dtype_policy()
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy(before)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -111,13 +111,6 @@ def test_dropout_can_be_chosen() -> None:
              if isinstance(layer, keras.layers.Dropout)}
     assert rates == {"pool1_dropout": 0.2, "pool2_dropout": 0.2}
     assert "dropout" not in str([layer.name for layer in network_in_network.build(dropout=0.0).layers])
-
-
-@pytest.fixture
-def policy() -> Iterator[Any]:
-    before = keras.config.dtype_policy()
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy(before)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -214,13 +213,6 @@ def gradients(model: keras.Model, x: np.ndarray) -> list[np.ndarray]:
         return tape.gradient(loss, weights)
 
     return [gradient.numpy() for gradient in run()]
-
-
-@pytest.fixture
-def policy() -> Iterator[Any]:
-    before = keras.config.dtype_policy()
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy(before)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

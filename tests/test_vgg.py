@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -233,13 +232,6 @@ def test_first_values_of_the_weights(variant: str) -> None:
         kurtosis = np.mean(values ** 4) / np.mean(values ** 2) ** 2
         assert kurtosis == pytest.approx(1.8 if even else 3.0, abs=0.4), kernel.path
     assert all(not np.any(variable) for variable in model.trainable_variables if variable.name == "bias")
-
-
-@pytest.fixture
-def policy() -> Iterator[Any]:
-    before = keras.config.dtype_policy()
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy(before)
 
 
 def test_low_precision_is_near_and_gives_float32_logits(policy: Any) -> None:
