@@ -83,7 +83,7 @@ def shake(model: keras.Model, seed: int = 1) -> None:
             values = generator.uniform(0.5, 1.5, shape)
         elif len(shape) > 1:
             fan_in, fan_out = np.prod(shape[:-1]), np.prod(shape[:-2]) * shape[-1]
-            values = generator.normal(0.0, np.sqrt(2.0 / (fan_in + fan_out)), shape)
+            values = generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2.0 / (fan_in + fan_out)))
         else:
             values = generator.normal(0.0, 0.1, shape)
         variable.assign(values)

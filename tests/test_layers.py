@@ -14,8 +14,8 @@ import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are im
 import keras
 import tensorflow as tf
 
-from tests.numpy_layers import convolution, random, response_normalization
-from tfcnn.networks.layers import GroupedConv2D, LocalResponseNormalization
+from tests.numpy_layers import batch_normalization, convolution, random, response_normalization
+from tfcnn.networks.layers import BatchNormalization, GroupedConv2D, LocalResponseNormalization
 
 # Constants under which the neighbours matter for inputs around one, unlike the papers'.
 STRONG: dict[str, Any] = {"depth_radius": 2, "bias": 1.5, "alpha": 0.4, "beta": 0.75}
@@ -136,8 +136,8 @@ def test_configuration_gives_the_layer_back() -> None:
 
 REPLICAS = """
 import numpy as np, tfcnn, keras, tensorflow as tf
-from tests.numpy_layers import convolution, random, response_normalization
-from tfcnn.networks.layers import GroupedConv2D, LocalResponseNormalization
+from tests.numpy_layers import batch_normalization, convolution, random, response_normalization
+from tfcnn.networks.layers import BatchNormalization, GroupedConv2D, LocalResponseNormalization
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
@@ -208,3 +208,85 @@ def test_grouped_convolution_has_keras_gradient(precision: str, compiled: bool) 
     for our, their in zip(*gradients(tf.constant(x))):
         assert our.dtype == tf.float32
         np.testing.assert_allclose(our, their, atol=tolerance * np.abs(their).max())
+
+
+# Batch normalization, against Keras's.
+
+
+def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    axes = tuple(range(x.ndim - 1))
+    return x.astype(np.float64).mean(axes), x.astype(np.float64).var(axes)
+
+
+def both(shape: tuple[int, ...], dtype: str = "float32", **options: Any) -> list[keras.layers.BatchNormalization]:
+    """Ours and Keras's, with the same values in their weights."""
+    found = [kind(momentum=0.8, epsilon=1e-3, dtype=dtype, **options)
+             for kind in (BatchNormalization, keras.layers.BatchNormalization)]
+    generator = np.random.default_rng(2)
+    for layer in found:
+        layer.build(shape)
+    values = [generator.uniform(0.5, 1.5, variable.shape) for variable in found[0].weights]
+    for layer in found:
+        layer.set_weights(values)
+    return found
+
+
+def outcome(layer: keras.layers.Layer, x: tf.Tensor, training: bool, compiled: bool) -> dict[str, np.ndarray]:
+    """Output, gradients and moving statistics."""
+    weight = tf.constant(random(*x.shape, seed=3))
+
+    def run(x: tf.Tensor) -> tuple[Any, ...]:
+        variables = {variable.name: variable.value for variable in layer.trainable_variables}
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=training)
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) * weight)
+        return y, tape.gradient(loss, {"x": x, **variables})
+
+    y, derivatives = (tf.function(run) if compiled else run)(x)
+    assert y.dtype == derivatives["x"].dtype == x.dtype
+    return {"y": y, **{f"gradient of {name}": value for name, value in derivatives.items()},
+            **{variable.name: variable.value for variable in layer.non_trainable_variables}}
+
+
+@pytest.mark.parametrize("options", [{}, {"center": False}, {"scale": False}, {"center": False, "scale": False},
+                                     {"trainable": False}, {"synchronized": False}], ids=str)
+@pytest.mark.parametrize("shape", [(7, 5, 4, 6), (7, 6)], ids=str)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_batch_normalization_is_keras(options: dict[str, Any], shape: tuple[int, ...], training: bool,
+                                      precision: str) -> None:
+    x = tf.cast(3 * random(*shape) + 1, precision.removeprefix("mixed_"))
+    ours, theirs = (outcome(layer, x, training, compiled=False) for layer in both(shape, precision, **options))
+    assert list(ours) == list(theirs)
+    tolerance = {"float32": 1e-5, "mixed_bfloat16": 2e-2, "mixed_float16": 3e-3}[precision]
+    for name in ours:
+        one, other = (tf.cast(values[name], tf.float32).numpy() for values in (ours, theirs))
+        np.testing.assert_allclose(one, other, atol=tolerance * np.abs(other).max(), err_msg=name)
+
+
+def test_batch_normalization_is_algorithms_1_and_2() -> None:
+    x = 3 * random(7, 5, 4, 6) + 1
+    layer = both(x.shape)[0]
+    gamma, beta, moving_mean, moving_variance = layer.get_weights()
+    expected = batch_normalization(x, gamma, beta, moving_mean, moving_variance, 1e-3)
+    np.testing.assert_allclose(layer(x, training=False), expected, rtol=1e-5, atol=1e-5)
+    mean, variance = moments(x)
+    expected = batch_normalization(x, gamma, beta, mean, variance, 1e-3)
+    np.testing.assert_allclose(layer(x, training=True), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(layer.moving_mean, 0.8 * moving_mean + 0.2 * mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, 0.8 * moving_variance + 0.2 * variance, rtol=1e-5)
+
+
+def test_batch_normalization_is_one_operation_in_a_graph() -> None:
+    ours, theirs = both((7, 5, 4, 6))
+    function = tf.function(lambda x, training: ours(x, training=training))
+    x = tf.TensorSpec([None, None, None, 6])
+    for training in (True, False):
+        kinds = [operation.type for operation in function.get_concrete_function(x, training).graph.get_operations()]
+        assert kinds.count("FusedBatchNormV3") == 1
+    x = tf.constant(random(7, 5, 4, 6))
+    for training in (True, False):
+        one, other = (outcome(layer, x, training, compiled=True) for layer in (ours, theirs))
+        for name in one:
+            np.testing.assert_allclose(one[name], other[name], atol=1e-4, err_msg=name)

@@ -102,7 +102,7 @@ def _run(recipe: Recipe, argv: list[str], action: Action, on_sample: Mapping[str
     given, values = parse(recipe, argv)
     sample = given.replace(dataset=_SAMPLE, **{
         name: value for name, value in on_sample.items() if not values[name].present})
-    _import_tensorflow()
+    import_tensorflow()
     from tfcnn.data.datasets import Unavailable
 
     if given.dataset == _SAMPLE:
@@ -157,7 +157,7 @@ def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     return 0
 
 
-def _import_tensorflow() -> None:
+def import_tensorflow() -> None:
     """Imports TensorFlow without the notes of its libraries on what the machine has, unless the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     standard_error = os.dup(2)

@@ -120,9 +120,9 @@ class RunFolder:
                 for name in _REPLACED:
                     _remove(self.path / name)
                     _remove(_temporary(self.path / name))
-                _write(self.path / RECIPE, recipe.to_json())
+                write(self.path / RECIPE, recipe.to_json())
             if state is State.NEW or not (self.path / COMMAND).exists():
-                _write(self.path / COMMAND, "".join(f"{flag}\n" for flag in command_flags))
+                write(self.path / COMMAND, "".join(f"{flag}\n" for flag in command_flags))
         except OSError as error:
             raise UsageError(f"cannot use {self.path} as a run's folder: {error.strerror}") from error
         return state
@@ -182,7 +182,7 @@ class RunFolder:
                 raise ValueError(f"a row of metrics has the columns {list(row)}, the first one {columns}")
             values = (row[column] for column in columns)
             writer.writerow([int(value) if isinstance(value, numbers.Integral) else float(value) for value in values])
-        _write(self.path / METRICS, text.getvalue())
+        write(self.path / METRICS, text.getvalue())
 
     def read_metrics(self) -> list[Metrics]:
         """The rows of metrics.csv: what was an int is an int, all else is a float.
@@ -209,7 +209,7 @@ class RunFolder:
         missing = _missing_fields(result)
         if missing:
             raise ValueError(f"the result lacks {', '.join(missing)}")
-        _write(self.path / RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
+        write(self.path / RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
     def read_result(self) -> dict[str, Any]:
         """The run's result.
@@ -343,7 +343,7 @@ def draw_curves(folder: RunFolder, result: Mapping[str, Any] | None = None) -> P
         figure.suptitle(_title(recipe, result), color="0.2")
         picture = io.BytesIO()
         figure.savefig(picture, format="png", pil_kwargs={"optimize": True})
-    _write(folder.path / CURVES, picture.getvalue())
+    write(folder.path / CURVES, picture.getvalue())
     return folder.path / CURVES
 
 
@@ -546,16 +546,30 @@ def stale_pages(root: Path) -> dict[Path, str]:
 
 
 def _rendered_readme(readme: Path) -> str:
+    return between(readme, BEGIN, END, render_table(recorded_runs(readme.parent), relative_to=readme.parent))
+
+
+def between(page: Path, begin: str, end: str, table: str) -> str:
+    """The text of a page with a table in it made anew.
+
+    Args:
+      page: the file as it is.
+      begin: the line before the table.
+      end: the line after it.
+      table: what is to stand between them.
+
+    Raises:
+      UsageError: the page cannot be read, or lacks the two lines.
+    """
     try:
-        text = readme.read_text(encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot read {readme}: {error.strerror}") from error
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"{readme} needs the lines '{BEGIN}' and '{END}' where the table is to stand")
-    table = render_table(recorded_runs(readme.parent), relative_to=readme.parent)
-    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+        raise UsageError(f"cannot read {page}: {error.strerror}") from error
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise UsageError(f"{page} needs the lines '{begin}' and '{end}' where the table is to stand")
+    return f"{before}{begin}\n\n{table}\n{end}{after}"
 
 
 def _rendered_index(root: Path) -> str:
@@ -608,7 +622,7 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp")
 
 
-def _write(path: Path, content: str | bytes) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all.
 
     Raises:
@@ -669,7 +683,7 @@ def _run_command(arguments: argparse.Namespace) -> int:
         return 1 if stale else 0
     for page, text in stale.items():
         page.parent.mkdir(exist_ok=True)
-        _write(page, text)
+        write(page, text)
     print(f"rendered {names}" if stale else "nothing to render: all pages are up to date")
     return 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -66,14 +68,18 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the last axis, with TensorFlow's fused operation where it can be used.
 
     The same arguments, weights and results as Keras's, which takes the mean, the variance and the output in passes of
-    their own. Over several replicas, where the statistics must be exchanged in between (`synchronized`), and for
-    inputs without height and width it is Keras's.
+    their own. But it is synchronized unless told otherwise: over several replicas the statistics are those of the
+    global batch. As they must be exchanged in between, it is then Keras's own, and so it is for inputs without height
+    and width.
 
     Input and output: `[batch, height, width, channels]` or `[batch, channels]`.
 
     Source: Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift", algorithms 1 and 2.
     """
+
+    def __init__(self, *, synchronized: bool = True, **kwargs: Any) -> None:
+        super().__init__(synchronized=synchronized, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -184,3 +190,174 @@ class GroupedConv2D(keras.layers.Conv2D):
         convolve = super().convolution_op
         pairs = zip(tf.split(inputs, self.groups, axis=-1), tf.split(kernel, self.groups, axis=-1))
         return tf.concat([convolve(*pair) for pair in pairs], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class PadChannels(keras.layers.Layer):
+    """Appends channels of zeros until there are `filters`.
+
+    Input: `[batch, height, width, channels]`, at most `filters` of them; output: `[batch, height, width, filters]`.
+
+    Source: He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", section 3.3, option A.
+    """
+
+    def __init__(self, filters: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.pad(inputs, [[0, 0], [0, 0], [0, 0], [0, self.filters - inputs.shape[-1]]])
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"filters": self.filters}
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+def scaled_tanh(x: tf.Tensor) -> tf.Tensor:
+    """`1.7159 * tanh(2 / 3 * x)`, which is 1 at 1 and -1 at -1: LeCun et al. 1998, section II.B and appendix A."""
+    return 1.7159 * tf.tanh(2 / 3 * x)
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class FanInUniform(keras.initializers.Initializer):
+    """Values spread evenly from `-limit / n` to `limit / n`, where `n` is how many inputs a unit has, its fan-in.
+
+    Source: LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition", appendix
+    A, whose limit is the default.
+
+    Args:
+      limit: the range of a unit that has one input.
+    """
+
+    def __init__(self, limit: float = 2.4) -> None:
+        self.limit = limit
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
+        bound = self.limit / math.prod(shape[:-1])
+        return keras.initializers.RandomUniform(-bound, bound)(shape, dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"limit": self.limit}
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class AverageSubsampling2D(keras.layers.Layer):
+    """The sum over each 2x2 window, times a coefficient, plus a bias: one of each a channel, and trained.
+
+    Windows do not overlap; a last odd row or column is left out. The coefficients are at first spread evenly from -0.6
+    to 0.6, as appendix A of the source has it for units with four inputs.
+
+    Input: `[batch, height, width, channels]`; output: `[batch, height // 2, width // 2, channels]`.
+
+    Source: LeCun, Bottou, Bengio and Haffner 1998, section II.B, layers S2 and S4, before the squashing function.
+    """
+
+    pool_size = strides = (2, 2)
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        channels = input_shape[-1:]
+        uniform = keras.initializers.RandomUniform(-2.4 / 4, 2.4 / 4)
+        self.coefficient = self.add_weight(name="coefficient", shape=channels, initializer=uniform)
+        self.bias = self.add_weight(name="bias", shape=channels, initializer="zeros")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return 4 * tf.nn.avg_pool2d(inputs, 2, 2, "VALID") * self.coefficient + self.bias
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        batch, height, width, channels = input_shape
+        return batch, height and height // 2, width and width // 2, channels
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class PartialConv2D(keras.layers.Layer):
+    """A convolution whose filters each see only some of the input's channels. Without padding, with a stride of one.
+
+    A weight exists only where there is a connection: the kernel is `[kernel_size, kernel_size, connections]`, the
+    first filter's channels before the second's and so on. Into a convolution's usual kernel, zero elsewhere, they are
+    put by a product with a matrix of zeros and ones, which costs less than one convolution a filter.
+
+    Input: `[batch, height, width, channels]`; output: `[batch, height - kernel_size + 1, width - kernel_size + 1,
+    filters]`.
+
+    Source: LeCun, Bottou, Bengio and Haffner 1998, section II.B, layer C3, table I.
+
+    Args:
+      channels_seen: for each filter the channels that it sees, from 0.
+      kernel_size: height and width of the kernels.
+      use_bias: whether to add a bias to each filter's output.
+      kernel_initializer: draws each filter by itself, so that it has the filter's own number of inputs.
+    """
+
+    def __init__(self, channels_seen: Sequence[Sequence[int]], kernel_size: int, use_bias: bool = True,
+                 kernel_initializer: str | keras.Initializer = "glorot_uniform", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.channels_seen = [list(seen) for seen in channels_seen]
+        self.filters = len(self.channels_seen)
+        self.kernel_size = kernel_size
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        connections = [(channel, number) for number, seen in enumerate(self.channels_seen) for channel in seen]
+        self._places = np.zeros((len(connections), input_shape[-1], self.filters), np.float32)
+        for connection, (channel, number) in enumerate(connections):
+            self._places[connection, channel, number] = 1.0
+        size = self.kernel_size
+        self.kernel = self.add_weight(name="kernel", shape=(size, size, len(connections)), initializer=self._first)
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def _first(self, shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
+        # A copy for each filter, because an initializer gives the same values whenever it is called.
+        return tf.concat([tf.squeeze(self.kernel_initializer.clone()((*shape[:2], len(seen), 1), dtype), -1)
+                          for seen in self.channels_seen], axis=-1)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        kernel = tf.tensordot(self.kernel, tf.cast(self._places, inputs.dtype), 1)
+        outputs = tf.nn.conv2d(inputs, kernel, strides=1, padding="VALID")
+        return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        batch, *sizes, _ = input_shape
+        return (batch, *(size and size - self.kernel_size + 1 for size in sizes), self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "channels_seen": self.channels_seen, "kernel_size": self.kernel_size, "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)}
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class RadialBasis(keras.layers.Layer):
+    """Minus the squared Euclidean distance from each of some points, which are fixed.
+
+    Input: `[batch, features]`; output: `[batch, points]`.
+
+    Source: LeCun, Bottou, Bengio and Haffner 1998, section II.B, equation 7, of which this is the negative.
+
+    Args:
+      points: `[points, features]`.
+    """
+
+    def __init__(self, points: Sequence[Sequence[float]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.points = [list(point) for point in points]
+        self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: len(self.points[0])})
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        points = tf.constant(self.points, inputs.dtype)
+        return -tf.reduce_sum(tf.math.squared_difference(inputs[:, tf.newaxis], points), axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return input_shape[0], len(self.points)
+
+    def multiply_accumulates(self, input_shape: tuple[Any, ...], output_shape: tuple[Any, ...]) -> int:
+        """A square for each feature of each point."""
+        return input_shape[-1] * output_shape[-1]
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"points": self.points}

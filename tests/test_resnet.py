@@ -1,0 +1,332 @@
+"""ResNet against its paper, against keras.applications and against NumPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
+import keras
+import tensorflow as tf
+
+from tests import numpy_layers
+from tests.numpy_layers import max_pool, random, relu, shake
+from tfcnn.networks import input_shape, layers, resnet
+from tfcnn.recipe import UsageError
+
+# Table 1: for each depth, the blocks of conv2_x to conv5_x as (how often, the kernels' sizes, their filters), and the
+# multiply-adds, which the paper calls FLOPs.
+TWO, THREE = (3, 3), (1, 3, 1)
+TABLE_1: dict[int, tuple[list[tuple[int, tuple[int, ...], tuple[int, ...]]], float]] = {
+    18: ([(2, TWO, (64, 64)), (2, TWO, (128, 128)), (2, TWO, (256, 256)), (2, TWO, (512, 512))], 1.8e9),
+    34: ([(3, TWO, (64, 64)), (4, TWO, (128, 128)), (6, TWO, (256, 256)), (3, TWO, (512, 512))], 3.6e9),
+    50: ([(3, THREE, (64, 64, 256)), (4, THREE, (128, 128, 512)), (6, THREE, (256, 256, 1024)),
+          (3, THREE, (512, 512, 2048))], 3.8e9),
+    101: ([(3, THREE, (64, 64, 256)), (4, THREE, (128, 128, 512)), (23, THREE, (256, 256, 1024)),
+           (3, THREE, (512, 512, 2048))], 7.6e9),
+    152: ([(3, THREE, (64, 64, 256)), (8, THREE, (128, 128, 512)), (36, THREE, (256, 256, 1024)),
+           (3, THREE, (512, 512, 2048))], 11.3e9)}
+
+
+def trainable(model: keras.Model) -> int:
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+
+
+def convolutions(model: keras.Model, shortcuts: bool = False) -> list[keras.layers.Conv2D]:
+    """In order, without the projections unless they are asked for."""
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)
+            and (shortcuts or not layer.name.endswith("_shortcut"))]
+
+
+def drawn(model: keras.Model) -> list[tuple[int, int, int]]:
+    """What a table says of each convolution: size of the kernel, height of the output, filters."""
+    return [(layer.kernel_size[0], *layer.output.shape[2:]) for layer in convolutions(model)]
+
+
+@pytest.fixture
+def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where first weights do not matter, drawing millions of them is left out: the kernels are zero."""
+    monkeypatch.setattr(layers, "initializer", lambda choice, paper: "zeros")
+
+
+@pytest.mark.parametrize("depth", TABLE_1)
+def test_layers_shapes_and_cost_are_those_of_table_1(depth: int, unfilled: None) -> None:
+    stages, cost = TABLE_1[depth]
+    model = resnet.build(depth, stem="7x7")
+    expected = [(7, 112, 64)]
+    for (count, sizes, widths), height in zip(stages, (56, 28, 14, 7)):
+        expected += [(size, height, width) for size, width in zip(sizes, widths)] * count
+    # A bottleneck block has its stride in the first 1x1: the output is as small as those of the others.
+    assert drawn(model) == expected and len(expected) + 1 == depth
+    assert model.get_layer("pool1").output.shape[1:] == (56, 56, 64)
+    for stage, (count, _, widths) in enumerate(stages, 2):
+        height = 224 // 2 ** stage
+        assert model.get_layer(f"conv{stage}_{count}_activation").output.shape[1:] == (height, height, widths[-1])
+    assert model.get_layer("average_pool").output.shape[1:] == stages[-1][2][-1:]
+    products = math.prod(model.get_layer("logits").kernel.shape)
+    for layer in convolutions(model, shortcuts=True):
+        products += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
+    assert products == pytest.approx(cost, abs=0.08e9)
+
+
+@pytest.mark.parametrize("depth, n", [(20, 3), (32, 5), (44, 7), (56, 9), (110, 18)])
+def test_layers_and_shapes_are_those_of_section_4_2(depth: int, n: int, unfilled: None) -> None:
+    model = resnet.build(depth)
+    # "output map size 32x32 16x16 8x8, # layers 1+2n 2n 2n, # filters 16 32 64"
+    assert drawn(model) == [(3, 32, 16)] * (1 + 2 * n) + [(3, 16, 32)] * 2 * n + [(3, 8, 64)] * 2 * n
+    assert depth == 6 * n + 2
+    assert model.get_layer("average_pool").output.shape[1:] == (64,)
+    assert not [layer for layer in convolutions(model, shortcuts=True) if layer.name.endswith("_shortcut")]
+
+
+def test_small_images_in_four_stages(unfilled: None) -> None:
+    stages = [model.get_layer(f"conv{stage}_2_activation").output.shape[1:]
+              for model in [resnet.build(18)] for stage in (2, 3, 4, 5)]
+    assert stages == [(32, 32, 64), (16, 16, 128), (8, 8, 256), (4, 4, 512)]
+
+
+def test_shortcuts_have_the_parameters_they_should(unfilled: None) -> None:
+    models = {shortcut: resnet.build(20, shortcut=shortcut) for shortcut in resnet.SHORTCUTS}
+    assert trainable(models["paper"]) == trainable(models["A"]) == trainable(models["none"]) == 269_722
+    widened = 16 * 32 + 32 * 64 + 2 * (32 + 64)  # two projections and their batch normalization
+    assert trainable(models["B"]) == 269_722 + widened == 272_474
+    kept = 3 * 16 * 16 + 2 * 32 * 32 + 2 * 64 * 64 + 2 * (3 * 16 + 2 * 32 + 2 * 64)
+    assert trainable(models["C"]) == 269_722 + widened + kept
+    additions = {shortcut: sum(isinstance(layer, keras.layers.Add) for layer in model.layers)
+                 for shortcut, model in models.items()}
+    assert additions == {"paper": 9, "A": 9, "B": 9, "C": 9, "none": 0}
+    assert drawn(models["none"]) == drawn(models["A"]) == drawn(models["C"])
+    assert models["none"].name == "plain20"
+
+
+def test_each_convolution_is_followed_by_batch_normalization(unfilled: None) -> None:
+    model = resnet.build(20, shortcut="C")
+    normalizations = {layer.input: layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)}
+    found = convolutions(model, shortcuts=True)
+    assert len(found) == len(normalizations)
+    for layer in found:
+        normalization = normalizations[layer.output]
+        assert normalization.name == f"{layer.name}_normalization" and not layer.use_bias
+        assert (normalization.momentum, normalization.epsilon, normalization.synchronized) == (0.9, 1e-5, True)
+    model = resnet.build(20, shortcut="C", normalization="none")
+    assert not [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    assert all(layer.use_bias for layer in convolutions(model, shortcuts=True))
+
+
+# The numbers.
+
+
+def in_numpy(model: keras.Model, x: np.ndarray, blocks: tuple[int, ...], shortcut: str) -> np.ndarray:
+    """A network of blocks of two convolutions, with the weights of ours."""
+    names = {layer.name for layer in model.layers}
+    weights = numpy_layers.weights(model)
+
+    def pad(x: np.ndarray, margin: int) -> np.ndarray:
+        return np.pad(x, [(0, 0), (margin, margin), (margin, margin), (0, 0)])
+
+    def convolve(x: np.ndarray, name: str, strides: int = 1) -> np.ndarray:
+        kernel, *bias = weights(name)
+        x = numpy_layers.convolution(pad(x, len(kernel) // 2), kernel, *bias, strides=strides)
+        if f"{name}_normalization" in names:
+            x = numpy_layers.batch_normalization(x, *weights(f"{name}_normalization"), epsilon=1e-5)
+        return x
+
+    def shorten(x: np.ndarray, name: str, strides: int, channels: int) -> np.ndarray | float:
+        changes = strides > 1 or x.shape[-1] < channels
+        if shortcut == "none":
+            return 0.0
+        if shortcut == "C" or (shortcut == "B" and changes):
+            return convolve(x, f"{name}_shortcut", strides)
+        zeros = np.zeros((*x.shape[:-1], channels - x.shape[-1]))
+        return np.concatenate([x, zeros], axis=-1)[:, ::strides, ::strides]
+
+    if len(weights("conv1")[0]) == 7:
+        x = max_pool(pad(relu(convolve(x, "conv1", 2)), 1), 3, 2)
+    else:
+        x = relu(convolve(x, "conv1"))
+    for stage, count in enumerate(blocks, 2):
+        for name in (f"conv{stage}_{number}" for number in range(1, count + 1)):
+            strides = 2 if stage > 2 and name.endswith("_1") else 1
+            residual = convolve(relu(convolve(x, f"{name}_conv1", strides)), f"{name}_conv2")
+            x = relu(residual + shorten(x, name, strides, residual.shape[-1]))
+    kernel, bias = weights("logits")
+    return x.mean(axis=(1, 2)) @ kernel + bias
+
+
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("shortcut, normalization", [
+    ("A", "batch"), ("B", "batch"), ("C", "batch"), ("none", "batch"), ("A", "none"), ("C", "none"), ("none", "none")])
+def test_three_stages_compute_what_numpy_does(shortcut: str, normalization: str, size: int) -> None:
+    model = resnet.build(20, shortcut=shortcut, normalization=normalization, image_size=size)
+    shake(model)
+    if shortcut == "none":
+        for layer in convolutions(model):  # lest the signal is lost in twenty layers
+            layer.kernel.assign(1.8 * layer.kernel)
+    x = random(3, size, size, 3)
+    expected = in_numpy(model, x, (3, 3, 3), shortcut)
+    np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    assert np.ptp(expected[:, 0]) > 0.01 * np.abs(expected).max()  # the images matter
+
+
+@pytest.mark.parametrize("stem, size", [("7x7", 40), ("3x3", 9)])
+def test_four_stages_compute_what_numpy_does(stem: str, size: int, unfilled: None) -> None:
+    model = resnet.build(18, stem=stem, classes=5, image_size=size)
+    shake(model)
+    x = random(2, size, size, 3)
+    expected = in_numpy(model, x, (2, 2, 2, 2), "B")
+    np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_resnet_50_computes_what_keras_applications_does(unfilled: None) -> None:
+    ours = resnet.build(50, stem="7x7", classes=10, image_size=64)
+    theirs = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
+    shake(ours)
+    pairs = {"conv1": "conv1"} | {
+        f"conv{stage}_{block}_{layer}": f"conv{stage}_block{block}_{number}"
+        for stage, count in enumerate((3, 4, 6, 3), 2) for block in range(1, count + 1)
+        for number, layer in enumerate(("shortcut", "conv1", "conv2", "conv3")) if number or block == 1}
+    weights = numpy_layers.weights(ours)
+    for our, their in pairs.items():
+        kernel, = weights(our)
+        theirs.get_layer(f"{their}_conv").set_weights([kernel, np.zeros(kernel.shape[-1])])
+        theirs.get_layer(f"{their}_bn").set_weights(weights(f"{our}_normalization"))
+    theirs.get_layer("predictions").set_weights(weights("logits"))
+    assert len(pairs) == sum(isinstance(layer, keras.layers.Conv2D) for layer in theirs.layers)
+    x = random(4, 64, 64, 3)
+    expected = np.asarray(theirs(x))
+    np.testing.assert_allclose(ours(x), expected, atol=1e-4 * np.abs(expected).max())
+    assert np.ptp(expected[:, 0]) > 0.01 * np.abs(expected).max()
+
+
+def gradients(model: keras.Model, x: np.ndarray) -> list[np.ndarray]:
+    """Of the cross-entropy in training mode, in a compiled graph."""
+    weights = [variable.value for variable in model.trainable_variables]
+
+    @tf.function
+    def run() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            labels = np.arange(len(x)) % 10
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, model(x, training=True)))
+        return tape.gradient(loss, weights)
+
+    return [gradient.numpy() for gradient in run()]
+
+
+@pytest.fixture
+def policy() -> Iterator[Any]:
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_low_precision_trains_float32_weights(precision: str, policy: Any) -> None:
+    options: dict[str, Any] = {"image_size": 16, "shortcut": "A"}
+    exact = resnet.build(**options)
+    shake(exact)
+    policy(precision)
+    model = resnet.build(**options)
+    model.set_weights(exact.get_weights())
+    x = random(8, 16, 16, 3)
+    assert model.get_layer("conv4_1_shortcut").output.dtype == precision.removeprefix("mixed_")
+    assert model(x).dtype == tf.float32
+    np.testing.assert_allclose(model(x), exact(x), atol=0.05 * np.abs(exact(x)).max())
+    for variable, gradient in zip(model.trainable_variables, gradients(model, x), strict=True):
+        assert gradient.dtype == np.float32 and np.all(np.isfinite(gradient)) and np.any(gradient), variable.path
+
+
+# The first weights, and what keeps a network without batch normalization trainable.
+
+
+def spread(layer: keras.layers.Conv2D) -> float:
+    """Standard deviation of the kernel, as a multiple of He's."""
+    kernel = layer.kernel.numpy()
+    return kernel.std() * math.sqrt(math.prod(kernel.shape[:-1]) / 2)
+
+
+def test_first_weights_are_gaussian_as_in_he_et_al_2015() -> None:
+    model = resnet.build(20, shortcut="C")
+    for layer in (*convolutions(model, shortcuts=True), model.get_layer("logits")):
+        assert spread(layer) == pytest.approx(1, rel=4 / math.sqrt(2 * math.prod(layer.kernel.shape))), layer.name
+    kernel = model.get_layer("conv4_3_conv2").kernel.numpy()
+    assert np.mean(np.abs(kernel) > 2 * kernel.std()) == pytest.approx(0.0455, abs=0.005)  # with its tails
+    assert not np.array_equal(kernel, model.get_layer("conv4_3_conv1").kernel)
+
+
+@pytest.mark.parametrize("depth, blocks, last", [(20, 9, 2), (50, 16, 3)])
+def test_without_normalization_residuals_begin_with_fixups_weights(depth: int, blocks: int, last: int) -> None:
+    model = resnet.build(depth, normalization="none")
+    for layer in convolutions(model, shortcuts=True):
+        place = layer.name.rpartition("_conv")[2] if "_conv" in layer.name else ""
+        expected = 1.0 if not place else 0.0 if place == str(last) else blocks ** (-1 / (2 * last - 2))
+        tolerance = 4 / math.sqrt(2 * math.prod(layer.kernel.shape))
+        assert spread(layer) == pytest.approx(expected, rel=tolerance, abs=0), layer.name
+        assert not np.any(layer.bias.numpy())
+
+
+def test_another_initializer_has_its_own_scale_but_the_zeros_that_hold_the_signal_stay() -> None:
+    model = resnet.build(20, normalization="none", initializer="orthogonal", image_size=8)
+    assert not any(np.any(layer.kernel.numpy()) for layer in convolutions(model) if layer.name.endswith("_conv2"))
+    kernel = model.get_layer("conv3_2_conv1").kernel.numpy().reshape(-1, 32)
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(32), atol=1e-4)
+
+
+def test_without_normalization_110_layers_begin_as_their_shortcuts_and_train() -> None:
+    model = resnet.build(110, normalization="none", image_size=8)
+    parts = keras.Model(model.input, [model.get_layer("conv1_activation").output,
+                                      model.get_layer("conv4_18_activation").output])
+    x = random(4, 8, 8, 3)
+    first, final = (np.asarray(part) for part in parts(x))
+    np.testing.assert_array_equal(final[..., :16], first[:, ::4, ::4])
+    assert not np.any(final[..., 16:])
+
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)  # the paper's learning rate
+    losses = []
+    for _ in range(5):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(np.arange(4), model(x, training=True)))
+        losses.append(float(loss))
+        optimizer.apply(tape.gradient(loss, [variable.value for variable in model.trainable_variables]),
+                        model.trainable_variables)
+    assert np.all(np.isfinite(losses)) and max(losses) < 1.5 * losses[0] and losses[-1] < losses[0], losses
+    assert all(np.any(layer.kernel.numpy()) for layer in convolutions(model))
+
+
+@pytest.mark.parametrize("shortcut, depth, lowest, highest", [
+    # By chance alone, which narrow layers leave the more to the more of them there are; means over chance are 1.
+    ("B", 110, 0.2, 5.0), ("C", 20, 0.02, 10.0), ("none", 20, 0.02, 10.0)])
+def test_without_normalization_the_signal_neither_fades_nor_explodes(shortcut: str, depth: int, lowest: float,
+                                                                     highest: float) -> None:
+    keras.utils.set_random_seed(0)
+    model = resnet.build(depth, shortcut=shortcut, normalization="none")
+    outputs = [layer.output for layer in model.layers if layer.name.endswith("_activation")
+               and (shortcut == "none" or "_conv" not in layer.name)]
+    squares = [float(np.mean(np.square(output))) for output in keras.Model(model.input, outputs)(random(4, 32, 32, 3))]
+    assert lowest < min(squares) and max(squares) < highest, squares
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"depth": 21}, "depth=21 must be one of 20, 32, 44, 56, 110, 18, 34, 50, 101, 152"),
+    ({"depth": 20, "stem": "7x7"}, "stem='7x7' is for depths 18, 34, 50, 101 and 152: depth=20 needs stem='3x3'"),
+    ({"stem": "5x5"}, "stem='5x5' must be one of 3x3, 7x7"),
+    ({"shortcut": "D"}, "shortcut='D' must be one of paper, A, B, C, none"),
+    ({"normalization": "local_response"}, "normalization='local_response' must be one of batch, none"),
+    ({"activation": "rleu"}, "activation='rleu' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
+    ({"image_size": -1}, "image_size=-1 must be at least 1 for this network")])
+def test_a_value_that_is_not_allowed_is_told(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resnet.build(**options)
+    assert str(error.value) == message
+
+
+def test_the_stem_decides_the_input_and_the_classes(unfilled: None) -> None:
+    for stem, size, classes in (("3x3", 32, 10), ("7x7", 224, 1000)):
+        assert input_shape("resnet", {"depth": 18, "stem": stem}) == (size, size, 3)
+        model = resnet.build(18, stem=stem)
+        assert model.input_shape == (None, size, size, 3) and model.output_shape == (None, classes)
+    with pytest.raises(UsageError, match="stem='x' must be one of 3x3, 7x7"):
+        input_shape("resnet", {"stem": "x"})

@@ -1,0 +1,41 @@
+"""VGG for CIFAR-10: the 13 convolutions of VGG-16, each with batch normalization, and dropout everywhere.
+
+Source: Simonyan and Zisserman 2015, "Very deep convolutional networks for large-scale image recognition"; batch
+normalization and dropout for CIFAR-10 as in github.com/szagoruyko/cifar.torch.
+Command: python -m tfcnn.experiments.vgg
+Target: 0.926 to 0.940 on CIFAR-10's own pixels (kuangliu, geifmany and huyvnphan, all with batch normalization);
+cifar.torch has 0.913 without augmentation and 0.9245 with mirrored images.
+Expected time on two CPU cores, estimated: five minutes on the sample, which is trained on where CIFAR-10 cannot be
+had; ten hours on CIFAR-10; weeks for the paper's own networks and data, which are for GPUs.
+"""
+
+from tfcnn import cli, networks
+from tfcnn.recipe import Option, Recipe
+
+RECIPE = Recipe(
+    experiment="vgg",
+    network="vgg",
+    options={
+        "variant": Option("cifar16", ("cifar16", "cifar16_one_dense", "cifar19_one_dense", "A", "A-LRN", "B", "C", "D",
+                                      "E"),
+                          "a network for 32x32 images, or a column of the paper's table 1 for ImageNet"),
+        "normalization": Option("paper", ("paper", "batch", "none", "local_response"),
+                                "what normalizes activations; paper: the variant's own, batch for 32x32 images"),
+        "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
+        "dropout": Option(0.5, help="share of the activations dropped after each hidden dense layer; between "
+                                    "convolutions 0.8 of it"),  # section 3.1
+        "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),
+    },
+    dataset="cifar10",
+    epochs=150,
+    batch_size=128,  # cifar.torch; 256 in section 3.1
+    optimizer="momentum",
+    momentum=0.9,  # section 3.1
+    learning_rate=0.05,  # section 3.1 has 0.01, cifar.torch 1: batch normalization bears more
+    schedule="cosine",
+    warmup_epochs=2.0,
+    l2=0.0005,  # section 3.1
+)
+
+if __name__ == "__main__":
+    cli.run(RECIPE, on_sample={"epochs": 10, "batch_size": 64, "dropout": 0.2, "crop_padding": 2})

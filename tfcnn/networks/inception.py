@@ -1,0 +1,287 @@
+"""GoogLeNet, the network that won ImageNet in 2014, a relative of it for 32x32 images, and Inception-v3.
+
+*Source*: for `googlenet` and `cifar` Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, of which are the
+sections, figures and table 1 below unless said otherwise; for `v3` Szegedy et al., "Rethinking the Inception
+Architecture for Computer Vision", CVPR 2016, in the layout of `keras.applications.InceptionV3`. `cifar` is what many
+train on CIFAR-10 (kuangliu's `pytorch-cifar`, huyvnphan's `PyTorch_CIFAR10`): table 1 from inception (3a) on, after one
+3x3 convolution instead of the early layers, which make the image eight times smaller.
+
+*Input / output*: images `[batch, height, width, 3]`, each channel with mean zero and unit variance; class logits
+`[batch, classes]` in float32, without softmax. With auxiliary heads (section 5) a list of three such logits: those of
+the network, of the head at (4a) and of the head at (4d). The heads are for training only.
+
+*Differs from the papers in*:
+- How the weights were drawn is not said. Here: He's initialization and zero biases, which in 22 layers without batch
+  normalization keep the scale that ReLU halves.
+- `googlenet`: the constants of response normalization are not said either; they are those of Krizhevsky et al. 2012.
+  The 7x7 average pooling before the classifier is one over the whole image, whatever its size.
+- `cifar`: batch normalization between each convolution and its activation, and 20% dropout, as huyvnphan has them. But
+  the 5x5 convolutions are 5x5, where he has one of 3x3 and kuangliu two of 3x3. Heads, if asked for, are the paper's.
+- `v3`: what was released, and not what the paper's table 1 says. Before the modules come a 1x1 and a 3x3 convolution
+  (80 and 192 channels) and a max pooling, where the table has three 3x3 convolutions (80, 192 and 288). The modules at
+  35x35 have a 5x5 convolution where figure 5 has a 3x3 one, and the first gives 256 channels. The size is halved by
+  modules of their own, after figure 10. Batch normalization has no scale. As in keras.applications there is no
+  auxiliary head, and no dropout unless asked for.
+- The moving averages of batch normalization keep 0.9 of their value a step, for trainings shorter than ImageNet's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import keras
+from keras import KerasTensor
+
+from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.recipe import UsageError
+
+# (images, filters, size, name, strides, padding) -> images: a convolution with what else the options want.
+Convolve = Callable[..., KerasTensor]
+
+
+def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0, auxiliary: bool = False,
+          normalization: str = "paper", activation: str = "relu", dropout: float | None = None,
+          initializer: str = "paper") -> keras.Model:
+    """An untrained network.
+
+    Args:
+      variant: `cifar`; `googlenet`; `v3`, which is Inception-v3.
+      classes: how many logits; None: 10 for `cifar`, 1,000 for the others.
+      image_size: height and width of the input, in pixels; 0: the variant's own, 32, 224 or 299. Auxiliary heads need
+        9 for `cifar`, 65 for `googlenet`.
+      auxiliary: whether to have the two auxiliary heads, too. Not for `v3`.
+      normalization: `batch`, between each convolution and its activation; `local_response`, in the first layers only
+        (figure 3; for `cifar` after its first convolution); or `none`. `paper`: `local_response` for `googlenet`,
+        `batch` for the others. Always `batch` for `v3`.
+      activation: of all layers but those of the logits, one of `networks.ACTIVATIONS`.
+      dropout: share of the activations dropped before the logits; None: 0.2 for `cifar`, 0.4 for `googlenet` (table 1),
+        none for `v3`. The heads drop 0.7 before theirs (section 5), or nothing if this is 0.
+      initializer: of all weights, one of `networks.INITIALIZERS`.
+
+    Returns:
+      A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`, or with auxiliary heads to
+      a list of three such logits, the network's own first.
+
+    Raises:
+      UsageError: a value that is not allowed.
+    """
+    check_choice("variant", variant, ("cifar", "googlenet", "v3"))
+    if auxiliary and variant == "v3":
+        raise UsageError("auxiliary=True needs variant=cifar or variant=googlenet: v3 has no auxiliary heads")
+    table = VARIANTS[variant]
+    check_choice("normalization", normalization, ("paper", "batch") if variant == "v3" else NORMALIZATIONS)
+    normalization = _NORMALIZATION[variant] if normalization == "paper" else normalization
+    units = int(table.options["classes"]) if classes is None else classes
+    image_size = image_size or table.input_shape[0]
+    dropout = _DROPOUT[variant] if dropout is None else dropout
+    check_options(classes=units, image_size=image_size, dropout=dropout, activation=activation, initializer=initializer,
+                  smallest=_SMALLEST_WITH_HEADS[variant] if auxiliary else table.smallest)
+
+    convolve: Convolve = functools.partial(_convolution, normalization=normalization, scaled=variant != "v3",
+                                           activation=activation, initializer=initializer)
+
+    def classify(x: KerasTensor, rate: float, prefix: str = "") -> KerasTensor:
+        x = layers.drop(x, rate, f"{prefix}dropout")
+        return keras.layers.Dense(units, kernel_initializer=_weights(initializer), dtype="float32",
+                                  name=f"{prefix}logits")(x)
+
+    def auxiliary_head(x: KerasTensor, name: str) -> KerasTensor:
+        x = keras.layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)  # 4x4x512, after (4d) 4x4x528
+        x = convolve(x, 128, 1, f"{name}_conv")  # 4x4x128
+        x = keras.layers.Flatten(name=f"{name}_flatten")(x)  # 2048
+        x = keras.layers.Dense(1024, kernel_initializer=_weights(initializer), name=f"{name}_fc")(x)  # 1024
+        x = layers.activate(x, activation, f"{name}_fc_activation")
+        return classify(x, 0.7 if dropout else 0.0, f"{name}_")
+
+    images = keras.Input((image_size, image_size, 3), name="images")
+    if variant == "v3":
+        features, heads = _v3(images, convolve), []
+    else:
+        stem = _cifar_stem if variant == "cifar" else _googlenet_stem
+        modules = _modules(stem(images, convolve, normalization), convolve)
+        features, heads = modules["5b"], [modules["4a"], modules["4d"]] if auxiliary else []  # section 5
+    logits = classify(keras.layers.GlobalAveragePooling2D(name="average_pool")(features), dropout)
+    outputs = [logits] + [auxiliary_head(x, f"auxiliary{number}") for number, x in enumerate(heads, start=1)]
+    return keras.Model(images, outputs if auxiliary else logits, name=f"inception_{variant}")
+
+
+# GoogLeNet
+
+# The inception modules of table 1: filters of the 1x1 convolution; of the 1x1 convolution that reduces the channels
+# before the 3x3 one, and of that; the same before and of the 5x5 one; of the 1x1 convolution after the pooling. Shapes
+# are those of 224x224 images, and of 32x32 images for `cifar`.
+TABLE_1 = (
+    # name, #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj
+    ("3a", 64, 96, 128, 16, 32, 32),  # 28x28x256, cifar: 32x32x256
+    ("3b", 128, 128, 192, 32, 96, 64),  # 28x28x480, cifar: 32x32x480
+    ("4a", 192, 96, 208, 16, 48, 64),  # 14x14x512, cifar: 16x16x512
+    ("4b", 160, 112, 224, 24, 64, 64),  # 14x14x512
+    ("4c", 128, 128, 256, 24, 64, 64),  # 14x14x512
+    ("4d", 112, 144, 288, 32, 64, 64),  # 14x14x528, cifar: 16x16x528
+    ("4e", 256, 160, 320, 32, 128, 128),  # 14x14x832, cifar: 16x16x832
+    ("5a", 256, 160, 320, 32, 128, 128),  # 7x7x832, cifar: 8x8x832
+    ("5b", 384, 192, 384, 48, 128, 128),  # 7x7x1024, cifar: 8x8x1024
+)
+
+
+def _googlenet_stem(x: KerasTensor, convolve: Convolve, normalization: str) -> KerasTensor:
+    """The layers before the inception modules, as figure 3 has them."""
+    x = convolve(x, 64, 7, "conv1", strides=2)  # 112x112x64
+    x = _pool(x, "pool1")  # 56x56x64
+    x = _normalize(x, normalization, "norm1")
+    x = convolve(x, 64, 1, "conv2_reduce")  # 56x56x64
+    x = convolve(x, 192, 3, "conv2")  # 56x56x192
+    x = _normalize(x, normalization, "norm2")
+    return _pool(x, "pool2")  # 28x28x192
+
+
+def _cifar_stem(x: KerasTensor, convolve: Convolve, normalization: str) -> KerasTensor:
+    return _normalize(convolve(x, 192, 3, "conv1"), normalization, "norm1")  # 32x32x192
+
+
+def _modules(x: KerasTensor, convolve: Convolve) -> dict[str, KerasTensor]:
+    """The inception modules of table 1 and what each of them gives."""
+    outputs = {}
+    for name, *filters in TABLE_1:
+        if name in ("4a", "5a"):
+            x = _pool(x, f"pool{int(name[0]) - 1}")  # 14x14x480, cifar: 16x16x480; then 7x7x832, cifar: 8x8x832
+        x = outputs[name] = _inception(x, f"inception_{name}", convolve, *filters)
+    return outputs
+
+
+def _inception(x: KerasTensor, name: str, convolve: Convolve, filters_1x1: int, reduce_3x3: int, filters_3x3: int,
+               reduce_5x5: int, filters_5x5: int, pool_projection: int) -> KerasTensor:
+    """Figure 2b: four branches side by side, of which the channels are put together."""
+    one = convolve(x, filters_1x1, 1, f"{name}_1x1")
+    three = convolve(x, reduce_3x3, 1, f"{name}_3x3_reduce")
+    three = convolve(three, filters_3x3, 3, f"{name}_3x3")
+    five = convolve(x, reduce_5x5, 1, f"{name}_5x5_reduce")
+    five = convolve(five, filters_5x5, 5, f"{name}_5x5")
+    pooled = keras.layers.MaxPooling2D(3, 1, padding="same", name=f"{name}_pool")(x)
+    pooled = convolve(pooled, pool_projection, 1, f"{name}_pool_projection")
+    return keras.layers.Concatenate(name=name)([one, three, five, pooled])
+
+
+def _pool(x: KerasTensor, name: str) -> KerasTensor:
+    return keras.layers.MaxPooling2D(3, 2, padding="same", name=name)(x)
+
+
+def _normalize(x: KerasTensor, normalization: str, name: str) -> KerasTensor:
+    return layers.LocalResponseNormalization(name=name)(x) if normalization == "local_response" else x
+
+
+# Inception-v3: figures and table 1 are those of the paper of 2016
+
+# A module's branches, side by side: each is a chain of convolutions, height x width x filters of the kernel, and 3x3
+# poolings. Two convolutions joined by | both follow on what is before them.
+
+
+def _figure_5(projection: int) -> tuple[str, ...]:
+    return "1x1x64", "1x1x48 5x5x64", "1x1x64 3x3x96 3x3x96", f"average 1x1x{projection}"
+
+
+def _figure_6(n: int) -> tuple[str, ...]:
+    """7x7 convolutions, one and two, factorized into 1x7 and 7x1."""
+    return ("1x1x192", f"1x1x{n} 1x7x{n} 7x1x192", f"1x1x{n} 7x1x{n} 1x7x{n} 7x1x{n} 1x7x192", "average 1x1x192")
+
+
+_FIGURE_7 = ("1x1x320", "1x1x384 1x3x384|3x1x384", "1x1x448 3x3x384 1x3x384|3x1x384", "average 1x1x192")
+
+V3_MODULES = (
+    # name as in keras.applications; stride of each branch's last step, 2 after figure 10; branches
+    ("mixed0", 1, _figure_5(32)),  # 35x35x256
+    ("mixed1", 1, _figure_5(64)),  # 35x35x288
+    ("mixed2", 1, _figure_5(64)),  # 35x35x288
+    ("mixed3", 2, ("3x3x384", "1x1x64 3x3x96 3x3x96", "max")),  # 17x17x768
+    ("mixed4", 1, _figure_6(128)),  # 17x17x768
+    ("mixed5", 1, _figure_6(160)),  # 17x17x768
+    ("mixed6", 1, _figure_6(160)),  # 17x17x768
+    ("mixed7", 1, _figure_6(192)),  # 17x17x768
+    ("mixed8", 2, ("1x1x192 3x3x320", "1x1x192 1x7x192 7x1x192 3x3x192", "max")),  # 8x8x1280
+    ("mixed9", 1, _FIGURE_7),  # 8x8x2048
+    ("mixed10", 1, _FIGURE_7),  # 8x8x2048
+)
+
+
+def _v3(x: KerasTensor, convolve: Convolve) -> KerasTensor:
+    """From images to the features that the logits are taken from; shapes are those of 299x299 images."""
+    x = convolve(x, 32, 3, "conv1", strides=2, padding="valid")  # 149x149x32
+    x = convolve(x, 32, 3, "conv2", padding="valid")  # 147x147x32
+    x = convolve(x, 64, 3, "conv3")  # 147x147x64
+    x = keras.layers.MaxPooling2D(3, 2, name="pool1")(x)  # 73x73x64
+    x = convolve(x, 80, 1, "conv4")  # 73x73x80
+    x = convolve(x, 192, 3, "conv5", padding="valid")  # 71x71x192
+    x = keras.layers.MaxPooling2D(3, 2, name="pool2")(x)  # 35x35x192
+    for name, strides, branches in V3_MODULES:
+        x = _factorized(x, name, strides, branches, convolve)
+    return x
+
+
+def _factorized(x: KerasTensor, name: str, strides: int, branches: tuple[str, ...],
+                convolve: Convolve) -> KerasTensor:
+    """A module of Inception-v3, written as in `V3_MODULES`."""
+
+    def step(x: KerasTensor, what: str, name: str, strides: int) -> KerasTensor:
+        padding = "same" if strides == 1 else "valid"
+        if what in ("average", "max"):
+            pool = keras.layers.AveragePooling2D if what == "average" else keras.layers.MaxPooling2D
+            return pool(3, strides, padding=padding, name=f"{name}_pool")(x)
+        height, width, filters = map(int, what.split("x"))
+        return convolve(x, filters, (height, width), f"{name}_{height}x{width}", strides, padding)
+
+    outputs = []
+    for number, branch in enumerate(branches, start=1):
+        *first, last = branch.split()
+        y = x
+        for place, what in enumerate(first, start=1):
+            y = step(y, what, f"{name}_branch{number}_{place}", strides=1)
+        outputs += [step(y, what, f"{name}_branch{number}_{len(first) + 1}", strides) for what in last.split("|")]
+    return keras.layers.Concatenate(name=name)(outputs)
+
+
+# What they share
+
+def _convolution(x: KerasTensor, filters: int, size: int | tuple[int, int], name: str, strides: int = 1,
+                 padding: str = "same", *, normalization: str, scaled: bool, activation: str,
+                 initializer: str) -> KerasTensor:
+    """A convolution and its activation, batch normalization between them if it is the choice."""
+    x = keras.layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=normalization != "batch",
+                            kernel_initializer=_weights(initializer), name=name)(x)
+    if normalization == "batch":
+        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, scale=scaled, name=f"{name}_normalization")(x)
+    return layers.activate(x, activation, f"{name}_activation")
+
+
+def _weights(initializer: str) -> str | keras.Initializer:
+    return layers.initializer(initializer, "he_normal")
+
+
+NORMALIZATIONS = ("paper", "batch", "local_response", "none")
+
+# What the paper's own, and an option of None, stand for.
+_NORMALIZATION = {"cifar": "batch", "googlenet": "local_response", "v3": "batch"}
+_DROPOUT = {"cifar": 0.2, "googlenet": 0.4, "v3": 0.0}
+
+# A head's 5x5 pooling must fit in the image at (4a), which is 2 or 16 times smaller, rounded up.
+_SMALLEST_WITH_HEADS = {"cifar": 9, "googlenet": 65}
+
+VARIANTS = {
+    "cifar": Variant(
+        input_shape=(32, 32, 3), parameters=5_871_914, options={"variant": "cifar", "auxiliary": False, "classes": 10},
+        source="Szegedy et al. 2015, table 1 from (3a) on; huyvnphan's 5.491 million have 3x3 kernels for 5x5",
+        year=2015, smallest=1),
+    "googlenet": Variant(
+        input_shape=(224, 224, 3), parameters=6_998_552,
+        options={"variant": "googlenet", "auxiliary": False, "classes": 1000},
+        source="Szegedy et al. 2015, table 1, without auxiliary heads", year=2015, smallest=1),
+    "googlenet_auxiliary": Variant(
+        input_shape=(224, 224, 3), parameters=13_378_280,
+        options={"variant": "googlenet", "auxiliary": True, "classes": 1000},
+        source="Szegedy et al. 2015, table 1 and section 5, with both auxiliary heads", year=2015,
+        smallest=_SMALLEST_WITH_HEADS["googlenet"]),
+    "v3": Variant(
+        input_shape=(299, 299, 3), parameters=23_817_352, options={"variant": "v3", "classes": 1000},
+        source="keras.applications.InceptionV3: 23,851,784, of which 34,432 are moving averages", year=2016,
+        smallest=75),  # leaves one position after mixed8
+}

@@ -1,0 +1,154 @@
+"""LeNet-5, the network that read digits on cheques, as it was in 1998 and as it is mostly built today.
+
+*Source*: LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition", Proceedings of
+the IEEE 1998; section II.B and table I, of which the names of the layers are.
+
+*Input / output*: images `[batch, height, width, 1]` with mean zero and unit variance, which section II.B's -0.1 for
+white and 1.175 for black come near to; class logits `[batch, classes]` in float32, without softmax.
+
+`original` differs from `modern` in two places. S2 and S4 add up 2x2 units, multiply by a trained coefficient, add a
+trained bias and squash, instead of taking the mean. Each map of C3 sees those maps of S2 that table I has, not all.
+
+*Differs from the paper in*:
+- The output is 10 linear units by default. With `output="radial_basis"` it is the paper's: the squared distances y of
+  F6 from ten fixed bitmaps of 7x12 pixels (equation 7). The logits are then -y, because softmax cross-entropy of these
+  is the paper's discriminative criterion (equation 9) but for the constant class e^-j, which stands for what is no
+  digit. The paper shows its bitmaps in figure 3 only; those here are drawn after it, not copied.
+- Biases are zero at first, where appendix A draws weights from ±2.4 / fan-in and does not speak of biases.
+- `modern` keeps the paper's scaled tanh, so that the two variants differ in nothing but what is said above.
+- Of images larger than 32x32 F6 sees all positions of C5; the paper has a copy of F6 at each (section VII).
+- Batch normalization (between a convolution and its activation) and dropout came later, and are options.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import KerasTensor
+
+from tfcnn import networks
+from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.recipe import UsageError
+
+
+def build(variant: str = "modern", classes: int | None = None, image_size: int = 0, output: str = "dense",
+          normalization: str = "none", activation: str = "scaled_tanh", dropout: float = 0.0,
+          initializer: str = "paper") -> keras.Model:
+    """An untrained network.
+
+    Args:
+      variant: `modern` or `original`.
+      classes: how many logits; None: 10. Radial basis functions are there for the ten digits only.
+      image_size: height and width of the input, in pixels; 0: 32.
+      output: `dense`, or the paper's `radial_basis`.
+      normalization: `none`, or `batch` after each convolution.
+      activation: of all layers but the output, and but the pooling of `modern`; `scaled_tanh`, which is the paper's
+        (equation 6), or one of `networks.ACTIVATIONS`.
+      dropout: share of the activations of C5 and of F6 that is dropped.
+      initializer: of all kernels, one of `networks.INITIALIZERS`; the paper's is even within 2.4 / fan-in (appendix A).
+
+    Returns:
+      A model from `[batch, image_size, image_size, 1]` to float32 logits `[batch, classes]`.
+
+    Raises:
+      UsageError: a value that is not allowed.
+    """
+    check_choice("variant", variant, ("modern", "original"))
+    check_choice("output", output, ("dense", "radial_basis"))
+    check_choice("normalization", normalization, ("none", "batch"))
+    check_choice("activation", activation, ACTIVATIONS)
+    table = VARIANTS[variant]
+    classes = int(table.options["classes"]) if classes is None else classes
+    image_size = image_size or table.input_shape[0]
+    check_options(classes=classes, image_size=image_size, smallest=table.smallest, dropout=dropout,
+                  initializer=initializer)
+    if output == "radial_basis" and classes != 10:
+        raise UsageError(f"output=radial_basis has bitmaps for 10 digits, not for classes={classes}: use output=dense")
+
+    def weights() -> str | keras.Initializer:
+        return layers.initializer(initializer, layers.FanInUniform(2.4))
+
+    def activate(x: KerasTensor, name: str) -> KerasTensor:
+        if activation == "scaled_tanh":
+            return keras.layers.Activation(layers.scaled_tanh, name=f"{name}_activation")(x)
+        return layers.activate(x, activation, f"{name}_activation")
+
+    def convolve(x: KerasTensor, filters: int, name: str) -> KerasTensor:
+        use_bias = normalization == "none"
+        if variant == "original" and name == "C3":
+            x = layers.PartialConv2D(C3_SEES, 5, use_bias, weights(), name=name)(x)
+        else:
+            x = keras.layers.Conv2D(filters, 5, use_bias=use_bias, kernel_initializer=weights(), name=name)(x)
+        if normalization == "batch":
+            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
+        return activate(x, name)
+
+    def subsample(x: KerasTensor, name: str) -> KerasTensor:
+        if variant == "original":
+            return activate(layers.AverageSubsampling2D(name=name)(x), name)
+        return keras.layers.AveragePooling2D(2, name=name)(x)
+
+    images = keras.Input((image_size, image_size, 1), name="images")  # 32x32x1
+    x = convolve(images, 6, "C1")  # 28x28x6
+    x = subsample(x, "S2")  # 14x14x6
+    x = convolve(x, 16, "C3")  # 10x10x16
+    x = subsample(x, "S4")  # 5x5x16
+    x = convolve(x, 120, "C5")  # 1x1x120
+    x = keras.layers.Flatten(name="flatten")(x)  # 120
+    x = layers.drop(x, dropout, "C5_dropout")
+    x = keras.layers.Dense(84, kernel_initializer=weights(), name="F6")(x)  # 84
+    x = activate(x, "F6")
+    x = layers.drop(x, dropout, "F6_dropout")
+    if output == "radial_basis":
+        logits = layers.RadialBasis(digit_codes(), dtype="float32", name="logits")(x)  # 10
+    else:
+        logits = keras.layers.Dense(classes, kernel_initializer=weights(), dtype="float32", name="logits")(x)
+    return keras.Model(images, logits, name=f"lenet_{variant}")
+
+
+def digit_codes() -> list[list[float]]:
+    """The 84 values of F6 that stand for each digit: the rows of its bitmap, 1 where there is ink and -1 elsewhere."""
+    bitmaps = zip(*(row.split() for row in BITMAPS))
+    return [[1.0 if pixel == "#" else -1.0 for row in bitmap for pixel in row] for bitmap in bitmaps]
+
+
+ACTIVATIONS = ("scaled_tanh", *networks.ACTIVATIONS)
+
+# Table I: for each map of C3 the maps of S2 that it sees. All contiguous subsets of three, all of four, some
+# discontinuous ones of four, and all six.
+C3_SEES = (
+    (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
+    (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
+    (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
+    (0, 1, 2, 3, 4, 5),
+)
+
+# 12 rows of 7 pixels for each digit, in the manner of figure 3.
+BITMAPS = (
+    "....... ....... ....... ....... ....... ....... ....... ....... ....... .......",
+    "..###.. ...##.. .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.",
+    ".##.##. ..###.. ##...## ##...## ...###. ##..... .##.... .....## ##...## ##...##",
+    "##...## .####.. .....## .....## ..####. ##..... ##..... .....## ##...## ##...##",
+    "##...## ...##.. .....## .....## .##.##. ##..... ##..... ....##. ##...## ##...##",
+    "##...## ...##.. ....##. ..####. ##..##. ######. ######. ....##. .#####. ##...##",
+    "##...## ...##.. ...##.. .....## ####### .....## ##...## ...##.. ##...## .######",
+    "##...## ...##.. ..##... .....## ....##. .....## ##...## ...##.. ##...## .....##",
+    "##...## ...##.. .##.... .....## ....##. .....## ##...## ..##... ##...## .....##",
+    ".##.##. ...##.. ##..... ##...## ....##. ##...## ##...## ..##... ##...## ....##.",
+    "..###.. .###### ####### .#####. ....##. .#####. .#####. ..##... .#####. .####..",
+    "....... ....... ....... ....... ....... ....... ....... ....... ....... .......",
+)
+
+VARIANTS = {
+    "modern": Variant(
+        input_shape=(32, 32, 1), parameters=61_706, options={"variant": "modern", "classes": 10},
+        source="LeCun et al. 1998, section II.B, as mostly built today; every map of C3 is connected to all of S2, "
+               "mean pooling, 10 linear units", year=1998, smallest=32),  # leaves one position of C5
+    "original": Variant(
+        input_shape=(32, 32, 1), parameters=60_850, options={"variant": "original", "classes": 10},
+        source="LeCun et al. 1998, section II.B: 60,000, and 850 of 10 linear units", year=1998, smallest=32),
+    "original_radial_basis": Variant(
+        input_shape=(32, 32, 1), parameters=60_000,
+        options={"variant": "original", "classes": 10, "output": "radial_basis"},
+        source="LeCun et al. 1998, section II.B: 340,908 connections, 60,000 trained parameters", year=1998,
+        smallest=32),
+}

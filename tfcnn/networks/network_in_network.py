@@ -1,0 +1,97 @@
+"""Network in Network: a small perceptron slides over the image where others slide a filter, and no layer is dense.
+
+*Source*: Lin, Chen and Yan, "Network In Network", ICLR 2014; section numbers below are of that paper. It gives no
+sizes: those are of the CIFAR-10 network that its authors released for Caffe (gist.github.com/mavenlin, "NIN-CIFAR10"),
+whose layer names these are. `cccp`, "cascaded cross channel parametric pooling" (section 3.1), is a 1x1 convolution.
+
+*Input / output*: images `[batch, height, width, 3]`, each channel with mean zero and unit variance; class logits
+`[batch, classes]` in float32, without softmax.
+
+*Differs from the paper in*:
+- The last 1x1 convolution has no activation. The released network has a ReLU there, which keeps the logits from being
+  negative and can silence a class for good, and trains that layer at a tenth of the learning rate. Here the average of
+  each class's map is its logit, whatever the activation of the other layers.
+- The second pooling takes the average, as released for Caffe. All are maxima in section 4.1 and in the authors' own
+  first code (github.com/mavenlin/cuda-convnet).
+- Caffe's pooling rounds sizes up: the last window hangs over the edge, and only what is within counts. Padding `same`
+  does that for the sizes that occur, 32 and 16; of images with an odd size it would begin a pixel earlier.
+- Channels are normalized over the whole training set. The paper normalized the contrast of each image and whitened it
+  (section 4.2).
+- Dropout scales up what it keeps in training, instead of scaling everything down at test.
+- Batch normalization, an option that came a year later, stands between a convolution and its activation; the
+  convolution then has no bias.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import KerasTensor
+
+from tfcnn.networks import Variant, check_choice, check_options, layers
+
+
+def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0, normalization: str = "none",
+          activation: str = "relu", dropout: float | None = None, initializer: str = "paper") -> keras.Model:
+    """An untrained network.
+
+    Args:
+      variant: `cifar`, the only one.
+      classes: how many logits; None: 10.
+      image_size: height and width of the input, in pixels; 0: 32.
+      normalization: `none` or `batch`.
+      activation: of all layers but the last, one of `networks.ACTIVATIONS`.
+      dropout: share of the activations dropped after each of the two poolings; None: 0.5, as released.
+      initializer: of all weights, one of `networks.INITIALIZERS`; the paper's is Gaussian, as released.
+
+    Returns:
+      A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`.
+
+    Raises:
+      UsageError: a value that is not allowed.
+    """
+    check_choice("variant", variant, VARIANTS)
+    check_choice("normalization", normalization, NORMALIZATIONS)
+    table = VARIANTS[variant]
+    classes = int(table.options["classes"]) if classes is None else classes
+    dropout = 0.5 if dropout is None else dropout
+    image_size = image_size or table.input_shape[0]
+    check_options(classes=classes, image_size=image_size, smallest=table.smallest, dropout=dropout,
+                  activation=activation, initializer=initializer)
+
+    def weights() -> str | keras.Initializer:
+        return layers.initializer(initializer, keras.initializers.RandomNormal(stddev=0.05))
+
+    def convolution(x: KerasTensor, filters: int, size: int, name: str) -> KerasTensor:
+        x = keras.layers.Conv2D(filters, size, padding="same", use_bias=normalization != "batch",
+                                kernel_initializer=weights(), name=name)(x)
+        if normalization == "batch":
+            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
+        return layers.activate(x, activation, f"{name}_activation")
+
+    # An mlpconv layer (section 3.1) is a convolution and the cccp layers after it.
+    images = keras.Input((image_size, image_size, 3), name="images")
+    x = convolution(images, 192, 5, "conv1")  # 32x32x192
+    x = convolution(x, 160, 1, "cccp1")  # 32x32x160
+    x = convolution(x, 96, 1, "cccp2")  # 32x32x96
+    x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)  # 16x16x96
+    x = layers.drop(x, dropout, "pool1_dropout")  # "on the outputs of all but the last mlpconv layers": section 4.1
+    x = convolution(x, 192, 5, "conv2")  # 16x16x192
+    x = convolution(x, 192, 1, "cccp3")  # 16x16x192
+    x = convolution(x, 192, 1, "cccp4")  # 16x16x192
+    x = keras.layers.AveragePooling2D(3, 2, padding="same", name="pool2")(x)  # 8x8x192
+    x = layers.drop(x, dropout, "pool2_dropout")
+    x = convolution(x, 192, 3, "conv3")  # 8x8x192
+    x = convolution(x, 192, 1, "cccp5")  # 8x8x192
+    x = keras.layers.Conv2D(classes, 1, kernel_initializer=weights(), dtype="float32", name="cccp6")(x)  # 8x8x10
+    logits = keras.layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)  # section 3.2
+    return keras.Model(images, logits, name=f"network_in_network_{variant}")
+
+
+NORMALIZATIONS = ("none", "batch")
+
+VARIANTS = {
+    "cifar": Variant(
+        input_shape=(32, 32, 3), parameters=966_986, options={"variant": "cifar", "classes": 10},
+        source="Lin et al. 2014, section 3.3; sizes and count of the released CIFAR-10 definition", year=2014,
+        smallest=1),
+}

@@ -1,0 +1,214 @@
+"""ResNet, whose shortcuts let networks of a hundred layers and more be trained, and the plain networks without them.
+
+*Source*: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; section numbers below are
+of that paper. Depths 18, 34, 50, 101 and 152 are the ImageNet networks of table 1; depths 20, 32, 44, 56 and 110 are
+the CIFAR-10 networks of section 4.2.
+
+*Input / output*: images `[batch, height, width, 3]`, each channel with mean zero and unit variance, as the suite feeds
+them (the paper took the mean image away); class logits `[batch, classes]` in float32, without softmax.
+
+*Differs from the paper in*:
+- A bottleneck block has its stride in the first 1x1 convolution, as the authors' released networks and
+  `keras.applications` have it, and as table 1's 3.8 billion multiply-adds for ResNet-50 imply. torchvision has it in
+  the 3x3 ("v1.5"): as many parameters, 4.1 billion multiply-adds.
+- A convolution with a stride pads alike on all sides, so that it is centred on the very pixels that its block's
+  shortcut takes; TensorFlow's "same" would be off by one. The pooling of the 7x7 stem pads all sides too, with zeros
+  as in `keras.applications`, which changes no maximum after a ReLU; the authors' pooling pads the far sides only.
+- Shortcut A pads with channels of zeros after the given ones; the paper does not say where.
+- Weights are at first Gaussian with variance 2 / fan-in (section 3.4 refers to He et al. 2015, "Delving deep into
+  rectifiers", equation 10), those of the logits too.
+- Inference takes moving averages of the batches' means and variances; the authors took averages over many images after
+  training, says the README of their released networks.
+- The 3x3 stem is the paper's for CIFAR-10, but not on depths 18 to 152: that is kuangliu's `pytorch-cifar`.
+- Without batch normalization, an option of this suite, convolutions have biases, and a residual network is kept
+  trainable at the paper's learning rate by two rules of Zhang, Dauphin and Ma 2019, "Fixup initialization". The last
+  convolution of each block is zero at first, so that the signal is that of the shortcuts, however many blocks there
+  are. The standard deviations of a block's other kernels are multiplied by `blocks ** (-1 / (2 * m - 2))`, where m
+  counts the block's convolutions, so that a step changes the network's output no more the more blocks there are.
+  Fixup's scalars are left out (biases stand in for those that are added), and the logits' weights are not zero. A plain
+  network has no shortcuts to rely on, only He's initialization: with 110 layers its signal can fade a hundredfold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import KerasTensor
+
+from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.recipe import UsageError
+
+
+def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: int | None = None, image_size: int = 0,
+          normalization: str = "batch", activation: str = "relu", initializer: str = "paper") -> keras.Model:
+    """An untrained network.
+
+    Args:
+      depth: layers with weights, projections not counted: 20, 32, 44, 56 or 110, in three stages, for CIFAR-10; 18, 34
+        (blocks of two 3x3 convolutions), 50, 101 or 152 (bottleneck blocks of three), in four stages, for ImageNet.
+      stem: `3x3`, which keeps the size of small images; `7x7`, then pooling, which quarters height and width of
+        large ones, for four stages only.
+      shortcut: where a block changes the dimensions, A: every second pixel, and channels of zeros; B: a projection by a
+        1x1 convolution; C: a projection in all blocks (sections 3.3 and 4.1); `none`: the plain network; `paper`: A for
+        three stages (section 4.2), B for four (section 4.1 from ResNet-50 on, and the published parameter counts).
+      classes: how many logits; None: 10 with the 3x3 stem, 1,000 with the 7x7 stem.
+      image_size: height and width of the input, in pixels; 0: 32 with the 3x3 stem, 224 with the 7x7 stem.
+      normalization: `batch`, right after each convolution (section 3.4), or `none`.
+      activation: of all layers but the logits, one of `networks.ACTIVATIONS`; a block's last one follows the addition.
+      initializer: of all weights, one of `networks.INITIALIZERS`; the paper's is He's. Without normalization, the last
+        convolution of each residual block begins with zeros all the same.
+
+    Returns:
+      A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`.
+
+    Raises:
+      UsageError: a value that is not allowed.
+    """
+    image_size = image_size or input_shape({"stem": stem})[0]
+    if depth not in BLOCKS:
+        raise UsageError(f"depth={depth} must be one of {', '.join(map(str, BLOCKS))}")
+    check_choice("shortcut", shortcut, SHORTCUTS)
+    check_choice("normalization", normalization, NORMALIZATIONS)
+    classes = {"3x3": 10, "7x7": 1000}[stem] if classes is None else classes
+    check_options(classes=classes, image_size=image_size, smallest=1, activation=activation, initializer=initializer)
+    blocks = BLOCKS[depth]
+    three_stages = len(blocks) == 3
+    if three_stages and stem == "7x7":
+        raise UsageError(f"stem='7x7' is for depths 18, 34, 50, 101 and 152: depth={depth} needs stem='3x3'")
+    if shortcut == "paper":
+        shortcut = "A" if three_stages else "B"
+    style = _Style(shortcut, depth in BOTTLENECK, sum(blocks), normalization, activation, initializer)
+
+    images = keras.Input((image_size, image_size, 3), name="images")
+    filters = 16 if three_stages else 64
+    #           32x32 images, three stages   32x32 images, four stages   224x224 images, four stages
+    # conv1     32x32x16                     32x32x64                    112x112x64
+    # pool1                                                              56x56x64
+    # conv2_x   32x32x16                     32x32x64                    56x56x64
+    # conv3_x   16x16x32                     16x16x128                   28x28x128
+    # conv4_x   8x8x64                       8x8x256                     14x14x256
+    # conv5_x                                4x4x512                     7x7x512
+    # Bottleneck blocks give four times these channels.
+    x = _convolution(images, filters, *((3, 1) if stem == "3x3" else (7, 2)), style, "conv1")
+    x = layers.activate(x, style.activation, "conv1_activation")
+    if stem == "7x7":
+        x = keras.layers.ZeroPadding2D(1, name="pool1_padding")(x)
+        x = keras.layers.MaxPooling2D(3, 2, name="pool1")(x)
+    for stage, count in enumerate(blocks, 2):
+        for number in range(1, count + 1):
+            x = _block(x, filters, 2 if number == 1 and stage > 2 else 1, style, f"conv{stage}_{number}")
+        filters *= 2
+    x = keras.layers.GlobalAveragePooling2D(name="average_pool")(x)
+    logits = keras.layers.Dense(classes, kernel_initializer=layers.initializer(initializer, _he_normal()),
+                                dtype="float32", name="logits")(x)
+    return keras.Model(images, logits, name=f"{'plain' if shortcut == 'none' else 'resnet'}{depth}")
+
+
+def input_shape(options: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Height, width and channels of the images that `build(**options)` was designed for: the stem decides."""
+    stem = options.get("stem", "3x3")
+    check_choice("stem", stem, STEMS)
+    return (32, 32, 3) if stem == "3x3" else (224, 224, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Style:
+    """What all blocks of one network have in common: options of `build`, and how many blocks there are."""
+
+    shortcut: str
+    bottleneck: bool
+    blocks: int
+    normalization: str
+    activation: str
+    initializer: str
+
+
+def _block(x: KerasTensor, filters: int, strides: int, style: _Style, name: str) -> KerasTensor:
+    """A building block, figures 2 and 5: `activation(residual(x) + shortcut(x))`; plain: `activation(residual(x))`."""
+    convolutions = [(1, filters), (3, filters), (1, 4 * filters)] if style.bottleneck else [(3, filters), (3, filters)]
+    before_last = len(convolutions) - 1
+    residual = x
+    for number, (size, width) in enumerate(convolutions, 1):
+        layer, last = f"{name}_conv{number}", number > before_last
+        variance = 1.0
+        if style.normalization == "none" and style.shortcut != "none":  # Fixup, see the head of this file
+            variance = 0.0 if last else style.blocks ** (-1 / before_last)
+        residual = _convolution(residual, width, size, strides if number == 1 else 1, style, layer, variance)
+        if not last:
+            residual = layers.activate(residual, style.activation, f"{layer}_activation")
+    if style.shortcut != "none":
+        shortcut = _shortcut(x, residual.shape[-1], strides, style, f"{name}_shortcut")
+        residual = keras.layers.Add(name=f"{name}_add")([residual, shortcut])
+    return layers.activate(residual, style.activation, f"{name}_activation")
+
+
+def _shortcut(x: KerasTensor, filters: int, strides: int, style: _Style, name: str) -> KerasTensor:
+    """The input of a block with the dimensions of its output: section 3.3."""
+    same = strides == 1 and x.shape[-1] == filters
+    if style.shortcut == "C" or (style.shortcut == "B" and not same):
+        return _convolution(x, filters, 1, strides, style, name)
+    if strides > 1:
+        x = keras.layers.AveragePooling2D(1, strides, name=f"{name}_subsample")(x)  # of one pixel: the pixel
+    if x.shape[-1] < filters:
+        x = layers.PadChannels(filters, name=name)(x)
+    return x
+
+
+def _convolution(x: KerasTensor, filters: int, size: int, strides: int, style: _Style, name: str,
+                 variance: float = 1.0) -> KerasTensor:
+    """A convolution with what normalizes it; `variance` multiplies that of the paper's first weights, 0: zeros."""
+    padding = "same"
+    if strides > 1 and size > 1:
+        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
+        padding = "valid"
+    kernel = layers.initializer(style.initializer, _he_normal(variance)) if variance else "zeros"
+    batch = style.normalization == "batch"
+    x = keras.layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=not batch,
+                            kernel_initializer=kernel, name=name)(x)
+    if batch:
+        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
+    return x
+
+
+def _he_normal(variance: float = 1.0) -> keras.Initializer:
+    # Keras's own "he_normal" cuts off the tails, which the paper does not.
+    return keras.initializers.VarianceScaling(2.0 * variance, "fan_in", "untruncated_normal")
+
+
+# Blocks in each stage: n = 3, 5, 7, 9, 18 of section 4.2, then table 1.
+BLOCKS: dict[int, tuple[int, ...]] = {
+    20: (3, 3, 3), 32: (5, 5, 5), 44: (7, 7, 7), 56: (9, 9, 9), 110: (18, 18, 18),
+    18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+BOTTLENECK = (50, 101, 152)
+STEMS = ("3x3", "7x7")
+SHORTCUTS = ("paper", "A", "B", "C", "none")
+NORMALIZATIONS = ("batch", "none")
+
+
+def _variant(parameters: int, source: str, depth: int, stem: str = "3x3", shortcut: str = "paper") -> Variant:
+    options: dict[str, Any] = {"depth": depth, "stem": stem, "shortcut": shortcut}
+    return Variant(input_shape=input_shape(options), parameters=parameters, source=source, year=2016, smallest=1,
+                   options=options | {"classes": 10 if stem == "3x3" else 1000})
+
+
+_CIFAR = "He et al. 2016, section 4.2; table 6 says"
+_IMAGENET = "He et al. 2016, table 1; counted by torchvision's table of models"
+VARIANTS = {
+    "resnet20": _variant(269_722, f"{_CIFAR} 0.27 million", 20),
+    "resnet32": _variant(464_154, f"{_CIFAR} 0.46 million", 32),
+    "resnet44": _variant(658_586, f"{_CIFAR} 0.66 million", 44),
+    "resnet56": _variant(853_018, f"{_CIFAR} 0.85 million", 56),
+    "resnet110": _variant(1_727_962, f"{_CIFAR} 1.7 million", 110),
+    "plain20": _variant(269_722, "He et al. 2016, figure 6: ResNet-20 without its shortcuts", 20, shortcut="none"),
+    "resnet18_cifar": _variant(11_173_962, "kuangliu's pytorch-cifar, models/resnet.py", 18),
+    "resnet18": _variant(11_689_512, _IMAGENET, 18, "7x7"),
+    "resnet34": _variant(21_797_672, _IMAGENET, 34, "7x7"),
+    "resnet50": _variant(25_557_032, _IMAGENET, 50, "7x7"),
+    "resnet101": _variant(44_549_160, _IMAGENET, 101, "7x7"),
+    "resnet152": _variant(60_192_808, _IMAGENET, 152, "7x7"),
+    "plain34": _variant(21_623_848, "He et al. 2016, figure 3, middle: ResNet-34 without its shortcuts", 34, "7x7",
+                        "none"),
+}
