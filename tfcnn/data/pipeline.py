@@ -17,38 +17,12 @@ import tensorflow as tf
 
 from tfcnn.data import augment
 from tfcnn.data.datasets import Dataset, Split
+from tfcnn.data.normalization import PerChannel as Normalization
 from tfcnn.recipe import Recipe, UsageError
 
 # Stretching a small image shows the network blurred pixels, padding it keeps the real ones: up to this share of the
 # network's input, images are padded (28x28 to 32x32, as LeNet-5 did), beyond it they are resized.
 _LARGEST_PADDING = 0.25
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalization:
-    """Per-channel statistics of the training images, in units of a pixel's value (0 to 255)."""
-
-    mean: tuple[float, ...]
-    standard_deviation: tuple[float, ...]
-
-    @classmethod
-    def of(cls, images: np.ndarray) -> Normalization:
-        """The statistics of images [n, height, width, channels], uint8."""
-        # Counting the 256 values is exact, and needs no copy of the images in floating point.
-        counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
-        values = np.arange(256.0)
-        means = [float(np.average(values, weights=count)) for count in counts]
-        deviations = [float(np.sqrt(np.average((values - mean) ** 2, weights=count)))
-                      for mean, count in zip(means, counts)]
-        return cls(tuple(means), tuple(deviation or 1.0 for deviation in deviations))
-
-    def apply(self, images: tf.Tensor) -> tf.Tensor:
-        """Images of any type to float32 with mean 0 and standard deviation 1 over the training set."""
-        scale = 1.0 / np.array(self.standard_deviation, np.float32)
-        shift = np.array(self.mean, np.float32) * scale
-        # Constants of a whole image's shape: broadcasting along three channels only is several times slower.
-        shape = images.shape[1:]
-        return tf.cast(images, tf.float32) * np.broadcast_to(scale, shape) - np.broadcast_to(shift, shape)
 
 
 def fit(split: Split, input_shape: tuple[int, int, int]) -> Split:

@@ -1,0 +1,113 @@
+"""Colours, light and contrast against NumPy, and against Pillow where it defines them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageEnhance, ImageOps
+
+from tfcnn.data import colour
+
+FACTORS = [0.0, 0.19, 1.0, 1.3, 1.81]
+
+
+def _images(count: int = 6, height: int = 12, width: int = 9, channels: int = 3) -> np.ndarray:
+    """Noise of several ranges: dark ones, pale ones, one of a single colour."""
+    random = np.random.default_rng(0)
+    low, high = random.integers(0, 120, (2, count, 1, 1, channels))
+    images = low + random.random((count, height, width, channels)) * (high + 16)
+    images[-1] = images[-1, :1, :1]
+    return images.astype(np.uint8)
+
+
+def _pillow(function: Callable[[Image.Image], Image.Image], images: np.ndarray) -> np.ndarray:
+    if images.shape[-1] == 1:
+        return np.stack([np.asarray(function(Image.fromarray(image[..., 0])))[..., None] for image in images])
+    return np.stack([np.asarray(function(Image.fromarray(image))) for image in images])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("function, enhancer", [
+    (colour.brightness, ImageEnhance.Brightness), (colour.contrast, ImageEnhance.Contrast),
+    (colour.saturation, ImageEnhance.Color), (colour.sharpness, ImageEnhance.Sharpness)])
+def test_enhancements_are_pillows(function: Callable, enhancer: type, factor: float, channels: int) -> None:
+    images = _images(channels=channels)
+    result = function(tf.constant(images), tf.fill([len(images)], tf.constant(factor)))
+    assert result.dtype == tf.float32
+    expected = _pillow(lambda image: enhancer(image).enhance(factor), images).astype(int)
+    # Pillow cuts off where we round, and rounds the greys and means that it blends with.
+    assert np.abs(colour.to_bytes(result).numpy().astype(int) - expected).max() <= 1
+    if factor == 1.0:
+        np.testing.assert_allclose(result, images, atol=1e-4)
+
+
+def test_enhancements_neither_round_nor_clip_and_take_a_factor_an_image() -> None:
+    images = _images(3).astype(np.float32) + 0.25
+    factors = np.array([0.5, 1.0, 9.0], np.float32)
+    grey = images @ np.array([0.299, 0.587, 0.114])
+    mean = np.rint(images).mean((1, 2)) @ np.array([0.299, 0.587, 0.114])
+    for function, middle in ((colour.brightness, 0 * grey), (colour.saturation, grey),
+                             (colour.contrast, mean[:, None, None] + 0 * grey)):
+        expected = middle[..., None] + factors[:, None, None, None] * (images - middle[..., None])
+        np.testing.assert_allclose(function(tf.constant(images), tf.constant(factors)), expected, atol=1e-3)
+    assert tf.reduce_max(colour.brightness(tf.constant(images), tf.constant(factors))) > 255
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_autocontrast_and_equalize_are_pillows(channels: int) -> None:
+    # More than 255 pixels, or else equalizing does nothing.
+    images = np.concatenate([_images(8, 20, 30, channels), _images(4, 5, 6, channels).repeat(4, 1).repeat(5, 2)])
+    stretched = colour.to_bytes(colour.autocontrast(tf.constant(images))).numpy().astype(int)
+    assert np.abs(stretched - _pillow(ImageOps.autocontrast, images).astype(int)).max() <= 1
+    equal = colour.equalize(tf.constant(images))
+    assert equal.dtype == tf.uint8
+    np.testing.assert_array_equal(equal, _pillow(ImageOps.equalize, images))
+    small = _images(4, 5, 6, channels)
+    np.testing.assert_array_equal(colour.equalize(tf.constant(small)), _pillow(ImageOps.equalize, small))
+
+
+def test_solarize_and_posterize_are_pillows() -> None:
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    for threshold in (0, 1, 26, 128, 255, 256):
+        expected = _pillow(lambda image: ImageOps.solarize(image, threshold), images)
+        np.testing.assert_array_equal(colour.solarize(tf.constant(images), threshold), expected)
+    for bits in range(1, 9):
+        expected = _pillow(lambda image: ImageOps.posterize(image, bits), images)
+        np.testing.assert_array_equal(colour.posterize(tf.constant(images), bits), expected)
+
+
+def test_to_bytes_rounds_and_limits() -> None:
+    values = tf.constant([-3.0, 0.4, 0.6, 254.6, 255.4, 999.0])
+    np.testing.assert_array_equal(colour.to_bytes(values), [0, 0, 1, 255, 255, 255])
+    assert colour.to_bytes(values).dtype == tf.uint8
+
+
+def test_components_are_the_covariances_eigenvectors_times_its_eigenvalues() -> None:
+    random = np.random.default_rng(3)
+    colours = random.normal(size=(2500 * 20, 3)) @ np.diag([50, 20, 5]) @ np.linalg.qr(random.normal(size=(3, 3)))[0]
+    images = np.clip(colours + 128, 0, 255).reshape(2500, 5, 4, 3).astype(np.uint8)  # more than are taken at once
+    components = colour.components(images)
+    covariance = np.cov(images.reshape(-1, 3).T / 255, bias=True)
+    lengths = np.linalg.norm(components, axis=0) / 255
+    np.testing.assert_allclose(lengths, np.linalg.eigvalsh(covariance)[::-1], rtol=1e-4)
+    directions = components / 255 / lengths
+    np.testing.assert_allclose(covariance @ directions, directions * lengths, atol=1e-7)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-5)
+    np.testing.assert_array_equal(components, colour.components(images[::-1]))  # whole sums: in any order
+    grey = images[..., :1]
+    np.testing.assert_allclose(colour.components(grey), [[255 * np.var(grey / 255)]], rtol=1e-6)
+
+
+def test_components_of_images_of_one_colour_are_zero() -> None:
+    np.testing.assert_array_equal(colour.components(np.full((3, 4, 4, 3), 77, np.uint8)), np.zeros((3, 3)))
+
+
+def test_shift_adds_one_colour_to_an_image() -> None:
+    images = _images()
+    components, factors = np.random.default_rng(4).normal(size=(3, 3)), np.random.default_rng(5).normal(size=(6, 3))
+    shifted = colour.shift(tf.constant(images), tf.constant(factors, tf.float32), components.astype(np.float32))
+    np.testing.assert_allclose(shifted, images + (factors @ components.T)[:, None, None], atol=1e-4)
