@@ -31,7 +31,7 @@ def test_every_field_and_option_is_a_flag_with_the_experiments_value() -> None:
 def test_flags_change_the_recipe() -> None:
     recipe, values = _parse("--epochs=3", "--noaugment", "--learning_rate=1", "--normalization=none", "--nomirror",
                             "--overwrite", "--decay_epochs=3,4", "--schedule=step", "--workdir=w")
-    assert recipe == RECIPE.replace(epochs=3, augment=False, learning_rate=1.0, normalization="none", mirror=False,
+    assert recipe == RECIPE.replace(epochs=3, augment="none", learning_rate=1.0, normalization="none", mirror=False,
                                     decay_epochs="3,4", schedule="step")
     assert values["overwrite"].value and values["workdir"].value == "w"
 

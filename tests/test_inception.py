@@ -213,7 +213,7 @@ def test_heads_do_not_change_what_the_network_computes() -> None:
 
 def test_heads_are_trained_as_their_weight_in_the_recipe_says(class_folders: Path) -> None:
     recipe = Recipe("heads", "inception", {"auxiliary": True, "dropout": 0.0}, dataset="folder", image_size=9,
-                    batch_size=12, augment=False, optimizer="sgd", execution="eager")
+                    batch_size=12, augment="none", optimizer="sgd", execution="eager")
     setup = prepare(recipe, str(class_folders))
     variables = setup.model.trainable_variables
     of_heads = np.array([variable.path.startswith("auxiliary") for variable in variables])

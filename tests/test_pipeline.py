@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfcnn.data.datasets import Dataset, Split
-from tfcnn.data.pipeline import Normalization, Pipeline, fit
+from tfcnn.data.normalization import PerChannel as Normalization
+from tfcnn.data.pipeline import Pipeline, fit
 from tfcnn.recipe import Recipe, UsageError
 
 SHAPE = (8, 8, 1)
@@ -24,7 +25,7 @@ def _split(count: int, first: int = 0) -> Split:
 def _pipeline(train: int = 103, test: int = 53, **changes) -> Pipeline:
     dataset = Dataset(name="numbered", source="", class_names=tuple("0123456789"), train=_split(train),
                       validation=_split(20, 1000), test=_split(test, 2000))
-    settings = {"batch_size": 16, "augment": False, "crop_padding": 2} | changes
+    settings = {"batch_size": 16, "augment": "none", "crop_padding": 2} | changes
     return Pipeline(dataset, Recipe(experiment="", network="", **settings), SHAPE)
 
 
@@ -67,7 +68,7 @@ def test_labels_belong_to_their_images() -> None:
 
 
 def test_training_goes_on_at_any_step() -> None:
-    pipeline = _pipeline(augment=True)
+    pipeline = _pipeline(augment="standard")
     steps = [(images.numpy(), labels.numpy()) for images, labels in pipeline.training(0).take(15)]
     for first in (1, 6, 13):
         images, labels = next(iter(pipeline.training(first)))
@@ -77,7 +78,7 @@ def test_training_goes_on_at_any_step() -> None:
 
 @pytest.mark.parametrize("replicas, machines", [(2, 1), (4, 1), (4, 2)])
 def test_replicas_together_make_the_global_batch(replicas: int, machines: int) -> None:
-    pipeline = _pipeline(augment=True)
+    pipeline = _pipeline(augment="standard")
     local = replicas // machines
     pieces = [list(pipeline.training(3, replicas, machine * local, local).take(2 * local))
               for machine in range(machines)]
@@ -99,7 +100,7 @@ def test_evaluation_has_every_image_exactly_once(count: int) -> None:
 
 
 def test_augmentation_follows_the_image_and_the_epoch() -> None:
-    pipeline, small = _pipeline(augment=True), _pipeline(augment=True, batch_size=4)
+    pipeline, small = _pipeline(augment="standard"), _pipeline(augment="standard", batch_size=4)
     assert small.steps_per_epoch == 25
 
     def seen(source: Pipeline, first: int, count: int) -> set[bytes]:
@@ -114,7 +115,7 @@ def test_augmentation_follows_the_image_and_the_epoch() -> None:
 
 def test_mirroring_can_be_left_out() -> None:
     mirrored, cropped, neither = (
-        next(iter(_pipeline(augment=True, **changes).training(0)))[0].numpy()
+        next(iter(_pipeline(augment="standard", **changes).training(0)))[0].numpy()
         for changes in ({"crop_padding": 0}, {"mirror": False}, {"crop_padding": 0, "mirror": False}))
     plain = next(iter(_pipeline().training(0)))[0].numpy()
     np.testing.assert_array_equal(neither, plain)

@@ -12,7 +12,7 @@ RECIPE = Recipe(experiment="e", network="n", options={"depth": Option(20, (20, 5
 
 
 def test_json_keeps_everything() -> None:
-    changed = RECIPE.replace(epochs=7, learning_rate=0.1 + 0.2, augment=False, depth=56, decay_epochs="3,4.5")
+    changed = RECIPE.replace(epochs=7, learning_rate=0.1 + 0.2, augment="mirror,rotate:5", depth=56, decay_epochs="3,4.5")
     again = Recipe.from_json(changed.to_json())
     assert again == changed and again != RECIPE
     assert again.learning_rate == 0.1 + 0.2

@@ -282,7 +282,7 @@ def test_table_has_a_row_a_setting_with_mean_and_deviation_over_seeds(tmp_path: 
     accuracies = [0.9012, 0.9134, 0.8975]
     folders = [_complete(tmp_path / f"seed{seed}", RECIPE.replace(seed=seed), accuracy=accuracy)
                for seed, accuracy in enumerate(accuracies)]
-    folders.append(_complete(tmp_path / "plain", RECIPE.replace(augment=False), accuracy=0.85))
+    folders.append(_complete(tmp_path / "plain", RECIPE.replace(augment="none"), accuracy=0.85))
     lines = runs.render_table(folders, tmp_path).splitlines()
     assert len(lines) == 4
     plain, = (line for line in lines if "plain" in line)
@@ -290,7 +290,7 @@ def test_table_has_a_row_a_setting_with_mean_and_deviation_over_seeds(tmp_path: 
     percent = [100 * value for value in accuracies]
     assert f"| {statistics.mean(percent):.2f} ± {statistics.stdev(percent):.2f} | 3 |" in seeds
     assert "| 85.00 | 1 |" in plain
-    assert "`augment=false`" in plain and "`augment=true`" in seeds
+    assert "`augment=none`" in plain and "`augment=standard`" in seeds
     assert "sample (images of the sample)" in plain and "12,345" in plain and "1 min 01 s" in plain
     assert "[seed0](seed0), [seed1](seed1), [seed2](seed2)" in seeds
 

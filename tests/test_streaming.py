@@ -14,9 +14,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfcnn.data import augment, datasets, streaming
+from tfcnn.data import colour, datasets, sources, streaming, windows
 from tfcnn.data.normalization import PerChannel
-from tfcnn.data.streaming import Part, Source, Streaming, from_folder, from_tfds
+from tfcnn.data.sources import Part, Source, from_folder, from_tfds
+from tfcnn.data.streaming import Streaming
 from tfcnn.recipe import Recipe, UsageError
 
 SIZE = 14  # of the network's input: images are resized to a shorter side of 16
@@ -24,12 +25,12 @@ TRAIN, TEST = 103, 23
 
 
 def _recipe(**changes) -> Recipe:
-    return Recipe(experiment="", network="", **{"batch_size": 16, "augment": False} | changes)
+    return Recipe(experiment="", network="", stream=True,
+                  **{"batch_size": 16, "augment": "none", "input_normalization": "none"} | changes)
 
 
-def _streaming(source: Source, crop: str = "resized", normalization: str = "none", size: int = SIZE,
-               channels: int = 3, **changes) -> Streaming:
-    return Streaming(source, _recipe(**changes), (size, size, channels), crop, normalization)
+def _streaming(source: Source, size: int = SIZE, channels: int = 3, **changes) -> Streaming:
+    return Streaming(source, _recipe(**changes), (size, size, channels))
 
 
 def _encoded(pixels: np.ndarray, kind: str = "PNG", **options) -> bytes:
@@ -60,7 +61,7 @@ def test_windows_are_shown_as_pillow_does(kind: str, height: int, width: int, ch
         corner = random.uniform(0, [height, width] - extent)
         (top, left), (bottom, right) = corner, corner + extent
         window = tf.constant([*corner, *extent], tf.float32)
-        shown = streaming.decode(tf.constant(encoded), lambda shape: window, 24, channels)
+        shown = windows.decode(tf.constant(encoded), lambda shape: window, 24, channels)
         expected = np.asarray(image.resize((24, 24), Image.Resampling.BILINEAR, (left, top, right, bottom)))
         difference = np.abs(shown.numpy().astype(int) - expected.reshape(24, 24, channels))
         # Pillow rounds between rows and columns.
@@ -80,21 +81,21 @@ def test_grey_colour_and_print_files_get_the_networks_channels() -> None:
         for channels, expected in ((3, [grey] * 3 if name == "grey" else colour[0, 0]), (1, [grey])):
             if name == "print" and channels == 1:
                 continue  # libjpeg has no way from four colours to grey
-            shown = streaming.decode(tf.constant(encoded), lambda shape: streaming.centre_window(shape, 8), 8, channels)
+            shown = windows.decode(tf.constant(encoded), lambda shape: windows.centre_window(shape, 8), 8, channels)
             tolerance = 30 if name == "palette" else 2  # Pillow's palette has few colours
             assert np.abs(shown.numpy() - np.array(expected, float)).max() <= tolerance, (name, channels)
 
 
 def test_evaluation_crop_of_an_image_of_256_pixels_is_its_centre() -> None:
     pixels = _photograph(256, 256)
-    shown = streaming.decode(tf.constant(_encoded(pixels)), lambda shape: streaming.centre_window(shape, 224), 224, 3)
+    shown = windows.decode(tf.constant(_encoded(pixels)), lambda shape: windows.centre_window(shape, 224), 224, 3)
     np.testing.assert_array_equal(shown, pixels[16:240, 16:240])
 
 
 @pytest.mark.parametrize("size, side", [(224, 256), (227, 256), (112, 128), (299, 342)])
 def test_evaluation_crop_is_of_the_shorter_side(size: int, side: int) -> None:
-    assert streaming.shorter_side(size) == side
-    top, left, height, width = streaming.centre_window(tf.constant([300.0, 500.0]), size).numpy()
+    assert windows.shorter_side(size) == side
+    top, left, height, width = windows.centre_window(tf.constant([300.0, 500.0]), size).numpy()
     assert height == width == pytest.approx(size * 300 / side)
     assert (top, left) == (pytest.approx((300 - height) / 2), pytest.approx((500 - width) / 2))
 
@@ -105,11 +106,11 @@ def test_alexnet_crops_are_all_squares_of_the_centre() -> None:
     for rows, columns in ((0, 0), (32, 32), (5, 30)):
         # The draws that give these offsets, in the middle of their range.
         draws = tf.constant([(rows + 0.5) / 33, (columns + 0.5) / 33], tf.float32)
-        shown = streaming.decode(tf.constant(_encoded(pixels)),
-                                 lambda shape: streaming.alexnet_window(shape, draws, 224), 224, 3)
+        shown = windows.decode(tf.constant(_encoded(pixels)),
+                                 lambda shape: windows.alexnet_window(shape, draws, 224), 224, 3)
         np.testing.assert_array_equal(shown, centre[rows:rows + 224, columns:columns + 224])
     last = np.float32(1 - 2**-24)
-    window = streaming.alexnet_window(tf.constant([512.0, 600.0]), tf.constant([last, 0]), 227).numpy()
+    window = windows.alexnet_window(tf.constant([512.0, 600.0]), tf.constant([last, 0]), 227).numpy()
     np.testing.assert_allclose(window, [2 * 29, 44, 454, 454])
 
 
@@ -128,20 +129,20 @@ def _resized_window(height: int, width: int, draws: np.ndarray) -> list[float]:
 @pytest.mark.parametrize("height, width", [(375, 500), (500, 333), (64, 64), (40, 900), (900, 40), (1, 1), (3, 2)])
 def test_resized_crop_is_the_first_attempt_that_fits(height: int, width: int) -> None:
     draws = np.random.default_rng(0).random((40, 10, 4), np.float32)
-    windows = [streaming.resized_window(tf.constant([height, width], tf.float32), tf.constant(one)).numpy()
-               for one in draws]
+    crops = [windows.resized_window(tf.constant([height, width], tf.float32), tf.constant(one)).numpy()
+             for one in draws]
     expected = [_resized_window(height, width, one) for one in draws]
     # Float32 may round a square root the other way.
-    assert sum(not np.array_equal(*pair) for pair in zip(windows, expected)) <= 1
-    for top, left, high, wide in windows:
+    assert sum(not np.array_equal(*pair) for pair in zip(crops, expected)) <= 1
+    for top, left, high, wide in crops:
         assert 0 <= top <= height - high and 0 <= left <= width - wide
 
 
 def test_resized_crops_have_all_areas_ratios_and_places() -> None:
     draws = np.random.default_rng(0).random((3000, 10, 4), np.float32)
     shape = tf.constant([400.0, 800.0])
-    windows = tf.function(lambda: tf.map_fn(lambda one: streaming.resized_window(shape, one), tf.constant(draws)))()
-    top, left, height, width = windows.numpy().T
+    crops = tf.function(lambda: tf.map_fn(lambda one: windows.resized_window(shape, one), tf.constant(draws)))()
+    top, left, height, width = crops.numpy().T
     area, ratio = height * width / (400 * 800), width / height
     # With ratios of at most 4/3, up to an area of 3/8 every attempt fits, and areas are equally likely.
     small = area[area < 0.375]
@@ -154,34 +155,16 @@ def test_resized_crops_have_all_areas_ratios_and_places() -> None:
         assert abs(share.mean() - 0.5) < 0.03 and share.min() < 0.02 and share.max() > 0.98
 
 
-def test_draws_are_those_of_augment() -> None:
-    seeds = augment.image_seeds(3, tf.constant(2, tf.int64), tf.range(5, dtype=tf.int64))
-    expected = np.stack([augment.uniform(seeds, 1000 + draw) for draw in range(41)], 1)
-    for seed, numbers in zip(seeds, expected):
-        np.testing.assert_array_equal(streaming._draws(seed, 41), numbers)
-
-
 def test_ten_crops_are_numpys() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 9, 12, 3), np.uint8)
     corners = [images[:, :6, :6], images[:, :6, 6:], images[:, 3:, :6], images[:, 3:, 6:], images[:, 1:7, 3:9]]
     expected = np.stack(corners + [crop[:, :, ::-1] for crop in corners], 1)
-    crops = streaming.ten_crops(tf.constant(images), 6)
+    crops = windows.ten_crops(tf.constant(images), 6)
     assert crops.dtype == tf.uint8
     np.testing.assert_array_equal(crops, expected)
-    np.testing.assert_array_equal(streaming.ten_crops(tf.constant(images), 9 - 3)[:, 9], corners[4][:, :, ::-1])
+    np.testing.assert_array_equal(windows.ten_crops(tf.constant(images), 9 - 3)[:, 9], corners[4][:, :, ::-1])
     with pytest.raises(UsageError, match="10x10 pixels .* 9x12"):
-        streaming.ten_crops(tf.constant(images), 10)
-
-
-def test_ten_predictions_are_averaged() -> None:
-    crops = np.random.default_rng(0).random((4, 10, 5, 5, 3), np.float32)
-
-    def predict(images: tf.Tensor) -> tf.Tensor:
-        assert images.shape == (40, 5, 5, 3)
-        return tf.reduce_max(images, (1, 2))
-
-    np.testing.assert_allclose(streaming.ten_crop_predictions(predict, tf.constant(crops)),
-                               crops.max(axis=(2, 3)).mean(axis=1), rtol=1e-6)
+        windows.ten_crops(tf.constant(images), 10)
 
 
 # Batches. The images of these data sets are of many sizes and of one colour, which tells their number and label.
@@ -278,7 +261,7 @@ def test_an_epoch_takes_no_image_twice_and_is_in_another_order_each_time(source:
 
 
 def test_another_seed_has_another_order_and_other_crops(folders: Source) -> None:
-    first, second = (next(iter(_streaming(folders, augment=True, batch_size=48, seed=seed).training(0)))
+    first, second = (next(iter(_streaming(folders, augment="imagenet", batch_size=48, seed=seed).training(0)))
                      for seed in (0, 1))
     assert first[1].numpy().tolist() != second[1].numpy().tolist()
     assert not {image.tobytes() for image in first[0].numpy()} & {image.tobytes() for image in second[0].numpy()}
@@ -294,9 +277,9 @@ def test_replicas_together_make_the_global_batch(source: Source) -> None:
                                for place in range(local)), [])
 
 
-@pytest.mark.parametrize("crop", streaming.CROPS)
-def test_training_goes_on_at_any_step(folders: Source, crop: str) -> None:
-    stream = _streaming(folders, crop, augment=True)
+@pytest.mark.parametrize("preset", ["imagenet", "alexnet", "strong"])
+def test_training_goes_on_at_any_step(folders: Source, preset: str) -> None:
+    stream = _streaming(folders, augment=preset)
     steps = [(images.numpy(), labels.numpy()) for images, labels in stream.training(0).take(9)]
     images, labels = next(iter(stream.training(8)))
     np.testing.assert_array_equal(images, steps[8][0])
@@ -337,10 +320,10 @@ def test_evaluation_shows_the_centre(folders: Source) -> None:
 
 
 def test_ten_crops_are_of_the_square_that_training_takes(folders: Source) -> None:
-    stream = _streaming(folders, "alexnet", batch_size=4)
-    batches = list(stream.evaluation("test", ten_crop=True))
+    stream = _streaming(folders, augment="alexnet", batch_size=36, test_crops=10)
+    batches = list(stream.evaluation("test"))
     assert [images.shape for images, _, _ in batches] == [(4, 10, SIZE, SIZE, 3)] * 2
-    single = list(stream.evaluation("test"))
+    single = list(_streaming(folders).evaluation("test", 4))
     for (images, labels, weights), (centres, *expected) in zip(batches, single):
         np.testing.assert_allclose(images[:, 4], centres, atol=1.01 / 255)
         np.testing.assert_array_equal(images[:, 9], images[:, 4, :, ::-1])
@@ -350,7 +333,7 @@ def test_ten_crops_are_of_the_square_that_training_takes(folders: Source) -> Non
 
 
 def test_augmentation_follows_the_image_and_the_epoch(folders: Source) -> None:
-    stream, small = (_streaming(folders, augment=True, batch_size=size) for size in (16, 4))
+    stream, small = (_streaming(folders, augment="imagenet", batch_size=size) for size in (16, 4))
 
     def seen(stream: Streaming, count: int) -> list[bytes]:
         return [image.tobytes() for images, _ in stream.training(0).take(count) for image in images.numpy()]
@@ -358,11 +341,11 @@ def test_augmentation_follows_the_image_and_the_epoch(folders: Source) -> None:
     images = seen(stream, 6)
     assert len(set(images)) == 96
     assert set(images[:48]) == set(seen(small, 12))
-    assert not set(images) & set(seen(_streaming(folders, "alexnet", augment=True), 3))
+    assert not set(images) & set(seen(_streaming(folders, augment="alexnet"), 3))
 
 
 def test_half_of_the_images_are_mirrored(folders: Source) -> None:
-    mirrored, plain = (np.concatenate([images for images, _ in _streaming(folders, augment=True, mirror=mirror)
+    mirrored, plain = (np.concatenate([images for images, _ in _streaming(folders, augment="imagenet", mirror=mirror)
                                       .training(0).take(12)]) for mirror in (True, False))
     turned = [np.array_equal(image, other[:, ::-1]) for image, other in zip(mirrored, plain)]
     same = [np.array_equal(image, other) for image, other in zip(mirrored, plain)]
@@ -371,7 +354,7 @@ def test_half_of_the_images_are_mirrored(folders: Source) -> None:
 
 
 def test_examples_are_images_of_the_first_epoch(folders: Source) -> None:
-    stream = _streaming(folders, augment=True)
+    stream = _streaming(folders, augment="imagenet")
     first = {image.tobytes() for images, _ in stream.training(0).take(3)
              for image in np.rint(images.numpy() * 255).astype(np.uint8)}
     examples = stream.examples(100)
@@ -382,20 +365,18 @@ def test_examples_are_images_of_the_first_epoch(folders: Source) -> None:
 
 def test_statistics_are_of_a_sample_of_the_training_part(folders: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.rint(_streaming(folders).inspected(48).numpy() * 255).astype(np.uint8)
-    stream = _streaming(folders, normalization="channel")
+    stream = _streaming(folders, input_normalization="channel")
     assert stream.normalization == PerChannel.of(pixels)
     images = np.concatenate([images for images, _ in stream.training(0).take(3)])
     np.testing.assert_allclose(images.mean(axis=(0, 1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(images.std(axis=(0, 1, 2)), 1, atol=1e-4)
     monkeypatch.setattr(streaming, "_SAMPLE", 20)
-    sampled = _streaming(folders, normalization="channel")
+    sampled = _streaming(folders, input_normalization="channel")
     assert sampled.normalization == PerChannel.of(pixels[:20]) != stream.normalization
-    given = Streaming(folders, _recipe(), (SIZE, SIZE, 3), "resized", stream.normalization)
-    assert given.normalization is stream.normalization
 
 
 def test_grey_networks_see_grey_images(folders: Source) -> None:
-    images, _ = next(iter(_streaming(folders, channels=1, normalization="channel").training(0)))
+    images, _ = next(iter(_streaming(folders, channels=1, input_normalization="channel").training(0)))
     assert images.shape == (16, SIZE, SIZE, 1)
 
 
@@ -422,7 +403,7 @@ class _Counted(Part):
 def test_only_a_few_batches_are_read_ahead(folders: Source) -> None:
     """However large the data set: here 48,000 images."""
     part = _Counted(folders.train, 1000)
-    stream = Streaming(Source("", "", (), part, part, part), _recipe(), (SIZE, SIZE, 3), "resized", "none")
+    stream = _streaming(Source("", "", (), part, part, part))
     for batches in (stream.training(0), stream.evaluation("test")):
         part.count = 0
         iterator = iter(batches)
@@ -485,7 +466,7 @@ def test_validation_part_of_prepared_data_is_a_partition(prepared: Callable, fil
 
 def test_prepared_records_are_spread_by_files_and_buffer(prepared: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a buffer of three images, what comes first is from several files, but near their start."""
-    monkeypatch.setattr(streaming, "_BUFFER", 3 * 250)
+    monkeypatch.setattr(sources, "_BUFFER", 3 * 250)
     builder = prepared("tfrecord", {"train": _members(0, 500), "test": _members(1000, 9)}, 5)
     part = from_tfds(builder, 0).train
     order = [int(index) for index, _, _ in part.records(tf.constant([1, 2]), 0, 500)]
@@ -615,7 +596,7 @@ def test_damaged_image_is_named(kind: str, damage: str, tmp_path: Path) -> None:
         assert "get it again" in message and "[[" not in message
 
     # At the start, if it is one of the sample.
-    assert_named(paths[0], lambda: _streaming(source, normalization="channel"))
+    assert_named(paths[0], lambda: _streaming(source, input_normalization="channel"))
     # Or else when it is its turn, by an error of TensorFlow, whatever has been read ahead.
     with pytest.raises(tf.errors.OpError):
         list(whole.training(0).take(2 * whole.steps_per_epoch + 1))
@@ -637,7 +618,7 @@ def test_damaged_records_are_named(prepared: Callable) -> None:
     path = Path(str(builder.info.splits["train"].filepaths[2]))
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(UsageError, match=f"{builder.data_path} cannot be read"):
-        _streaming(source, normalization="channel")
+        _streaming(source, input_normalization="channel")
     for path in builder.info.splits["test"].filepaths:
         Path(str(path)).unlink()
     with pytest.raises(UsageError, match=f"{builder.data_path} cannot be read"):
@@ -647,9 +628,9 @@ def test_damaged_records_are_named(prepared: Callable) -> None:
 def test_wrong_arguments_are_usage_errors(folders: Source) -> None:
     for message, call in (
             ("--batch_size=49 is more than the 48", lambda: _streaming(folders, batch_size=49)),
-            ("no crop 'round': choose one of resized, alexnet", lambda: _streaming(folders, "round")),
-            ("no normalization 'log'", lambda: _streaming(folders, normalization="log")),
-            ("ZCA whitening .* 64x64x3", lambda: _streaming(folders, normalization="zca", size=64)),
+            ("mixup.*mixes each image.*leave out --stream", lambda: _streaming(folders, augment="imagenet,mixup")),
+            ("crop:4 and resized_crop:0.1", lambda: _streaming(folders, augment="crop,resized_crop:0.1")),
+            ("ZCA whitening .* 64x64x3", lambda: _streaming(folders, input_normalization="zca", size=64)),
             ("14x16 is not", lambda: Streaming(folders, _recipe(), (14, 16, 3)))):
         with pytest.raises(UsageError, match=message):
             call()

@@ -62,7 +62,7 @@ def flag_values(recipe: Recipe) -> flags.FlagValues:
     values = flags.FlagValues()
     for field in settings():
         _define(values, "recipe", field.name, getattr(recipe, field.name), field.metadata["choices"],
-                field.metadata["help"])
+                field.metadata["help"], field.metadata["switch"])
     for name, option in recipe.options.items():
         _define(values, f"network {recipe.network}", name, option.value, option.choices, option.help)
     for name, default, help_text in (
@@ -185,10 +185,13 @@ def _command_flags(recipe: Recipe, values: flags.FlagValues) -> list[str]:
 
 
 def _define(values: flags.FlagValues, group: str, name: str, default: Scalar, choices: Sequence[Scalar],
-            help_text: str) -> None:
+            help_text: str, switch: bool = False) -> None:
     place: dict[str, Any] = {"flag_values": values, "module_name": group}
     if isinstance(default, bool):
         flags.DEFINE_boolean(name, default, help_text, **place)
+    elif switch:
+        flags.DEFINE(flags.ArgumentParser(), name, default, help_text, serializer=flags.ArgumentSerializer(),
+                     boolean=True, **place)
     elif isinstance(default, str) and choices:
         flags.DEFINE_enum(name, default, list(choices), help_text, **place)
     else:

@@ -1,6 +1,7 @@
 """The recipe: all that determines the result of a training run, as plain data.
 
-This module needs the standard library only, so that flags can be parsed, and `--help` printed, without TensorFlow.
+This module needs the standard library only (and `augmentations`, which does likewise), so that flags can be parsed, and
+`--help` printed, without TensorFlow.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from tfcnn import augmentations
 
 Scalar = bool | int | float | str
 
@@ -34,9 +37,9 @@ class Option:
 
 
 def _setting(default: Scalar, help: str, choices: tuple[Scalar, ...] = (), minimum: float | None = None,
-             below: float | None = None) -> Any:
-    """A field of the recipe, with what a flag needs to know of it."""
-    metadata = {"help": help, "choices": choices, "minimum": minimum, "below": below}
+             below: float | None = None, switch: bool = False) -> Any:
+    """A field of the recipe, with what a flag needs to know of it; a switch is a text that can be `true` or `false`."""
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "below": below, "switch": switch}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -58,9 +61,23 @@ class Recipe:
     validation: float = _setting(
         0.1, "share of the training images held out for validation, balanced over the classes", minimum=0, below=1)
     image_size: int = _setting(0, "height and width of the network's input, in pixels; 0: the network's own", minimum=0)
-    augment: bool = _setting(True, "pad, crop and mirror the training images at random")
-    crop_padding: int = _setting(4, "pixels of zero padding on each side, of which a random crop is taken", minimum=0)
-    mirror: bool = _setting(True, "mirror half of the training images, left to right")
+    stream: bool = _setting(
+        False, "decode, crop and resize the images while training: for class folders, and data sets of "
+               "tensorflow-datasets, that are too large for memory")
+    augment: str = _setting(
+        "standard", "how the training images are altered at random: operations, separated by commas, in their order, "
+                    "first of all perhaps a preset (--noaugment: none).\n" + augmentations.describe(), switch=True)
+    crop_padding: int = _setting(
+        4, "PADDING of a crop that does not name its own. Of streamed images no padded crop is taken but AlexNet's",
+        minimum=0)
+    mirror: bool = _setting(True, "allow mirroring: --nomirror leaves it out of --augment")
+    input_normalization: str = _setting(
+        "channel", "channel: mean 0 and deviation 1 in each colour; none: only division by 255; image: mean 0 and "
+                   "deviation 1 in each image; pixel_mean: the mean image subtracted; zca: whitening",
+        ("channel", "none", "image", "pixel_mean", "zca"))
+    test_crops: int = _setting(
+        1, "1: the centre of each test image; 10: AlexNet's ten crops, whose predictions are averaged (streamed images "
+           "only)", (1, 10))
 
     epochs: int = _setting(20, "passes over the training images", minimum=1)
     batch_size: int = _setting(128, "images a step, over all devices together", minimum=1)
@@ -102,11 +119,18 @@ class Recipe:
         options = {name: option if isinstance(option, Option) else Option(option)
                    for name, option in self.options.items()}
         object.__setattr__(self, "options", options)
+        # What flags and recipes said when augmentation was only on or off.
+        former = {"true": "standard", "false": "none"}
+        object.__setattr__(self, "augment", former.get(str(self.augment).lower(), self.augment))
         for field in settings():
             _check(field.name, getattr(self, field.name), type(field.default), **_limits(field))
         for name, option in options.items():
             _check(name, option.value, type(option.value), option.choices)
         self.decay_points()
+        self.augmentations()
+        if self.test_crops > 1 and not self.stream:
+            raise UsageError(f"--test_crops={self.test_crops} needs images larger than the network's input: give "
+                             "--stream, too")
 
     def network_options(self) -> dict[str, Scalar]:
         """The keyword arguments of the network's `build`."""
@@ -125,6 +149,18 @@ class Recipe:
         if self.schedule == "step" and not points:
             raise UsageError("--schedule=step needs the epochs of its steps in --decay_epochs, such as 30,45")
         return points
+
+    def augmentations(self) -> tuple[augmentations.Operation, ...]:
+        """What is done to the training images, in order.
+
+        Raises:
+          UsageError: `augment` is no such list.
+        """
+        try:
+            operations = augmentations.parse(self.augment, self.crop_padding)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return tuple(operation for operation in operations if self.mirror or operation.name != "mirror")
 
     def replace(self, **changes: Any) -> Recipe:
         """This recipe with some fields or network options changed.

@@ -44,13 +44,14 @@ METRICS = "metrics.csv"
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
 MODEL = "model.keras"
+NORMALIZATION = "normalization.npz"
 CURVES = "curves.png"
 TRAIN_EVENTS = "train"
 VALIDATION_EVENTS = "validation"
 
 # In the order in which --overwrite removes them: without its result the old run no longer passes for complete. The
 # recipe is not removed but replaced, so that the folder is a run's at any moment.
-_REPLACED = (RESULT, CHECKPOINTS, MODEL, METRICS, CURVES, TRAIN_EVENTS, VALIDATION_EVENTS, COMMAND)
+_REPLACED = (RESULT, CHECKPOINTS, MODEL, NORMALIZATION, METRICS, CURVES, TRAIN_EVENTS, VALIDATION_EVENTS, COMMAND)
 
 # What `record` copies, the result last.
 RECORDED = (RECIPE, COMMAND, METRICS, CURVES, RESULT)

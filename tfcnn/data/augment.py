@@ -26,8 +26,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfcnn.augmentations import MIXING, Operation
 from tfcnn.data import colour, resample
-from tfcnn.data.specification import MIXING, Operation
 
 _INCREMENT = 0x9E3779B97F4A7C15  # the odd number nearest to 2^64 / golden ratio
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -50,6 +50,7 @@ DRAWS = {
     "cutmix": (21, 3),
     "partner": (24, 1),  # not an operation: whom an image is mixed with
     "randaugment": (32, 2 * 8),  # two for each of at most eight layers
+    "streamed_crop": (64, 4 * 10),  # resized_crop while decoding: four for each of ten attempts
     "elastic": (1024, 2**32),  # the last: as many as the image needs
 }
 
@@ -71,7 +72,7 @@ def image_seeds(seed: int, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
 
     Args:
       seed: the run's seed.
-      epoch: the epoch, from 0: a scalar.
+      epoch: the epoch, from 0: a scalar, or [batch].
       indices: [batch], the images' places in the training set.
 
     Returns:
@@ -80,6 +81,12 @@ def image_seeds(seed: int, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     start = _mix(tf.constant(seed % 2**64, tf.uint64) + tf.constant(_INCREMENT, tf.uint64))
     epoch_seed = _mix(start + tf.cast(epoch, tf.uint64) * tf.constant(_INCREMENT, tf.uint64))
     return _mix(epoch_seed + tf.cast(indices, tf.uint64) * tf.constant(_INCREMENT, tf.uint64))
+
+
+def order_seed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """The seed of an epoch's order of the images, for `tf.random.experimental.index_shuffle`: int32 [2]."""
+    # One draw of the seeds' own generator, so that neighbouring seeds and epochs have unrelated orders.
+    return tf.bitcast(image_seeds(seed, epoch, tf.constant([-1], tf.int64)), tf.int32)[0]
 
 
 def uniform(seeds: tf.Tensor, draw: int) -> tf.Tensor:
@@ -93,6 +100,11 @@ def uniform(seeds: tf.Tensor, draw: int) -> tf.Tensor:
       [batch], float32, multiples of 2^-24.
     """
     return _uniforms(seeds, [draw])[:, 0]
+
+
+def uniforms(seeds: tf.Tensor, operation: str) -> tf.Tensor:
+    """All random numbers of an operation of `DRAWS`: [batch, draws], float32, uniform in [0, 1)."""
+    return _uniforms(seeds, _draws(operation))
 
 
 def partner_indices(seeds: tf.Tensor, images: int) -> tf.Tensor:
@@ -123,7 +135,7 @@ def apply(images: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
     Args:
       images: [batch, height, width, channels], uint8 or float32 from 0 to 255; only the batch may be unknown.
       seeds: [batch], uint64, of `image_seeds`.
-      operations: of `specification.parse`.
+      operations: of `augmentations.parse`.
       colour_components: for colour_pca, of `colour.components` of the training images.
 
     Returns:
@@ -154,13 +166,13 @@ def apply(images: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
 @tf.autograph.experimental.do_not_convert  # nothing here branches on a tensor: converting is but slow
 def mix(images: tf.Tensor, partners: tf.Tensor, seeds: tf.Tensor,
         operations: Sequence[Operation]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The images mixed with their partners, if one of the operations is mixup or cutmix.
+    """The images mixed with their partners by mixup or cutmix, whichever is one of the operations.
 
     Args:
       images: [batch, height, width, channels], after `apply`.
       partners: likewise: the training images of `partner_indices`, augmented by their own seeds.
       seeds: [batch], uint64: the seeds of the images.
-      operations: of `specification.parse`.
+      operations: of `augmentations.parse`.
 
     Returns:
       The mixed images, and for each the share of the label that stays its own, float32 `[batch]`, from 0 to 1: the rest
@@ -173,17 +185,12 @@ def mix(images: tf.Tensor, partners: tf.Tensor, seeds: tf.Tensor,
             return tf.cast(images, tf.float32) * weight + tf.cast(partners, tf.float32) * (1.0 - weight), share
         if operation.name == "cutmix":
             return _cutmix(images, partners, seeds, operation.arguments[0])
-    return images, tf.ones_like(seeds, tf.float32)
+    raise ValueError(f"none of {', '.join(MIXING)} is among the operations")
 
 
-def crop(images: tf.Tensor, seeds: tf.Tensor, padding: int) -> tf.Tensor:
-    """Pads with `padding` zeros around, then takes a crop of the original size: `apply` of crop alone."""
-    return apply(images, seeds, [Operation("crop", (padding,))])
-
-
-def mirror(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """Turns left to right each image with probability one half: `apply` of mirror alone."""
-    return apply(images, seeds, [Operation("mirror")])
+def mixes(operations: Sequence[Operation]) -> bool:
+    """Whether one of the operations mixes images."""
+    return any(operation.name in MIXING for operation in operations)
 
 
 # Geometry: each operation's draws, `[batch, 1, 1]` each, make a map of places

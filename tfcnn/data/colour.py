@@ -7,33 +7,39 @@ An image's result is the same bits whatever is beside it in the batch: see `resa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 _LUMA = (0.299, 0.587, 0.114)  # the grey of red, green and blue: ITU-R BT.601
 
 
-def components(images: np.ndarray) -> np.ndarray:
+def components(images: np.ndarray | Iterable[np.ndarray]) -> np.ndarray:
     """The principal components of the colours of images (Krizhevsky et al. 2012, section 4.1).
 
     Args:
-      images: [n, height, width, channels], uint8: the training images.
+      images: [n, height, width, channels], uint8: the training images, or batches of them.
 
     Returns:
       [channels, channels], float32: column i is the i-th principal component of the covariance of the channels, times
       its eigenvalue, both of pixels from 0 to 1; times 255, so that what is added to an image is in units of a pixel's
       value. The largest eigenvalue comes first.
     """
-    channels = images.shape[-1]
-    count = images.size // channels
-    first, second = np.zeros(channels), np.zeros((channels, channels))
-    for start in range(0, len(images), 1024):  # a copy in floating point takes eight times the memory
-        pixels = images[start:start + 1024].reshape(-1, channels).astype(np.float64)
-        first += pixels.sum(axis=0)
-        second += pixels.T @ pixels  # whole numbers below 2^53: the sums are exact
+    count = 0
+    first: Any = 0.0
+    second: Any = 0.0
+    for batch in [images] if isinstance(images, np.ndarray) else images:
+        for start in range(0, len(batch), 1024):  # a copy in floating point takes eight times the memory
+            pixels = batch[start:start + 1024].reshape(-1, batch.shape[-1]).astype(np.float64)
+            count += len(pixels)
+            first += pixels.sum(axis=0)
+            second += pixels.T @ pixels  # whole numbers below 2^53: the sums are exact
     covariance = (second - np.outer(first, first) / count) / count / 255**2
     values, vectors = np.linalg.eigh(covariance)
-    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), range(channels)])  # or else any sign is right
+    largest = np.abs(vectors).argmax(axis=0)
+    vectors = vectors * np.sign(vectors[largest, range(len(largest))])  # or else any sign is right
     return (255 * vectors * values)[:, ::-1].astype(np.float32)
 
 

@@ -52,6 +52,10 @@ class Split:
     images: np.ndarray
     labels: np.ndarray
 
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.labels)
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -165,7 +169,7 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
         if folder is not None and folder.exists() and not folder.is_dir():
             raise UsageError(f"--data_dir={data_dir} is not a folder")
         if name == "folder":
-            dataset = _from_folder(folder, image_size)
+            dataset = _from_folder(folder_of(data_dir), image_size)
         else:
             dataset = _from_files(name, folder) or _from_tfds(name, folder, image_size)
     except PermissionError as error:
@@ -174,6 +178,17 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
     _check(dataset)
     train, held_out = split_validation(dataset.train, validation, seed)
     return dataclasses.replace(dataset, train=train, validation=held_out)
+
+
+def folder_of(data_dir: str | None) -> Path:
+    """The folder of class folders that `data_dir` names.
+
+    Raises:
+      UsageError: it names none.
+    """
+    if not data_dir:
+        raise UsageError("--dataset=folder needs --data_dir=FOLDER, with images in train/<class>/ and test/<class>/")
+    return Path(data_dir).expanduser()
 
 
 def split_validation(split: Split, share: float, seed: int) -> tuple[Split, Split]:
@@ -540,8 +555,18 @@ KNOWN: dict[str, Entry] = {
 # tensorflow-datasets
 
 
-def _from_tfds(name: str, data_dir: Path | None, image_size: tuple[int, int] | None) -> Dataset:
-    """The data set as tensorflow-datasets has prepared it, or prepares it now."""
+def builder(name: str, data_dir: Path | None, any_size: bool = True) -> Any:
+    """What reads an image classification of tensorflow-datasets, which is downloaded and prepared if need be.
+
+    Args:
+      name: what tensorflow-datasets calls it.
+      data_dir: a folder in which it may have been prepared, besides tensorflow-datasets' own.
+      any_size: whether the images may differ in size.
+
+    Raises:
+      Unavailable: the data set is not on this machine and cannot be downloaded.
+      UsageError: there is no such data set, or it is no classification of images.
+    """
     default = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     folders = [data_dir, default] if data_dir else [default]
     if name in KNOWN and not any(next((folder / name).glob("*/dataset_info.json"), None) for folder in folders):
@@ -552,8 +577,8 @@ def _from_tfds(name: str, data_dir: Path | None, image_size: tuple[int, int] | N
 
     builders = _builders(name, folders)
     # is_prepared() alone would warn, on standard error, of a folder that is not there.
-    builder = next((one for one in builders if one.data_path.exists() and one.is_prepared()), builders[0])
-    features = dict(builder.info.features.items()) if builder.info.features else {}
+    found = next((one for one in builders if one.data_path.exists() and one.is_prepared()), builders[0])
+    features = dict(found.info.features.items()) if found.info.features else {}
     image, label = features.get("image"), features.get("label")
     if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
         raise UsageError(f"--dataset={name} is no image classification: it has {', '.join(sorted(features))}; needed "
@@ -561,18 +586,23 @@ def _from_tfds(name: str, data_dir: Path | None, image_size: tuple[int, int] | N
     if np.dtype(image.np_dtype) != np.uint8 or image.shape[-1] not in (1, 3):
         raise UsageError(f"--dataset={name} has {np.dtype(image.np_dtype)} images of shape {image.shape}; needed are "
                          "bytes in 1 or 3 channels")
-    if None in image.shape and image_size is None:
+    if None in image.shape and not any_size:
         raise UsageError(f"--dataset={name} has images that differ in size: name one with --image_size")
-    if not builder.data_path.exists() or not builder.is_prepared():
-        _prepare(name, builder)
+    if not found.data_path.exists() or not found.is_prepared():
+        _prepare(name, found)
+    return found
 
-    splits = builder.info.splits
+
+def _from_tfds(name: str, data_dir: Path | None, image_size: tuple[int, int] | None) -> Dataset:
+    """The data set as tensorflow-datasets has prepared it, or prepares it now."""
+    found = builder(name, data_dir, any_size=image_size is not None)
+    splits = found.info.splits
     test = "test" if "test" in splits else "validation"
     if "train" not in splits or test not in splits:
         raise UsageError(f"--dataset={name} has the parts {', '.join(sorted(splits))}; needed are train and test, or "
                          "train and validation")
-    return _dataset(name, f"tensorflow-datasets, {builder.info.full_name}", builder.info.features["label"].names,
-                    _tfds_split(builder, "train", image_size), _tfds_split(builder, test, image_size))
+    return _dataset(name, f"tensorflow-datasets, {found.info.full_name}", found.info.features["label"].names,
+                    _tfds_split(found, "train", image_size), _tfds_split(found, test, image_size))
 
 
 def _builders(name: str, folders: list[Path]) -> list[Any]:
@@ -663,10 +693,8 @@ def _tfds_split(builder: Any, part: str, image_size: tuple[int, int] | None) -> 
 # Folders of images
 
 
-def _from_folder(folder: Path | None, image_size: tuple[int, int] | None) -> Dataset:
+def _from_folder(folder: Path, image_size: tuple[int, int] | None) -> Dataset:
     """The data set from class folders of images."""
-    if folder is None:
-        raise UsageError("--dataset=folder needs --data_dir=FOLDER, with images in train/<class>/ and test/<class>/")
     train, test = (_class_folders(folder / part) for part in ("train", "test"))
     for name in train.keys() ^ test.keys():
         has, lacks = ("train", "test") if name in train else ("test", "train")

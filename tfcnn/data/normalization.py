@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import io
 import math
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -55,11 +56,12 @@ class Normalization(abc.ABC):
         """Its kind and what numbers it has, few enough for a result.json."""
         return {"kind": self.kind}
 
-    def save(self, path: str | Path) -> None:
-        """Writes it, with all its numbers, as a NumPy archive (npz) of that name."""
+    def to_bytes(self) -> bytes:
+        """All its numbers, as the contents of a NumPy archive (npz) for `load`."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        with open(path, "wb") as file:
-            np.savez(file, kind=self.kind, **fields)
+        archive = io.BytesIO()
+        np.savez(archive, kind=self.kind, **fields)
+        return archive.getvalue()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +262,7 @@ def fit(kind: str, images: np.ndarray | Iterable[np.ndarray]) -> Normalization:
 
 
 def load(path: str | Path) -> Normalization:
-    """The normalization that `save` wrote.
+    """The normalization of which a file has the `to_bytes`.
 
     Raises:
       UsageError: the file is missing or damaged.

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfcnn.data import augment
+from tfcnn.data import augment, colour, normalization
 from tfcnn.data.datasets import Dataset, Split
-from tfcnn.data.normalization import PerChannel as Normalization
 from tfcnn.recipe import Recipe, UsageError
 
 # Stretching a small image shows the network blurred pixels, padding it keeps the real ones: up to this share of the
@@ -83,9 +82,14 @@ class Pipeline:
         train = fit(dataset.train, input_shape)
         self._recipe = recipe
         self._images, self._labels = _on_host(train)
+        self._classes = len(dataset.class_names)
         self._evaluated = {"validation": dataset.validation, "test": dataset.test}
         self._input_shape = input_shape
-        self.normalization = Normalization.of(train.images)
+        self._operations = recipe.augmentations()
+        self._components = None
+        if any(operation.name == "colour_pca" for operation in self._operations):
+            self._components = colour.components(train.images)
+        self.normalization = normalization.fit(recipe.input_normalization, train.images)
         self.steps_per_epoch = len(train.labels) // recipe.batch_size
 
     def training(self, first_step: int, replicas: int = 1, first_replica: int = 0,
@@ -102,7 +106,8 @@ class Pipeline:
           local_replicas: how many pieces this machine takes; by default all.
 
         Returns:
-          images [batch_size / replicas, height, width, channels], float32, normalized; labels [...], int32.
+          images [batch_size / replicas, height, width, channels], float32, normalized; labels [...], int32, or, where
+          images are mixed, the shares of the classes [..., classes], float32.
         """
         local = replicas if local_replicas is None else local_replicas
         return _in_parallel(tf.data.Dataset.range(first_step * local, 2**62),
@@ -110,12 +115,18 @@ class Pipeline:
 
     def examples(self, count: int) -> np.ndarray:
         """Training images spread over the training part, augmented as in the first epoch, as pixels: uint8."""
-        indices = self._spread(count)
-        return self._augmented(tf.gather(self._images, indices), tf.constant(0, tf.int64), indices).numpy()
+        images, _ = self._augmented(self._spread(count), tf.constant(0, tf.int64))
+        return colour.to_bytes(images).numpy()
 
     def inspected(self, count: int) -> tf.Tensor:
         """Training images spread over the training part, normalized but not augmented."""
         return self.normalization.apply(tf.gather(self._images, self._spread(count)))
+
+    def check_training(self, first_step: int, steps: int) -> None:
+        """As `Streaming.check_training`: images in memory have been decoded, so that there is nothing to find."""
+
+    def check_evaluation(self, part: str) -> None:
+        """Likewise."""
 
     def _spread(self, count: int) -> tf.Tensor:
         """Evenly spaced indices, since class folders come sorted by class."""
@@ -149,23 +160,23 @@ class Pipeline:
         epoch = step // self.steps_per_epoch
         start = step % self.steps_per_epoch * self._recipe.batch_size + replica * size
         indices = tf.random.experimental.index_shuffle(
-            start + tf.range(size, dtype=tf.int64), self._order_seed(epoch), len(self._labels) - 1)
-        images = tf.ensure_shape(tf.gather(self._images, indices), (size, *self._input_shape))
-        images = self.normalization.apply(self._augmented(images, epoch, indices))
-        return images, tf.gather(self._labels, indices)
+            start + tf.range(size, dtype=tf.int64), augment.order_seed(self._recipe.seed, epoch), len(self._labels) - 1)
+        images, labels = self._augmented(indices, epoch)
+        return self.normalization.apply(tf.ensure_shape(images, (size, *self._input_shape))), labels
 
-    def _augmented(self, images: tf.Tensor, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-        if not self._recipe.augment:
-            return images
+    def _augmented(self, indices: tf.Tensor, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Training images as they are altered in an epoch, and their labels, mixed if the images are."""
         seeds = augment.image_seeds(self._recipe.seed, epoch, indices)
-        images = augment.crop(images, seeds, self._recipe.crop_padding)
-        return augment.mirror(images, seeds) if self._recipe.mirror else images
-
-    def _order_seed(self, epoch: tf.Tensor) -> tf.Tensor:
-        # index_shuffle wants two 32-bit numbers. One draw of the seeds' own generator makes them, so that neighbouring
-        # seeds and epochs have unrelated orders.
-        bits = augment.image_seeds(self._recipe.seed, epoch, tf.constant([-1], tf.int64))
-        return tf.bitcast(bits, tf.int32)[0]
+        images = augment.apply(tf.gather(self._images, indices), seeds, self._operations, self._components)
+        labels = tf.gather(self._labels, indices)
+        if not augment.mixes(self._operations):
+            return images, labels
+        others = augment.partner_indices(seeds, len(self._labels))
+        partners = augment.apply(tf.gather(self._images, others), augment.image_seeds(self._recipe.seed, epoch, others),
+                                 self._operations, self._components)
+        images, share = augment.mix(images, partners, seeds, self._operations)
+        own, other = (tf.one_hot(classes, self._classes) for classes in (labels, tf.gather(self._labels, others)))
+        return images, own * share[:, None] + other * (1.0 - share[:, None])
 
 
 def _in_parallel(dataset: tf.data.Dataset, function: Callable[[tf.Tensor], Any]) -> tf.data.Dataset:

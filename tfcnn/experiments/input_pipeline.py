@@ -37,7 +37,7 @@ def measure(recipe: Recipe, values: flags.FlagValues) -> int:
     setup = prepare(recipe, values["data_dir"].value or None, values["devices"].value)
     steps = Steps(recipe, setup.strategy, setup.model, setup.optimizer)
     replicas = setup.strategy.num_replicas_in_sync
-    plain = Pipeline(setup.dataset, recipe.replace(augment=False), setup.model.input_shape[1:])
+    plain = Pipeline(setup.dataset, recipe.replace(augment="none"), setup.model.input_shape[1:])
     constant = tf.data.Dataset.from_tensors(next(iter(plain.training(0, replicas)))).repeat()
 
     def alone(pipeline: Pipeline):

@@ -30,7 +30,7 @@ RECIPE = Recipe(
         "initializer": Option("lecun_uniform", networks.INITIALIZERS, "first values of the weights"),
     },
     dataset="mnist",
-    augment=False,
+    augment="none",
     crop_padding=2,
     mirror=False,  # no digit is another's mirror image
     epochs=20,  # section III.B

@@ -26,7 +26,7 @@ RECIPE = Recipe(
         "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),
     },
     dataset="cifar10",
-    augment=False,  # what is learnt does not depend on the order of the pixels
+    augment="none",  # what is learnt does not depend on the order of the pixels
     epochs=100,
     batch_size=100,  # the authors' code
     optimizer="momentum",

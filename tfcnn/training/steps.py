@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -68,8 +69,8 @@ class Steps:
         recipe = self._recipe
         with tf.GradientTape() as tape:
             logits, *auxiliary = tf.nest.flatten(self._model(images, training=True))
-            targets = tf.one_hot(labels, logits.shape[-1], 1.0 - recipe.label_smoothing + recipe.label_smoothing
-                                 / logits.shape[-1], recipe.label_smoothing / logits.shape[-1])
+            targets = labels if labels.shape.rank == 2 else tf.one_hot(labels, logits.shape[-1])
+            targets = targets * (1.0 - recipe.label_smoothing) + recipe.label_smoothing / logits.shape[-1]
             # Divided by the global batch, so that the sum over replicas is the mean over its images.
             loss, *auxiliary_losses = [
                 tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(targets, head)) / recipe.batch_size
@@ -99,10 +100,21 @@ class Steps:
         return totals
 
     def _evaluate_batch(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        logits, *_ = tf.nest.flatten(self._model(images, training=False))
+        logits = self._predict(images)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return tf.stack([tf.reduce_sum(weights * losses), tf.reduce_sum(weights * _right(logits, labels)),
                          tf.reduce_sum(weights)])
+
+    def _predict(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits [batch, classes] of images [batch, ...], or of some crops of each, [batch, crops, ...].
+
+        Of crops they are the logarithm of their mean probabilities (Krizhevsky et al. 2012, section 4.1).
+        """
+        logits, *_ = tf.nest.flatten(self._model(tf.reshape(images, (-1, *images.shape[-3:])), training=False))
+        if images.shape.rank == 4:
+            return logits
+        crops = tf.reshape(tf.nn.log_softmax(logits), (-1, images.shape[1], logits.shape[-1]))
+        return tf.reduce_logsumexp(crops, axis=1) - math.log(images.shape[1])
 
 
 @contextmanager
@@ -122,5 +134,7 @@ def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) 
 
 
 def _right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """1.0 where the largest logit is the label's, 0.0 elsewhere."""
+    """1.0 where the largest logit is the label's, or that of the class with the largest share, 0.0 elsewhere."""
+    if labels.shape.rank == 2:
+        labels = tf.argmax(labels, axis=-1, output_type=tf.int32)
     return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels), tf.float32)

@@ -24,8 +24,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfcnn import networks, runs
-from tfcnn.data import datasets
+from tfcnn.data import datasets, normalization, sources
 from tfcnn.data.pipeline import Pipeline
+from tfcnn.data.streaming import Streaming
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices as devices_module
 from tfcnn.training import optimizers, tensorboard
@@ -107,6 +108,7 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         return Result(folder.path, folder.read_result(), model, trained=False)
     if on_start:
         on_start()
+    _keep_normalization(setup, folder.path / runs.NORMALIZATION)
     loop = _Loop(setup, folder)
     loop.set_callbacks(histograms, callbacks)
     epochs = loop.train()
@@ -139,8 +141,8 @@ class Setup:
 
     recipe: Recipe
     strategy: tf.distribute.Strategy
-    dataset: datasets.Dataset
-    pipeline: Pipeline
+    dataset: datasets.Dataset | sources.Source
+    pipeline: Pipeline | Streaming
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
 
@@ -169,14 +171,31 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0) -> Se
     strategy = devices_module.strategy(recipe, devices)
     height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
     input_shape = (recipe.image_size or height, recipe.image_size or width, channels)
-    dataset = datasets.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed,
-                            image_size=input_shape[:2])
-    pipeline = Pipeline(dataset, recipe, input_shape)
+    dataset, pipeline = _data(recipe, data_dir, input_shape)
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
         optimizer = optimizers.optimizer(recipe, pipeline.steps_per_epoch, model.trainable_variables)
     return Setup(recipe, strategy, dataset, pipeline, model, optimizer)
+
+
+def _data(recipe: Recipe, data_dir: str | None, input_shape: tuple[int, int, int]
+          ) -> tuple[datasets.Dataset | sources.Source, Pipeline | Streaming]:
+    """The data set and its batches, from memory or streamed."""
+    if recipe.stream:
+        source = sources.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed)
+        return source, Streaming(source, recipe, input_shape)
+    dataset = datasets.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed,
+                            image_size=input_shape[:2])
+    return dataset, Pipeline(dataset, recipe, input_shape)
+
+
+def _keep_normalization(setup: Setup, file: Path) -> None:
+    """The run's statistics are those with which it began, whatever a machine makes of the last bit."""
+    if file.exists():
+        setup.pipeline.normalization = normalization.load(file)
+    else:
+        runs.write(file, setup.pipeline.normalization.to_bytes())
 
 
 def _record(setup: Setup, epochs: int, progress: Progress, test: dict[str, float]) -> dict[str, Any]:
@@ -190,14 +209,14 @@ def _record(setup: Setup, epochs: int, progress: Progress, test: dict[str, float
         "dataset": {
             "name": dataset.name,
             "source": dataset.source,
-            "train_images": len(dataset.train.labels),
-            "validation_images": len(dataset.validation.labels),
-            "test_images": len(dataset.test.labels),
+            "train_images": len(dataset.train),
+            "validation_images": len(dataset.validation),
+            "test_images": len(dataset.test),
             "class_names": list(dataset.class_names),
             "input_shape": list(setup.model.input_shape[1:]),
-            "normalization": dataclasses.asdict(setup.pipeline.normalization),
+            "normalization": setup.pipeline.normalization.statistics(),
         },
-        "test": test | {"images": len(dataset.test.labels)},
+        "test": test | {"images": len(dataset.test)},
         "epochs": epochs,
         "steps": progress.step,
         "train_seconds": progress.train_seconds,
@@ -264,8 +283,9 @@ class _Loop:
     def evaluate(self, part: str) -> dict[str, float]:
         """Loss and accuracy over every image of a part, "validation" or "test"."""
         batches = self._pipeline.evaluation(part)
-        totals = self._steps.evaluate(iter(self._setup.strategy.experimental_distribute_dataset(batches)),
-                                      tf.constant(len(batches))).numpy().astype(np.float64)
+        with _naming_damage(lambda: self._pipeline.check_evaluation(part)):
+            totals = self._steps.evaluate(iter(self._setup.strategy.experimental_distribute_dataset(batches)),
+                                          tf.constant(len(batches))).numpy().astype(np.float64)
         loss, right, images = totals
         if not np.isfinite(loss):
             raise NotFiniteError(f"the {part} loss is not finite after step {self.progress.step}{self._good_state()}")
@@ -277,7 +297,8 @@ class _Loop:
         count = min(self._steps_in_call, (epoch + 1) * size - progress.step)
         self.callbacks.on_train_batch_begin(progress.step - epoch * size)
         begin = time.perf_counter()
-        values = self._steps.run(batches, tf.constant(count)).numpy().astype(np.float64)
+        with _naming_damage(lambda: self._pipeline.check_training(progress.step, count)):
+            values = self._steps.run(batches, tf.constant(count)).numpy().astype(np.float64)
         seconds = time.perf_counter() - begin
         finite = np.isfinite(values[:, 0])
         if not finite.all():
@@ -325,6 +346,16 @@ class _Loop:
         progress.sums, progress.epoch_seconds = [], 0.0
         self._checkpoints.save(progress.step)
         return logs
+
+
+@contextmanager
+def _naming_damage(check: Callable[[], None]) -> Iterator[None]:
+    """Has the damaged image named, by `check`, if that is why TensorFlow stopped."""
+    try:
+        yield
+    except tf.errors.OpError:
+        check()
+        raise
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Augmentation as text: what `--augment` may say, and what it means.
 
 A specification is a list of operations in the order in which they are applied, each with its arguments, such as
-`mirror,crop:4,rotate:15`. It may begin with a preset: `standard,cutout:8`. `augment.py` carries it out; this module
-needs the standard library only, so that a recipe is checked before TensorFlow is imported.
+`mirror,crop:4,rotate:15`. It may begin with a preset: `standard,cutout:8`. `data/augment.py` carries it out; this
+module needs the standard library only, so that a recipe is checked before TensorFlow is imported.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-
-from tfcnn.recipe import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,27 +97,32 @@ MIXING = ("mixup", "cutmix")
 
 PRESETS = {
     "none": "",
-    "standard": "crop:4,mirror",
-    # The paper's crops of 224 pixels out of 256 are here those of a padded image, which suit images of any size.
-    "alexnet": "crop:4,mirror,colour_pca:0.1",
+    "standard": "crop,mirror",
+    # The paper's crops of 224 pixels out of 256: of an image in memory, which may have any size, those of a padded one.
+    "alexnet": "crop,mirror,colour_pca:0.1",
+    "imagenet": "resized_crop:0.08,mirror",
     # RandAugment as its paper uses it on ImageNet, and half of Cutout's side on CIFAR-10: the geometric operations of
     # RandAugment alone blacken much of some images.
-    "strong": "crop:4,mirror,randaugment:2:9,cutout:8",
+    "strong": "crop,mirror,randaugment:2:9,cutout:8",
 }
 
 
-def parse(text: str) -> tuple[Operation, ...]:
+def parse(text: str, crop_padding: int = 4) -> tuple[Operation, ...]:
     """The operations that a specification names, in its order.
 
+    Args:
+      text: the specification.
+      crop_padding: the argument of a crop that has none.
+
     Raises:
-      UsageError: an operation is unknown or given twice, an argument is not a number, out of its range or too many, a
+      ValueError: an operation is unknown or given twice, an argument is not a number, out of its range or too many, a
         preset is not at the beginning, or mixing is not at the end.
     """
     words = [word.strip() for word in text.split(",")]
     if words[0] in PRESETS:
         preset = PRESETS[words[0]]
         words = preset.split(",") * bool(preset) + words[1:]
-    operations = tuple(_operation(text, word) for word in words)
+    operations = tuple(_operation(text, f"crop:{crop_padding}" if word == "crop" else word) for word in words)
     names = [operation.name for operation in operations]
     for name in names:
         if names.count(name) > 1:
@@ -182,5 +185,5 @@ def _text(number: float) -> str:
     return f"{number:g}" if float(f"{number:g}") == number else repr(number)
 
 
-def _wrong(text: str, what: str) -> UsageError:
-    return UsageError(f"--augment={text} {what}")
+def _wrong(text: str, what: str) -> ValueError:
+    return ValueError(f"--augment={text} {what}")

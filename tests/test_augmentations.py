@@ -7,10 +7,9 @@ import sys
 
 import pytest
 
-from tfcnn.data.specification import KINDS, PRESETS, Operation, describe, parse
-from tfcnn.recipe import UsageError
+from tfcnn.augmentations import KINDS, PRESETS, Operation, describe, parse
 
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("text, operations", [
@@ -69,7 +68,7 @@ def test_what_was_parsed_is_written_so_that_it_parses_to_the_same(text: str) -> 
     ("standard:2", "preset standard in a wrong place"),
 ])
 def test_a_mistake_is_named_in_one_line_with_what_to_do(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         parse(text)
     assert str(caught.value).startswith(f"--augment={text} has ") and "\n" not in str(caught.value)
 
@@ -89,7 +88,7 @@ def test_defaults_are_within_their_ranges() -> None:
 
 
 def test_no_heavy_module_is_imported() -> None:
-    program = ("import sys; from tfcnn.data import specification; specification.parse('strong')\n"
+    program = ("import sys; from tfcnn import augmentations; augmentations.parse('strong')\n"
                "assert not {'tensorflow', 'numpy', 'keras'} & set(sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
