@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from tfcnn.data import augment, colour
+from tfcnn.data import augment, colour, resample
 from tfcnn.augmentations import KINDS, MIXING, Operation, parse
 
 from .conftest import ROOT
@@ -79,7 +79,7 @@ def test_uniform_is_uniform_and_its_draws_are_independent() -> None:
 
 
 def test_no_two_operations_share_a_draw() -> None:
-    assert set(augment.DRAWS) == set(KINDS) | {"partner"}
+    assert set(augment.DRAWS) == set(KINDS) | {"partner", "streamed_crop"}
     ranges = sorted((first, first + count) for first, count in augment.DRAWS.values())
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ranges))
     # These were recorded with published runs.
@@ -120,6 +120,14 @@ def test_crop_and_mirror_are_as_recorded(padding: int, kind: type, height: int, 
         result = _apply(text, images)
         assert result.dtype == kind
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("text", ["crop:3,mirror", "mirror", "crop:2,cutout:3,mirror", "rotate,crop", "strong", "none"])
+def test_stored_images_are_altered_as_any(text: str) -> None:
+    images, indices = _images(30, 9, 7), np.random.default_rng(0).integers(0, 30, 50)
+    operations = parse(text)
+    taken = augment.take(resample.Store(images), tf.constant(indices), _seeds(50), operations)
+    np.testing.assert_array_equal(taken, augment.apply(tf.constant(images[indices]), _seeds(50), operations))
 
 
 def test_crops_are_spread_evenly_over_all_offsets() -> None:
@@ -481,11 +489,11 @@ def test_cutmix_takes_a_rectangle_and_shares_by_area() -> None:
     assert kept.min() < 0.3 and kept.max() == 1
 
 
-def test_without_mixing_images_and_labels_stay() -> None:
-    images = _images(4)
-    mixed, shares = augment.mix(tf.constant(images), tf.constant(images[::-1]), _seeds(4), parse("strong"))
-    np.testing.assert_array_equal(mixed, images)
-    np.testing.assert_array_equal(shares, np.ones(4, np.float32))
+def test_nothing_is_mixed_that_is_not_to_be() -> None:
+    images = tf.constant(_images(4))
+    assert not augment.mixes(parse("strong")) and augment.mixes(parse("strong,mixup"))
+    with pytest.raises(ValueError, match="none of mixup, cutmix"):
+        augment.mix(images, images, _seeds(4), parse("strong"))
 
 
 # RandAugment: each layer's choice and direction are two draws

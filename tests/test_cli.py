@@ -36,6 +36,13 @@ def test_flags_change_the_recipe() -> None:
     assert values["overwrite"].value and values["workdir"].value == "w"
 
 
+@pytest.mark.parametrize("argument, augment", [
+    ("--noaugment", "none"), ("--augment", "standard"), ("--augment=true", "standard"), ("--augment=false", "none"),
+    ("--augment=mirror,crop:4,rotate:15,elastic:8:4", "mirror,crop:4,rotate:15,elastic:8:4")])
+def test_augmentation_is_a_list_or_a_switch(argument: str, augment: str) -> None:
+    assert _parse("--augment=strong", argument)[0] == RECIPE.replace(augment=augment)
+
+
 def test_command_flags_give_the_recipe_again(tmp_path: Path) -> None:
     recipe, values = _parse("--epochs=3", "--noaugment", "--learning_rate=0.1", "--activation=tanh", "--data_dir=d d")
     file = tmp_path / "command.flags"

@@ -394,6 +394,10 @@ ARCHIVE_DAMAGE = {
     "folder": ("binary", "", become_folder),
     "another archive": ("binary", "data_batch_1.bin", lambda path: path.write_bytes(
         gzip.compress(tar(cifar_binary("cifar100", *cifar("cifar100"))), 1))),
+    "path above its folder": ("binary", "../data_batch_4.bin", repack(
+        lambda members: members.update({"../data_batch_4.bin": b""}))),
+    "absolute path": ("python", "/tmp/batches.meta", repack(
+        lambda members: members.update({"/tmp/batches.meta": b""}))),
     "missing member": ("binary", "data_batch_4.bin", repack(
         lambda members: members.pop("cifar-10-batches-bin/data_batch_4.bin"))),
     "missing pickle": ("python", "batches.meta", repack(

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfcnn.augmentations import parse
+from tfcnn.data import augment, normalization
 from tfcnn.data.datasets import Dataset, Split
 from tfcnn.data.normalization import PerChannel as Normalization
 from tfcnn.data.pipeline import Pipeline, fit
@@ -123,6 +125,65 @@ def test_mirroring_can_be_left_out() -> None:
     same = [np.array_equal(image, other) for image, other in zip(mirrored, plain)]
     assert all(turn != keep for turn, keep in zip(turned, same)) and any(turned) and any(same)
     assert not np.array_equal(cropped, plain)
+
+
+@pytest.mark.parametrize("mixing", ["mixup:1", "cutmix:1"])
+def test_mixed_images_have_mixed_labels(mixing: str) -> None:
+    """Each image is its partner but for a share, by which the labels tell who they are."""
+    pipeline, plain = (_pipeline(augment=f"mirror,crop{mix}", train=160, input_normalization="none")
+                       for mix in (f",{mixing}", ""))
+    for (images, shares), (own, labels) in zip(pipeline.training(0).take(10), plain.training(0).take(10)):
+        assert shares.shape == (16, 10) and shares.dtype == tf.float32
+        np.testing.assert_allclose(tf.reduce_sum(shares, 1), 1, atol=1e-6)
+        share = shares.numpy()[range(16), labels]
+        changed = np.abs(images.numpy() - own.numpy()).max(axis=(1, 2, 3)) > 1e-3
+        # Of what stayed what it was, the label is its own; of what was replaced for the most part it is not.
+        assert np.all(share[~changed] > 0.4) and np.all((shares.numpy() > 0).sum(axis=1) <= 2)
+        if mixing.startswith("cutmix"):
+            kept = np.mean(images.numpy() == own.numpy(), axis=(1, 2, 3))
+            different = (shares.numpy() > 0).sum(axis=1) == 2
+            assert np.all(kept[different] >= share[different] - 1e-6)
+
+
+def test_partners_are_altered_by_their_own_seeds_and_mixed_by_the_images() -> None:
+    pipeline, plain = (_pipeline(augment=f"mirror{mix}", input_normalization="none") for mix in (",mixup:1", ""))
+    seeds = augment.image_seeds(0, tf.constant(0, tf.int64), tf.range(103, dtype=tf.int64))
+    partners = augment.partner_indices(seeds, 103).numpy()
+    # Every image of the first epoch, by its number: mirroring moves the two pixels that have it, so by its pixels.
+    split = _split(103)
+    altered = augment.apply(split.images, seeds, parse("mirror")).numpy() / 255
+    (images, shares), = pipeline.training(0).take(1)
+    (own, labels), = plain.training(0).take(1)
+    for image, share, alone, label in zip(images.numpy(), shares.numpy(), own.numpy(), labels.numpy()):
+        number = int(np.argmin(np.abs(altered - alone).sum(axis=(1, 2, 3))))
+        other = altered[partners[number]]
+        part = share[label] if partners[number] % 10 != label else np.vdot(image - other, alone - other) / (
+            np.vdot(alone - other, alone - other) or 1.0)
+        np.testing.assert_allclose(image, part * alone + (1 - part) * other, atol=1e-5)
+
+
+def test_colour_components_are_of_the_training_part() -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    others = np.full_like(images, 200)
+    dataset = Dataset(name="", source="", class_names=("0", "1"), train=Split(images, np.zeros(40, np.int32)),
+                      validation=Split(others, np.zeros(40, np.int32)), test=Split(others, np.zeros(40, np.int32)))
+    recipe = Recipe(experiment="", network="", batch_size=40, augment="colour_pca:2", input_normalization="none")
+    (shown, _), = Pipeline(dataset, recipe, (8, 8, 3)).training(0).take(1)
+    shifts = np.array([(image * 255 - images).reshape(40, -1, 3).mean(axis=1)[
+        np.argmin([np.ptp(image * 255 - one, axis=(0, 1)).sum() for one in images])] for image in shown.numpy()])
+    values, vectors = np.linalg.eigh(np.cov(images.reshape(-1, 3).T / 255, bias=True))
+    factors = shifts / 255 @ vectors / values
+    assert abs(factors.std(axis=0) - 2).max() < 0.7  # 3 standard errors of 40 draws
+
+
+@pytest.mark.parametrize("kind", normalization.KINDS)
+def test_input_normalization_is_of_the_training_part(kind: str) -> None:
+    pipeline = _pipeline(input_normalization=kind)
+    fitted = normalization.fit(kind, _split(103).images)
+    for (images, *_), first in ((next(iter(pipeline.evaluation("test"))), 2000),):
+        np.testing.assert_array_equal(images, fitted.apply(tf.constant(_split(53, first).images[:16])))
+    assert pipeline.normalization.statistics() == fitted.statistics()
 
 
 def test_normalization_is_numpys() -> None:

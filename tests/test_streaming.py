@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfcnn.data import colour, datasets, sources, streaming, windows
+from tfcnn.data import datasets, sources, streaming, windows
 from tfcnn.data.normalization import PerChannel
 from tfcnn.data.sources import Part, Source, from_folder, from_tfds
 from tfcnn.data.streaming import Streaming
@@ -107,7 +107,7 @@ def test_alexnet_crops_are_all_squares_of_the_centre() -> None:
         # The draws that give these offsets, in the middle of their range.
         draws = tf.constant([(rows + 0.5) / 33, (columns + 0.5) / 33], tf.float32)
         shown = windows.decode(tf.constant(_encoded(pixels)),
-                                 lambda shape: windows.alexnet_window(shape, draws, 224), 224, 3)
+                               lambda shape: windows.alexnet_window(shape, draws, 224), 224, 3)
         np.testing.assert_array_equal(shown, centre[rows:rows + 224, columns:columns + 224])
     last = np.float32(1 - 2**-24)
     window = windows.alexnet_window(tf.constant([512.0, 600.0]), tf.constant([last, 0]), 227).numpy()

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import tfcnn.data
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
 from tests.conftest import command, environment
+from tfcnn.data import normalization
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import Recipe, flat
 from tfcnn.runs import RunFolder
@@ -270,3 +271,29 @@ def test_callbacks_are_driven_and_can_stop_the_run(class_folders: Path, tmp_path
     assert result.record["epochs"] == 2
     tags = EventAccumulator(str(tmp_path / "run" / "train")).Reload().Tags()["tensors"]
     assert "conv1/kernel/histogram" in tags
+
+
+def test_a_run_keeps_the_statistics_with_which_it_began(class_folders: Path, tmp_path: Path) -> None:
+    class Break(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+            raise ConnectionError
+
+    recipe = COLOURS.replace(stream=True, augment="imagenet,colour_pca", input_normalization="pixel_mean")
+    with pytest.raises(ConnectionError):
+        train(recipe, tmp_path, data_dir=str(class_folders), callbacks=[Break()])
+    kept = tmp_path / "normalization.npz"
+    assert normalization.load(kept).statistics()["kind"] == "pixel_mean"
+    other = normalization.PixelMean(np.full((32, 32, 3), 100.0), 50.0)  # as if this machine computed otherwise
+    kept.write_bytes(other.to_bytes())
+    record = train(recipe, tmp_path, data_dir=str(class_folders)).record
+    assert record["dataset"]["normalization"] == other.statistics()
+    assert record["dataset"]["train_images"] == 96 and record["test"]["images"] == 30
+
+
+def test_ten_crops_and_mixed_labels_train_and_test(class_folders: Path, tmp_path: Path) -> None:
+    for name, changes in (("crops", {"stream": True, "augment": "alexnet", "test_crops": 10}),
+                          ("mixed", {"augment": "strong,cutmix", "input_normalization": "image"})):
+        record = train(COLOURS.replace(epochs=6, learning_rate=0.02, **changes), tmp_path / name,
+                       data_dir=str(class_folders)).record
+        assert record["test"]["images"] == 30
+        assert record["test"]["accuracy"] > 0.8, name  # three colours: a third by chance

@@ -141,9 +141,10 @@ def apply(images: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
     Returns:
       Images of the same shape, uint8 or float32 as said at the head of this module.
     """
-    for moving, group in itertools.groupby(operations, lambda operation: operation.name in (*_MAPS, "elastic")):
-        if moving:
-            images = _move(images, seeds, list(group))
+    for group in _groups(operations):
+        if group[0].name in _MOVING:
+            place, field = _place(seeds, group, images.shape[1:3])
+            images = resample.read(images, place) if _exact(group) else resample.interpolate(images, place, field)
             continue
         for name, arguments in ((operation.name, operation.arguments) for operation in group):
             if name in _FACTORS:
@@ -161,6 +162,18 @@ def apply(images: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
             elif name not in MIXING:
                 raise ValueError(f"no augmentation is called {name}")
     return images
+
+
+@tf.autograph.experimental.do_not_convert
+def take(store: resample.Store, indices: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
+         colour_components: np.ndarray | None = None) -> tf.Tensor:
+    """`apply` of the stored images of some indices, [batch]: faster where moving them is the first to be done."""
+    groups = _groups(operations)
+    if not groups or not _exact(groups[0]):
+        return apply(tf.gather(store.images, indices), seeds, operations, colour_components)
+    place, _ = _place(seeds, groups[0], store.images.shape[1:3])
+    moved = resample.read_stored(store, indices, place)
+    return apply(moved, seeds, list(itertools.chain(*groups[1:])), colour_components)
 
 
 @tf.autograph.experimental.do_not_convert  # nothing here branches on a tensor: converting is but slow
@@ -196,22 +209,31 @@ def mixes(operations: Sequence[Operation]) -> bool:
 # Geometry: each operation's draws, `[batch, 1, 1]` each, make a map of places
 
 
-def _move(images: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation]) -> tf.Tensor:
-    size = images.shape[1:3]
+def _groups(operations: Sequence[Operation]) -> list[list[Operation]]:
+    """The operations, those that move pixels and stand side by side together."""
+    return [list(group) for _, group in itertools.groupby(operations, lambda operation: operation.name in _MOVING)]
+
+
+def _exact(group: Sequence[Operation]) -> bool:
+    """Whether the operations move pixels to whole places only."""
+    return {operation.name for operation in group} <= {"mirror", "crop"}
+
+
+def _place(seeds: tf.Tensor, operations: Sequence[Operation], size: tuple[int, int]
+           ) -> tuple[resample.Place, tf.Tensor | None]:
+    """Where the pixels come from after operations that move them, and the field of a local warping."""
     place, field = resample.UNMOVED, None
     mapped = [operation for operation in operations if operation.name in _MAPS]
     draws = [draw for operation in mapped for draw in _draws(operation.name)]
-    uniforms = dict(zip(draws, tf.unstack(_uniforms(seeds, draws)[..., None, None], len(draws), 1))) if draws else {}
+    numbers = dict(zip(draws, tf.unstack(_uniforms(seeds, draws)[..., None, None], len(draws), 1))) if draws else {}
     for operation in reversed(mapped):  # from the result back to the source
-        own = [uniforms[draw] for draw in _draws(operation.name)]
+        own = [numbers[draw] for draw in _draws(operation.name)]
         place = _MAPS[operation.name](place, own, size, *operation.arguments)
     for operation in operations:
         if operation.name == "elastic":
             # Wherever it stands in the list, its field is added to the places in the source.
             field = resample.warp(_noise(seeds, *size), *operation.arguments)
-    if {operation.name for operation in operations} <= {"mirror", "crop"}:
-        return resample.read(images, place)
-    return resample.interpolate(images, place, field)
+    return place, field
 
 
 def _crop(place: resample.Place, draws: list[tf.Tensor], size: tuple[int, int], padding: float) -> resample.Place:
@@ -262,6 +284,7 @@ def _zoom(place: resample.Place, draws: list[tf.Tensor], size: tuple[int, int], 
 _MAPS: dict[str, Callable[..., resample.Place]] = {
     "mirror": _mirror, "crop": _crop, "resized_crop": _resized_crop, "rotate": _rotate, "shear": _shear,
     "translate": _translate, "zoom": _zoom}
+_MOVING = (*_MAPS, "elastic")
 
 
 def _angles(degrees: float) -> np.ndarray:

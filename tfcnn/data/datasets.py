@@ -384,7 +384,10 @@ def _read_archive(path: Path, wanted: tuple[str, ...]) -> dict[str, tuple[str, b
         # As a stream, because a step back in a compressed file starts again at its beginning.
         with _open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
-                name = PurePosixPath(member.name).name
+                place = PurePosixPath(member.name)
+                if place.is_absolute() or ".." in place.parts:
+                    raise _Damaged(str(path), f"has {member.name}, a path that leaves the archive's folder")
+                name = place.name
                 if name in wanted and (file := archive.extractfile(member)):
                     contents[name] = (f"{path} ({name})", file.read())
             # The checksum is at the end of the compressed file, behind the last member.

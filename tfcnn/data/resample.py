@@ -28,7 +28,7 @@ Place = tuple[Form, Form]
 # Every pixel's own place.
 UNMOVED: Place = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
-_OUTSIDE = -2**30
+_OUTSIDE = 2**30 - 1  # two of them are still below 2^31
 
 
 def mirror(place: Place, turned: tf.Tensor) -> Place:
@@ -61,6 +61,22 @@ def shear(place: Place, across: Factor, along: Factor) -> Place:
     return _plus(x, _times(y, across)), _plus(y, _times(x, along))
 
 
+class Store:
+    """Images in main memory, of which any can be read, moved, without being copied before.
+
+    Attributes:
+      images: [n, height, width, channels], uint8.
+      pixels: [n * height * width + 1, channels]: the pixels of all images, and a black one.
+    """
+
+    def __init__(self, images: np.ndarray) -> None:
+        """Copies images [n, height, width, channels], with fewer than 2^30 pixels in all."""
+        channels = images.shape[-1]
+        with tf.device("CPU"):
+            self.pixels = _with_black(tf.constant(images.reshape(-1, channels)))
+            self.images = tf.reshape(self.pixels[:-1], images.shape)  # the same memory
+
+
 def read(images: tf.Tensor, place: Place) -> tf.Tensor:
     """The pixels at places made of `mirror` and of `shift` by whole pixels only; zeros outside of the image.
 
@@ -70,17 +86,30 @@ def read(images: tf.Tensor, place: Place) -> tf.Tensor:
     Returns:
       Images of the same shape and type.
     """
-    height, width, channels = images.shape[1:]
+    pixels = _with_black(tf.reshape(images, (-1, images.shape[-1])))
+    return _read(pixels, tf.range(tf.shape(images)[0]), images.shape[1:3], place)
+
+
+def read_stored(store: Store, indices: tf.Tensor, place: Place) -> tf.Tensor:
+    """`read` of the stored images of some indices, [batch]."""
+    return _read(store.pixels, tf.cast(indices, tf.int32), store.images.shape[1:3], place)
+
+
+def _read(pixels: tf.Tensor, indices: tf.Tensor, size: tuple[int, int], place: Place) -> tf.Tensor:
+    height, width = size
     x, y = (tf.cast(axis, tf.int32) for axis in _evaluate(place, (height, width), 0))
-    first = height * tf.range(tf.shape(images)[0])[:, None, None]
-    # Pixel 0 is a black one, in front of all images. A sum with _OUTSIDE stays negative and is raised to 0: two
-    # comparisons a row and a column instead of a pixel.
-    rows = tf.where((y >= 0) & (y < height), (y + first) * width + 1, _OUTSIDE)
+    first = height * indices[:, None, None]
+    # What is outside gets a number beyond all, and then the last one, of the black pixel: two comparisons a row and a
+    # column instead of a pixel.
+    rows = tf.where((y >= 0) & (y < height), (y + first) * width, _OUTSIDE)
     columns = tf.where((x >= 0) & (x < width), x, _OUTSIDE)
-    pixels = tf.maximum(rows + columns, 0)
-    source = tf.concat([tf.zeros((1, channels), images.dtype), tf.reshape(images, (-1, channels))], 0)
+    places = tf.minimum(rows + columns, tf.shape(pixels)[0] - 1)
     # On a CPU gather_nd takes two thirds of the time of gather for slices of a few bytes.
-    return tf.gather_nd(source, pixels[..., None])
+    return tf.gather_nd(pixels, places[..., None])
+
+
+def _with_black(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.concat([pixels, tf.zeros((1, pixels.shape[-1]), pixels.dtype)], 0)
 
 
 def interpolate(images: tf.Tensor, place: Place, field: tf.Tensor | None = None) -> tf.Tensor:

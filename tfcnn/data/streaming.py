@@ -247,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         recipe = Recipe(experiment="", network="", stream=True, augment="imagenet",
-                            batch_size=options.batch_size)
+                        batch_size=options.batch_size)
         with tempfile.TemporaryDirectory() as folder:
             generate(Path(folder), options.images)
             print(f"{options.images:,} training images of 256x256 generated; peak memory so far {_peak():.2f} GiB")
