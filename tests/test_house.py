@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 EXPERIMENTS = [module.name for module in pkgutil.iter_modules(tfcnn.experiments.__path__)]
 
 # A module may import those of a smaller number, and its own folder.
-LEVELS = {"experiments": 6, "study": 5, "benchmark": 5, "describe": 5, "cli": 4, "training": 3, "runs": 2, "data": 2,
+LEVELS = {"experiments": 6, "study": 5, "benchmarks": 5, "describe": 5, "cli": 4, "training": 3, "runs": 2, "data": 2,
           "networks": 2, "recipe": 1, "augmentations": 0}
 
 
@@ -89,4 +89,6 @@ def test_help_needs_no_tensorflow(name: str) -> None:
                "sys.exit(status or f'imported {heavy}' if heavy else status)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "--learning_rate" in done.stdout and "usage: python -m" in done.stdout
+    assert "usage: python -m" in done.stdout and "--workdir" in done.stdout
+    has_recipe = hasattr(importlib.import_module(f"tfcnn.experiments.{name}"), "RECIPE")
+    assert ("--learning_rate" in done.stdout) == has_recipe

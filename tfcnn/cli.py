@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags
 
-from tfcnn.recipe import Recipe, Scalar, UsageError, settings
+from tfcnn.recipe import Option, Recipe, Scalar, UsageError, check, settings
 from tfcnn.runs import COMMAND, CURVES
 
 _SAMPLE = "sample"
@@ -40,9 +40,48 @@ def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None
       on_sample: what the experiment does otherwise on the sample, which is small and should take minutes; a flag that
         is given goes before it.
     """
-    argv = list(sys.argv if argv is None else argv)
+    arguments = list(sys.argv if argv is None else argv)
+    _end(lambda: _run(recipe, arguments, action or _train, dict(on_sample or {})))
+
+
+def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[str, Any], Path], None],
+            argv: Sequence[str] | None = None) -> None:
+    """Runs an experiment that trains nothing to its end, and so has options of its own for flags instead of a recipe.
+
+    Args:
+      name: the experiment's.
+      options: its flags.
+      action: called, with TensorFlow imported, with the flags' values and a folder of their own for what it makes.
+      argv: the program's name and its arguments; by default the process's.
+    """
+    arguments = list(sys.argv if argv is None else argv)
+
+    def run_action() -> int:
+        values = flags.FlagValues()
+        for option_name, option in options.items():
+            _define(values, name, option_name, option.value, option.choices, option.help)
+        _define(values, name, "workdir", "", (), "folder for the result. By default a new one under runs/")
+        _define(values, name, "overwrite", False, (), "write over the result that is in --workdir")
+        if _asks_for_help(arguments):
+            print(_usage(name) + values.get_help())
+            return 0
+        _read(values, arguments)
+        for option_name, option in options.items():
+            check(option_name, values[option_name].value, type(option.value), option.choices)
+        workdir = Path(values["workdir"].value or Path("runs", f"{name}-{datetime.now():%Y%m%d-%H%M%S}"))
+        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())) and not values["overwrite"].value:
+            raise UsageError(f"{workdir} is there already: choose another --workdir, or give --overwrite")
+        import_tensorflow()
+        action({option_name: values[option_name].value for option_name in options}, workdir)
+        return 0
+
+    _end(run_action)
+
+
+def _end(action: Callable[[], int]) -> NoReturn:
+    """Ends the process with the status that the action returns, or that its failure means."""
     try:
-        status = _run(recipe, argv, action or _train, dict(on_sample or {}))
+        status = action()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
@@ -84,19 +123,27 @@ def parse(recipe: Recipe, argv: Sequence[str]) -> tuple[Recipe, flags.FlagValues
       UsageError: an unknown flag, a value that is not allowed, or an argument that is no flag.
     """
     values = flag_values(recipe)
+    _read(values, argv)
+    names = [field.name for field in settings()] + list(recipe.options)
+    changes = {name: values[name].value for name in names if values[name].present}
+    return recipe.replace(**changes), values
+
+
+def _read(values: flags.FlagValues, argv: Sequence[str]) -> None:
     try:
         rest = values(list(argv))[1:]
     except (flags.Error, OSError) as error:
         raise UsageError(" ".join(str(error).split())) from error
     if rest:
         raise UsageError(f"{rest[0]!r} is not a flag; flags are written --name=value")
-    names = [field.name for field in settings()] + list(recipe.options)
-    changes = {name: values[name].value for name in names if values[name].present}
-    return recipe.replace(**changes), values
+
+
+def _asks_for_help(argv: Sequence[str]) -> bool:
+    return any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:])
 
 
 def _run(recipe: Recipe, argv: list[str], action: Action, on_sample: Mapping[str, Scalar]) -> int:
-    if any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:]):
+    if _asks_for_help(argv):
         print(_help(recipe, on_sample))
         return 0
     given, values = parse(recipe, argv)
@@ -126,7 +173,7 @@ def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     name = f"{recipe.experiment}-{recipe.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
     workdir = Path(values["workdir"].value or Path("runs", name))
     here = shlex.quote(str(workdir))
-    repeat = f"{_python()} -m {_module(recipe)} --flagfile={shlex.quote(str(workdir / COMMAND))}"
+    repeat = f"{_python()} -m {_module(recipe.experiment)} --flagfile={shlex.quote(str(workdir / COMMAND))}"
     resume = f"{repeat} --workdir={here}"
     board = f"{_python()} -m tensorboard.main --logdir={here}"
 
@@ -200,16 +247,20 @@ def _define(values: flags.FlagValues, group: str, name: str, default: Scalar, ch
         define(name, default, allowed + help_text, **place)
 
 
-def _module(recipe: Recipe) -> str:
-    return f"tfcnn.experiments.{recipe.experiment}"
+def _module(experiment: str) -> str:
+    return f"tfcnn.experiments.{experiment}"
+
+
+def _usage(experiment: str) -> str:
+    about = (sys.modules["__main__"].__doc__ or "").strip()
+    return f"usage: python -m {_module(experiment)} [--flag=value ...]\n\n{about}\n\n"
 
 
 def _help(recipe: Recipe, on_sample: Mapping[str, Scalar]) -> str:
     """What `--help` prints."""
     otherwise = ", ".join(f"--{name}={value}" for name, value in on_sample.items())
-    about = (sys.modules["__main__"].__doc__ or "").strip()
-    return (f"usage: python -m {_module(recipe)} [--flag=value ...]\n\n{about}\n\n"
-            "A flag that is not given keeps the experiment's value, shown as its default. --noNAME turns a boolean\n"
+    return (_usage(recipe.experiment)
+            + "A flag that is not given keeps the experiment's value, shown as its default. --noNAME turns a boolean\n"
             "off; --flagfile=FILE reads flags from a file, such as a run's command.flags.\n"
             + (f"On the sample the experiment's own values are {otherwise}.\n" if otherwise else "")
             + flag_values(recipe).get_help())

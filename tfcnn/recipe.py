@@ -123,9 +123,9 @@ class Recipe:
         former = {"true": "standard", "false": "none"}
         object.__setattr__(self, "augment", former.get(str(self.augment).lower(), self.augment))
         for field in settings():
-            _check(field.name, getattr(self, field.name), type(field.default), **_limits(field))
+            check(field.name, getattr(self, field.name), type(field.default), **_limits(field))
         for name, option in options.items():
-            _check(name, option.value, type(option.value), option.choices)
+            check(name, option.value, type(option.value), option.choices)
         self.decay_points()
         self.augmentations()
         if self.test_crops > 1 and not self.stream:
@@ -212,8 +212,8 @@ def _limits(field: dataclasses.Field) -> dict[str, Any]:
     return {name: field.metadata[name] for name in ("choices", "minimum", "below")}
 
 
-def _check(name: str, value: Any, kind: type, choices: tuple[Scalar, ...] = (), minimum: float | None = None,
-           below: float | None = None) -> None:
+def check(name: str, value: Any, kind: type, choices: tuple[Scalar, ...] = (), minimum: float | None = None,
+          below: float | None = None) -> None:
     """Raises UsageError unless the value is of the kind and within the limits."""
     if kind is float and type(value) is int:
         value = float(value)

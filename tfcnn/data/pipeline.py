@@ -112,8 +112,8 @@ class Pipeline:
           images are mixed, the shares of the classes [..., classes], float32.
         """
         local = replicas if local_replicas is None else local_replicas
-        return _in_parallel(tf.data.Dataset.range(first_step * local, 2**62),
-                            lambda piece: self._piece(piece // local, first_replica + piece % local, replicas))
+        return in_parallel(tf.data.Dataset.range(first_step * local, 2**62),
+                           lambda piece: self._piece(piece // local, first_replica + piece % local, replicas))
 
     def examples(self, count: int) -> np.ndarray:
         """Training images spread over the training part, augmented as in the first epoch, as pixels: uint8."""
@@ -156,7 +156,7 @@ class Pipeline:
             return (self.normalization.apply(images), tf.gather(part_labels, indices),
                     tf.cast(places < count, tf.float32))
 
-        return _in_parallel(tf.data.Dataset.range(0, count, size), batch)
+        return in_parallel(tf.data.Dataset.range(0, count, size), batch)
 
     def _piece(self, step: tf.Tensor, replica: tf.Tensor, replicas: int) -> tuple[tf.Tensor, tf.Tensor]:
         size = self._recipe.batch_size // replicas
@@ -182,9 +182,9 @@ class Pipeline:
         return images, own * share[:, None] + other * (1.0 - share[:, None])
 
 
-def _in_parallel(dataset: tf.data.Dataset, function: Callable[[tf.Tensor], Any]) -> tf.data.Dataset:
+def in_parallel(dataset: tf.data.Dataset, function: Callable[[tf.Tensor], Any], threads: int = os.cpu_count() or 1
+                ) -> tf.data.Dataset:
     """The function of each element, in order, computed by several threads some elements ahead."""
-    threads = os.cpu_count() or 1
     options = tf.data.Options()
     # Autotuning has a thread that sleeps for up to a minute, and an iterator's destruction waits until it wakes.
     options.autotune.enabled = False

@@ -52,8 +52,8 @@ def resized_window(shape: tf.Tensor, draws: tf.Tensor, least: float = 0.08) -> t
     """ImageNet's standard training crop (Szegedy et al. 2015, section 6): of a random size, shape and place.
 
     Its area is a share of the image's from `least` to 1, evenly; its aspect ratio 3/4 to 4/3, a ratio and its inverse
-    equally likely. Of ten such the first that fits into the image is taken; if none does, the largest in the centre with
-    such a ratio.
+    equally likely. Of ten such the first that fits into the image is taken; if none does, the largest in the centre
+    with such a ratio.
 
     Args:
       shape: float32 [2], the image's height and width.

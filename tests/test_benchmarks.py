@@ -1,0 +1,94 @@
+"""The benchmarks' arithmetic, order and reports; how fast anything is, is no test's business."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcnn.augmentations import KINDS, PRESETS, parse
+from tfcnn.benchmarks import contact_sheet, input_pipeline, rates
+from tfcnn.experiments import augmentations
+from tfcnn.experiments.lenet5 import RECIPE
+
+
+def test_each_is_started_anew_and_timed_in_turn_for_the_seconds_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, int]] = []
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def started(name: str, seconds: float) -> rates.Start:
+        def start() -> rates.Work:
+            calls.append((name, 0))
+            clock[0] += 100.0  # to start counts for nothing
+
+            def work(times: int) -> None:
+                calls.append((name, times))
+                clock[0] += seconds * times
+            return work
+        return start
+
+    found = rates.compare({"slow": (started("slow", 20.0), 100), "fast": (started("fast", 0.5), 100)}, 3, 10.0)
+    assert found == {"slow": [5.0] * 3, "fast": [200.0] * 3}
+    assert calls[-12:] == [("slow", 0), ("slow", 1), ("slow", 1), ("fast", 0), ("fast", 1), ("fast", 20)] * 2
+
+
+def test_cost_is_the_median_share_of_speed_lost() -> None:
+    found = {"constant": [100.0, 200.0, 400.0], "fed": [90.0, 190.0, 200.0]}
+    assert rates.median(found) == {"constant": 200.0, "fed": 190.0}
+    assert rates.cost(found, "fed", "constant") == pytest.approx(0.1)
+
+
+def test_all_threads_share_the_cores() -> None:
+    before, seen, go = rates.available(), [], threading.Event()
+
+    def look() -> None:
+        go.wait()
+        seen.append(os.sched_getaffinity(0))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    with rates.cores(1):
+        assert rates.available() == before[:1]
+        go.set()
+        thread.join()
+    assert seen == [set(before[:1])] and rates.available() == before
+
+
+def test_report_has_every_augmentation_and_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    assert {operation.name for text in input_pipeline.KERAS for operation in parse(text)} == set(KINDS)
+    assert set(input_pipeline.KERAS) >= {"standard", "alexnet", "strong"}
+    chosen = {"crop:4,mirror": input_pipeline.KERAS["crop:4,mirror"], "mixup:0.2": input_pipeline.KERAS["mixup:0.2"],
+              "standard": None}
+    monkeypatch.setattr(input_pipeline, "KERAS", chosen)
+    recipe = RECIPE.replace(dataset="sample", variant="modern")
+    input_pipeline.measure({"lenet5": recipe}, ("standard",), 1, 0.01, tmp_path / "speeds")
+    result = json.loads((tmp_path / "speeds" / "result.json").read_text())
+    speeds = result["images_per_second"]
+    assert list(speeds) == list(chosen) and all(speed > 0 for row in speeds.values() for speed in row.values())
+    assert [len(row) for row in speeds.values()] == [4, 4, 2]
+    assert set(result["training"]["lenet5"]) == {"constant batch", "cost of standard"}
+    text = (tmp_path / "speeds" / "README.md").read_text()
+    assert text in capsys.readouterr().out and f"{speeds['standard']['one core']:,.0f}" in text and "| lenet5 |" in text
+    assert Image.open(tmp_path / "speeds" / "speeds.png").size[0] == 1000
+
+
+def test_contact_sheet_shows_every_augmentation(tmp_path: Path) -> None:
+    shown = [text for texts in augmentations.SHOWN.values() for text in texts]
+    assert {operation.name for text in shown for operation in parse(text)} == set(KINDS)
+    assert set(augmentations.SHOWN["presets"]) <= set(PRESETS)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    path = contact_sheet.draw(images, {"mirror": [parse("mirror")], "none": [parse("none")]}, 0, tmp_path / "sheet")
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    enlarged = images[0].repeat(3, 0).repeat(3, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(pixels[..., 0], enlarged.shape[:2])
+    places = np.argwhere((windows[:, :, 0, 0] == enlarged[0, 0, 0]) & (windows[:, :, 50, 50] == enlarged[50, 50, 0]))
+    same = [place for place in places if np.array_equal(windows[tuple(place)], enlarged[..., 0])]
+    assert len(same) >= 3  # as it is, twice, and after nothing
