@@ -4,7 +4,7 @@ Source: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to
 the IEEE; section numbers below are of that paper.
 Command: python -m tfcnn.experiments.lenet5
 Target: 0.9905 on MNIST, as section III.B has it after 20 passes over all 60,000 images (--validation=0); 0.992 with
-distorted images, of which --augment has shifts only.
+distorted images (--augment=translate:2,zoom,shear, say).
 Expected time on two CPU cores, estimated: four minutes on MNIST, one to two on the sample, which is trained on where
 MNIST cannot be had.
 """
