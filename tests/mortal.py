@@ -10,7 +10,7 @@ The plan: `arguments` of the experiment; `lives`, a list of objects with
     signal    what ends the life, such as SIGKILL; none lets it end by itself
     before    regular expression: sent by the process itself, right before it moves such a file to its place
     inside    name of a method of the trainer's loop: sent by the process itself when that is called
-    watch     name in the run's folder: sent from outside when it is there
+    watch     name in the run's folder: sent from outside when it appears
     after     seconds: sent from outside so long after that, or after the start
     injure    flip a bit of the newest checkpoint beforehand
 
@@ -67,8 +67,8 @@ def _live(arguments: list[str], life: dict[str, Any]) -> None:
 
 
 def _end_from_outside(process: int, life: dict[str, Any], workdir: Path) -> None:
-    if "watch" in life:
-        while not (workdir / life["watch"]).exists():
+    for there in (True, False) if "watch" in life else ():  # what an earlier life left behind goes first
+        while (workdir / life["watch"]).exists() == there:
             if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 return
             time.sleep(0.0005)

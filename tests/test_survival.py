@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import os
 import random
+import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +24,10 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
 from tests.conftest import environment
+from tfcnn.recipe import UsageError
 from tfcnn.runs import RunFolder
+from tfcnn.training.checkpoints import Checkpoints, Progress
+from tfcnn.training.trainer import Setup, prepare, train
 
 EPOCHS, STEPS = 6, 6
 # Dropout, batch normalization, augmentation, a moving average, a schedule, and all that looks at validation.
@@ -53,11 +61,11 @@ def whole(place: Path, class_folders: Path) -> Path:
 
 
 def _tensors(folder: Path) -> dict[str, bytes]:
-    """All that the newest checkpoint has, but for its progress, which has times in it."""
+    """All that the newest checkpoint has but its progress, which has times in it, and the names of objects."""
     newest = max((folder / "checkpoints").glob("*.index"), key=lambda path: int(path.stem.split("-")[1]))
     reader = tf.train.load_checkpoint(str(newest.with_suffix("")))
     return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in reader.get_variable_to_shape_map()
-            if not name.startswith("progress/")}
+            if name != "_CHECKPOINTABLE_OBJECT_GRAPH" and not name.startswith("progress/")}
 
 
 def _curves(folder: Path) -> dict[str, list]:
@@ -106,7 +114,8 @@ def test_the_run_that_the_others_are_compared_with_has_all_in_it(whole: Path) ->
     assert any(name.startswith("seeds/") for name in _tensors(whole))
 
 
-def test_a_run_killed_again_and_again_ends_as_if_it_had_never_been(whole: Path, place: Path, class_folders: Path) -> None:
+def test_a_run_killed_again_and_again_ends_as_the_one_never_killed(whole: Path, place: Path,
+                                                                   class_folders: Path) -> None:
     moments = random.Random(5)
     last = EPOCHS * STEPS
     lives: list[dict[str, Any]] = [
@@ -129,8 +138,10 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_never_been(whole: Path, 
                  "--checkpoint_every=1")
     assert [end["status"] for end in ends] == [-9] * len(lives) + [0], ends[-1]["err"]
     assert len(lives) >= 20 and sum(end["unfinished"] for end in ends) >= 5
-    damaged = ["is damaged" in end["err"] for end in ends]
-    assert damaged == [bool(life.get("injure")) for life in lives] + [False]
+    # That life ends before its first checkpoint has taken the injured one's place, so the next one may say it again.
+    injured = next(number for number, life in enumerate(lives) if "injure" in life)
+    damaged = [number for number, end in enumerate(ends) if "is damaged" in end["err"]]
+    assert damaged in ([injured], [injured, injured + 1])
     _assert_same_end(whole, place / "killed")
 
 
@@ -138,11 +149,9 @@ def test_interruptions_at_any_stage_are_heeded(whole: Path, place: Path, class_f
     lives = [
         ("SIGTERM", {"before": "recipe.json"}, None),  # while it is being set up
         ("SIGINT", {"inside": "_graph"}, None),
-        ("SIGTERM", {"inside": "_train_call"}, 1),
         ("SIGINT", {"before": rf"ckpt-{STEPS}\.data.*"}, STEPS),  # while a checkpoint is being written
         ("SIGTERM", {"inside": "_evaluate"}, 2 * STEPS),
-        ("SIGINT", {"before": rf"ckpt-{EPOCHS * STEPS}\.index"}, EPOCHS * STEPS),
-        ("SIGTERM", {"inside": "test"}, EPOCHS * STEPS), ("SIGINT", {"before": "curves.png"}, EPOCHS * STEPS)]
+        ("SIGINT", {"inside": "test"}, EPOCHS * STEPS), ("SIGTERM", {"before": "curves.png"}, EPOCHS * STEPS)]
     ends = _live(place, class_folders, "interrupted", [life | {"signal": name} for name, life, _ in lives] + [{}])
     for (name, _, step), end in zip(lives, ends):
         assert end["status"] == {"SIGTERM": 143, "SIGINT": 130}[name], end
@@ -153,3 +162,160 @@ def test_interruptions_at_any_stage_are_heeded(whole: Path, place: Path, class_f
             assert f"{name} after step {step};" in end["err"]
     assert ends[-1]["status"] == 0, ends[-1]["err"]
     _assert_same_end(whole, place / "interrupted")
+
+
+NEWEST, BEFORE = (f"ckpt-{EPOCHS * STEPS - missing}" for missing in (0, STEPS))
+DATA, INDEX, SUMS = ".data-00000-of-00001", ".index", ".sha256"
+
+
+def _flip(path: Path, place: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 4
+    path.write_bytes(content)
+
+
+def _cut(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
+
+
+def _swap(folder: Path, ending: str) -> None:
+    one, other = folder / f"{NEWEST}{ending}", folder / f"{BEFORE}{ending}"
+    one.write_bytes(other.read_bytes())
+
+
+# Name -> what is done to the folder of the checkpoints.
+INJURIES: dict[str, Callable[[Path], None]] = {
+    "data cut in half": lambda folder: _cut(folder / f"{NEWEST}{DATA}", 0.5),
+    "data without its last byte": lambda folder: _cut(folder / f"{NEWEST}{DATA}", 0.9999999),
+    "data empty": lambda folder: _cut(folder / f"{NEWEST}{DATA}", 0),
+    "data gone": lambda folder: (folder / f"{NEWEST}{DATA}").unlink(),
+    "data flipped at its start": lambda folder: _flip(folder / f"{NEWEST}{DATA}", 0),
+    "data flipped in the middle": lambda folder: _flip(folder / f"{NEWEST}{DATA}", 0.5),
+    "data flipped at its end": lambda folder: _flip(folder / f"{NEWEST}{DATA}", 1),
+    "data of the one before": lambda folder: _swap(folder, DATA),
+    "index cut in half": lambda folder: _cut(folder / f"{NEWEST}{INDEX}", 0.5),
+    "index empty": lambda folder: _cut(folder / f"{NEWEST}{INDEX}", 0),
+    "index gone": lambda folder: (folder / f"{NEWEST}{INDEX}").unlink(),
+    "index flipped at its start": lambda folder: _flip(folder / f"{NEWEST}{INDEX}", 0),
+    "index flipped in its footer": lambda folder: _flip(folder / f"{NEWEST}{INDEX}", 0.999),
+    "index of the one before": lambda folder: _swap(folder, INDEX),
+    "sums gone": lambda folder: (folder / f"{NEWEST}{SUMS}").unlink(),
+    "sums empty": lambda folder: _cut(folder / f"{NEWEST}{SUMS}", 0),
+    "sums flipped": lambda folder: _flip(folder / f"{NEWEST}{SUMS}", 0.01),
+    "all three of the one before": lambda folder: [_swap(folder, ending) for ending in (DATA, INDEX, SUMS)] and None,
+}
+
+
+@pytest.fixture(scope="module")
+def setup(whole: Path, class_folders: Path) -> Setup:
+    return prepare(RunFolder(whole).read_recipe(), str(class_folders))
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    """The whole run, as it was before its result was written."""
+    folder = tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    (folder / "result.json").unlink()
+    return folder
+
+
+def _restored(folder: Path, setup: Setup) -> dict[str, bytes]:
+    """Every tensor as it is after restoring, the network's and the optimizer's values having been others before."""
+    best = [tf.Variable(tf.ones_like(weight.value)) for weight in setup.model.weights]
+    for variable in (*setup.model.variables, *setup.optimizer.variables):
+        variable.assign(tf.ones_like(variable.value))
+    progress = Progress()
+    Checkpoints(folder, setup.model, setup.optimizer, progress, best).restore()
+    saved = folder.parent / "saved"
+    Checkpoints(saved, setup.model, setup.optimizer, progress, best).save()
+    return _all_tensors(saved / f"ckpt-{progress.step}")
+
+
+def _all_tensors(path: Path) -> dict[str, bytes]:
+    reader = tf.train.load_checkpoint(str(path))
+    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in reader.get_variable_to_shape_map()
+            if name != "_CHECKPOINTABLE_OBJECT_GRAPH"}
+
+
+@pytest.mark.parametrize("injury", INJURIES)
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_restored(injury: str, copy: Path, setup: Setup,
+                                                                      capsys: pytest.CaptureFixture) -> None:
+    checkpoints = copy / "checkpoints"
+    INJURIES[injury](checkpoints)
+    assert _restored(checkpoints, setup) == _all_tensors(checkpoints / BEFORE)
+    report, = capsys.readouterr().err.splitlines()
+    assert f"{checkpoints / NEWEST} is damaged" in report
+
+
+@pytest.mark.parametrize("names", [(), ("checkpoint",), ("ckpt-x.index", "notes.txt")], ids=str)
+def test_a_whole_checkpoint_is_restored_whatever_lies_beside_it(names: tuple[str, ...], copy: Path, setup: Setup,
+                                                                capsys: pytest.CaptureFixture) -> None:
+    checkpoints = copy / "checkpoints"
+    for name in names:
+        (checkpoints / name).write_text("model_checkpoint_path: 'ckpt-1'\nall_model_checkpoint_paths: gone")
+    assert _restored(checkpoints, setup) == _all_tensors(checkpoints / NEWEST)
+    assert not capsys.readouterr().err
+
+
+def test_the_sums_are_those_that_sha256sum_makes(whole: Path) -> None:
+    for line in (whole / "checkpoints" / f"{NEWEST}{SUMS}").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((whole / "checkpoints" / name).read_bytes()).hexdigest() == digest
+
+
+def test_without_a_whole_checkpoint_nothing_is_done(copy: Path, class_folders: Path) -> None:
+    for name in (NEWEST, BEFORE):
+        _flip(copy / "checkpoints" / f"{name}{DATA}", 0.3)
+    (copy / "run.lock").unlink()
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="no checkpoint in .* is whole; .* --overwrite"):
+        train(RunFolder(copy).read_recipe(), copy, data_dir=str(class_folders))
+    (copy / "run.lock").unlink()
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+class _DiskFull(keras.callbacks.Callback):
+    """After the second epoch, before it is saved, the disk is as good as full."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        super().__init__()
+        self._kind = kind
+        self._folder = folder
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if epoch == 1 and self._kind == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        elif epoch == 1:
+            disk = os.statvfs(self._folder)
+            (self._folder / "others").write_bytes(bytes(disk.f_bavail * disk.f_frsize - 2**20))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["limit", "tmpfs"])
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(
+        kind: str, whole: Path, class_folders: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    disk = request.getfixturevalue("small_disk") if kind == "tmpfs" else tmp_path
+    recipe = RunFolder(whole).read_recipe()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(UsageError, match=f"cannot save a checkpoint .*ckpt-{STEPS} is whole: make room") as error:
+            train(recipe, disk / "run", data_dir=str(class_folders), callbacks=[_DiskFull(kind, disk)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert "\n" not in str(error.value)
+    assert {path.stem for path in (disk / "run" / "checkpoints").iterdir()} == {f"ckpt-{STEPS}"}
+    assert len(RunFolder(disk / "run").read_metrics()) == 1
+    if kind == "limit":
+        train(recipe, disk / "run", data_dir=str(class_folders))
+        _assert_same_end(whole, disk / "run")

@@ -150,6 +150,7 @@ class Checkpoints:
                                  "--overwrite")
         for step in cut_short - {self._progress.step}:
             self._remove(step)
+        shutil.rmtree(self._folder / _UNFINISHED, ignore_errors=True)
 
     def _check(self, step: int) -> None:
         """Raises _DamagedError unless every byte of a checkpoint is as it was written.

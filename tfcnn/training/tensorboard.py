@@ -7,11 +7,11 @@ and a resumed run cuts off what is behind that.
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO
 
 import keras
 import numpy as np
@@ -46,7 +46,7 @@ class Board:
         self._workdir = workdir
         # TensorBoard reads the files of a folder in the order of their names.
         self._name = f"events.out.tfevents.{step:012}"
-        self._files: dict[str, IO[bytes]] = {}
+        self._pending: dict[str, io.BytesIO] = {}
         self._lengths = dict(lengths)
         for part in (TRAIN_EVENTS, VALIDATION_EVENTS):
             for path in (workdir / part).glob("*tfevents*"):
@@ -86,42 +86,35 @@ class Board:
             self._write(TRAIN_EVENTS, epoch, summary=histogram_pb(f"{variable.path}/histogram", variable.numpy()))
 
     def flush(self) -> dict[str, int]:
-        """Waits until all is on the disk; returns each file's name in the run's folder, and its length in bytes.
+        """Brings all to the disk; returns each file's name in the run's folder, and its length in bytes.
 
         Raises:
           UsageError: it cannot be written.
         """
-        for name, file in self._files.items():
+        for name, pending in self._pending.items():
+            path = self._workdir / name
             try:
-                file.flush()
-                os.fsync(file.fileno())
+                path.parent.mkdir(exist_ok=True)
+                with open(path, "ab") as file:
+                    file.write(pending.getvalue())
+                    file.flush()
+                    os.fsync(file.fileno())
+                    self._lengths[name] = file.tell()
             except OSError as error:
-                raise UsageError(f"cannot write {self._workdir / name}: {error.strerror}") from error
-            self._lengths[name] = file.tell()
+                raise UsageError(f"cannot write {path}: {error.strerror}; make room and start again") from error
+        self._pending.clear()
         return dict(self._lengths)
-
-    def close(self) -> None:
-        """Flushes and closes the files."""
-        self.flush()
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
 
     def _write(self, part: str, step: int = 0, **content: object) -> None:
         name = f"{part}/{self._name}"
-        if name not in self._files:
-            path = self._workdir / name
-            path.parent.mkdir(exist_ok=True)
-            self._files[name] = open(path, "ab")
-            if not self._files[name].tell():
+        if name not in self._pending:
+            self._pending[name] = io.BytesIO()
+            if name not in self._lengths:
                 self._record(name, Event(wall_time=time.time(), file_version="brain.Event:2"))
         self._record(name, Event(wall_time=time.time(), step=step, **content))
 
     def _record(self, name: str, event: Event) -> None:
-        try:
-            RecordWriter(self._files[name]).write(event.SerializeToString())
-        except OSError as error:
-            raise UsageError(f"cannot write {self._workdir / name}: {error.strerror}") from error
+        RecordWriter(self._pending[name]).write(event.SerializeToString())
 
 
 def _summary(tag: str, content: object, metadata: SummaryMetadata) -> Summary:

@@ -8,6 +8,7 @@ at the end.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import re
@@ -179,6 +180,11 @@ class Setup:
 
         return self.strategy.distribute_datasets_from_function(on_machine)
 
+    def evaluation_batches(self, part: str) -> tuple[tf.distribute.DistributedDataset, int]:
+        """The batches of every image of a part, "validation" or "test", and how many there are."""
+        batches = self.pipeline.evaluation(part)
+        return self.strategy.experimental_distribute_dataset(batches), len(batches)
+
 
 def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0) -> Setup:
     """Sets up devices, data, network and optimizer; writes nothing.
@@ -287,6 +293,8 @@ class _Loop:
         self._steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
         self._sparsity = tensorboard.Sparsity(setup.model, setup.pipeline.inspected(_INSPECTED_IMAGES))
         self._steps_in_call = 1
+        # Made once a part: TensorFlow does not give back all of the memory of a data set that is made anew each epoch.
+        self._evaluated = functools.cache(setup.evaluation_batches)
         self._best = [tf.Variable(weight.value) for weight in setup.model.weights] if setup.recipe.best_weights else []
         self.progress = Progress()
         self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, setup.model, setup.optimizer, self.progress,
@@ -337,7 +345,7 @@ class _Loop:
         figures = self._evaluate("test")
         self._board.scalars(len(self.progress.metrics) - 1, {f"test_{name}": value for name, value in figures.items()},
                             runs.VALIDATION_EVENTS)
-        self._board.close()
+        self._board.flush()
         return figures
 
     def _graph(self, batches: Iterator) -> tf.Graph | None:
@@ -348,9 +356,8 @@ class _Loop:
 
     def _evaluate(self, part: str) -> dict[str, float]:
         """Loss and accuracy over every image of a part, "validation" or "test"."""
-        batches = self._pipeline.evaluation(part)
-        totals = self._steps.evaluate(iter(self._setup.strategy.experimental_distribute_dataset(batches)),
-                                      tf.constant(len(batches))).numpy().astype(np.float64)
+        batches, count = self._evaluated(part)
+        totals = self._steps.evaluate(iter(batches), tf.constant(count)).numpy().astype(np.float64)
         loss, right, images = totals
         if not np.isfinite(loss):
             raise NotFiniteError(f"the {part} loss is not finite after step {self.progress.step}{self._saved_state()}")
