@@ -319,3 +319,25 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(
     if kind == "limit":
         train(recipe, disk / "run", data_dir=str(class_folders))
         _assert_same_end(whole, disk / "run")
+
+
+def test_memory_does_not_grow(whole: Path, class_folders: Path, place: Path) -> None:
+    """In a process of its own, whose memory nothing else has stretched."""
+    program = (
+        "import resource, sys, tfcnn, keras\n"
+        "from tfcnn.recipe import Recipe\n"
+        "from tfcnn.training.trainer import train\n"
+        "class Memory(keras.callbacks.Callback):\n"
+        "    def on_epoch_end(self, epoch, logs=None):\n"
+        "        pages = int(open('/proc/self/statm').read().split()[1])\n"
+        "        print('resident', pages * resource.getpagesize())\n"
+        "recipe = Recipe.from_json(open(sys.argv[2]).read())\n"
+        "recipe = recipe.replace(epochs=30, early_stopping=0, plateau_epochs=0, learning_rate=0.01)\n"
+        "train(recipe, 'thirty', data_dir=sys.argv[1], callbacks=[Memory()], histograms=True)\n")
+    done = subprocess.run([sys.executable, "-c", program, str(class_folders), str(whole / "recipe.json")], cwd=place,
+                          env=environment(place), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    resident = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("resident")]
+    assert len(resident) == 30
+    print(resident)
+    assert resident[29] <= 1.02 * resident[4], resident

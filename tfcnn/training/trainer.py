@@ -180,10 +180,10 @@ class Setup:
 
         return self.strategy.distribute_datasets_from_function(on_machine)
 
-    def evaluation_batches(self, part: str) -> tuple[tf.distribute.DistributedDataset, int]:
-        """The batches of every image of a part, "validation" or "test", and how many there are."""
+    def evaluation_batches(self, part: str) -> tuple[Iterator, int]:
+        """The batches of every image of a part, "validation" or "test", over and over, and how many they are."""
         batches = self.pipeline.evaluation(part)
-        return self.strategy.experimental_distribute_dataset(batches), len(batches)
+        return iter(self.strategy.experimental_distribute_dataset(batches.repeat())), len(batches)
 
 
 def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0) -> Setup:
@@ -293,7 +293,7 @@ class _Loop:
         self._steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
         self._sparsity = tensorboard.Sparsity(setup.model, setup.pipeline.inspected(_INSPECTED_IMAGES))
         self._steps_in_call = 1
-        # Made once a part: TensorFlow does not give back all of the memory of a data set that is made anew each epoch.
+        # Once a part: TensorFlow does not give back all of the memory of data sets and iterators made anew each epoch.
         self._evaluated = functools.cache(setup.evaluation_batches)
         self._best = [tf.Variable(weight.value) for weight in setup.model.weights] if setup.recipe.best_weights else []
         self.progress = Progress()
@@ -357,7 +357,7 @@ class _Loop:
     def _evaluate(self, part: str) -> dict[str, float]:
         """Loss and accuracy over every image of a part, "validation" or "test"."""
         batches, count = self._evaluated(part)
-        totals = self._steps.evaluate(iter(batches), tf.constant(count)).numpy().astype(np.float64)
+        totals = self._steps.evaluate(batches, tf.constant(count)).numpy().astype(np.float64)
         loss, right, images = totals
         if not np.isfinite(loss):
             raise NotFiniteError(f"the {part} loss is not finite after step {self.progress.step}{self._saved_state()}")
