@@ -339,5 +339,4 @@ def test_memory_does_not_grow(whole: Path, class_folders: Path, place: Path) -> 
     assert done.returncode == 0, done.stderr
     resident = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("resident")]
     assert len(resident) == 30
-    print(resident)
     assert resident[29] <= 1.02 * resident[4], resident

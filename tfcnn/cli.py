@@ -212,7 +212,7 @@ def import_tensorflow() -> None:
         try:
             import tensorflow
             tensorflow.config.list_physical_devices()
-        except BaseException:
+        except Exception:
             notes.seek(0)
             os.write(standard_error, notes.read())
             raise
