@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import random
@@ -32,8 +31,10 @@ from tfcnn.training.trainer import Setup, prepare, train
 EPOCHS, STEPS = 6, 6
 # Dropout, batch normalization, augmentation, a moving average, a schedule, and all that looks at validation.
 FLAGS = ("--dataset=folder", "--variant=fashion", "--normalization=batch", "--dropout=0.2", "--augment", "--ema=0.5",
-         f"--epochs={EPOCHS}", "--batch_size=12", "--validation=0.4", "--schedule=cosine", "--warmup_epochs=1",
-         "--learning_rate=0.3", "--plateau_epochs=1", "--plateau_factor=0.5", "--best_weights", "--early_stopping=5")
+         f"--epochs={EPOCHS}", "--batch_size=12", "--validation=0.4", "--warmup_epochs=1", "--learning_rate=0.02",
+         # The rate soars after three epochs, so that the best epoch is not the last one, and there are plateaus.
+         "--schedule=step", "--decay_epochs=3", "--decay_rate=30",
+         "--plateau_epochs=1", "--plateau_factor=0.5", "--best_weights", "--early_stopping=5")
 
 
 def _live(place: Path, data_dir: Path, workdir: str, lives: list[dict[str, Any]], *flags: str) -> list[dict[str, Any]]:
@@ -106,9 +107,9 @@ def _assert_same_end(whole: Path, folder: Path) -> None:
 def test_the_run_that_the_others_are_compared_with_has_all_in_it(whole: Path) -> None:
     rows = RunFolder(whole).read_metrics()
     losses = [row["validation_loss"] for row in rows]
-    assert len(rows) == EPOCHS and losses.index(min(losses)) < EPOCHS - 1  # so that the best weights are not the last
+    assert len(rows) == EPOCHS and losses.index(min(losses)) < EPOCHS - 1
     assert RunFolder(whole).read_result()["tested_epoch"] == losses.index(min(losses)) + 1
-    assert any(later > earlier for earlier, later in itertools.pairwise(losses[:-1]))  # so that there was a plateau
+    assert rows[5]["learning_rate"] < rows[3]["learning_rate"] > rows[2]["learning_rate"]
     assert set(_written_once(whole).values()) == {1}
     assert len(_curves(whole)["train/epoch_loss"]) == EPOCHS
     assert any(name.startswith("seeds/") for name in _tensors(whole))
@@ -319,6 +320,19 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(
     if kind == "limit":
         train(recipe, disk / "run", data_dir=str(class_folders))
         _assert_same_end(whole, disk / "run")
+
+
+def test_training_that_leads_nowhere_slows_down_and_stops_early(whole: Path, class_folders: Path,
+                                                                tmp_path: Path) -> None:
+    """With a rate that changes no weight, every epoch is as good as the first."""
+    recipe = RunFolder(whole).read_recipe().replace(
+        normalization="none", learning_rate=1e-30, schedule="constant", decay_epochs="", warmup_epochs=0.0, ema=0.0,
+        early_stopping=3)
+    result = train(recipe, tmp_path / "run", data_dir=str(class_folders))
+    rows = RunFolder(tmp_path / "run").read_metrics()
+    assert len({row["validation_loss"] for row in rows}) == 1
+    assert [row["learning_rate"] for row in rows] == pytest.approx([1e-30, 1e-30, 5e-31, 2.5e-31], rel=1e-6)
+    assert (result.record["epochs"], result.record["tested_epoch"]) == (4, 1)
 
 
 def test_memory_does_not_grow(whole: Path, class_folders: Path, place: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from tfcnn.training.checkpoints import Progress
 
-_BAR = 20
+_BAR = 10
 
 
 class Report:
@@ -36,22 +36,21 @@ class Report:
         done += 1
         filled = _BAR * done // self._size
         sums = self._progress.sums
-        self._line(f"Epoch {epoch + 1}/{self._epochs} [{'=' * filled}{'.' * (_BAR - filled)}] {done}/{self._size}: "
-                   f"loss {sums[0] / done:.4f}, accuracy {sums[1] / done:.4f}{self._speed(self._rate(done), now)}")
+        # What a narrow terminal has no room for comes last.
+        self._line(f"Epoch {epoch + 1}/{self._epochs} [{'=' * filled}{'.' * (_BAR - filled)}] "
+                   f"{self._speed(done * self._batch_size / self._progress.epoch_seconds, now)}; "
+                   f"loss {sums[0] / done:.4f}, accuracy {sums[1] / done:.4f}")
 
     def epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Tells of an epoch, counted from 0, that is complete."""
         validation = ""
         if "val_loss" in logs:
-            validation = f"; validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}"
-        self._line(f"Epoch {epoch + 1}/{self._epochs}: loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}"
-                   f"{validation}{self._speed(logs['images_per_second'], time.monotonic())}", end="\n")
-
-    def _rate(self, done: int) -> float:
-        return done * self._batch_size / self._progress.epoch_seconds
+            validation = f" validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f};"
+        self._line(f"Epoch {epoch + 1}/{self._epochs}: loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f};"
+                   f"{validation} {self._speed(logs['images_per_second'], time.monotonic())}", end="\n")
 
     def _speed(self, images_per_second: float, now: float) -> str:
-        speed = f"; {images_per_second:,.0f} images/s"
+        speed = f"{images_per_second:,.0f} images/s"
         left = self._epochs * self._size - self._progress.step
         if not left or not self._first or self._progress.step == self._first[0]:
             return speed

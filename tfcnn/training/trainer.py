@@ -106,7 +106,7 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
     Raises:
       UsageError: a value, the data or the folder is not as it must be, and nothing has been written; or the disk is
         full, and what was saved before is as it was.
-      NotFiniteError: the loss is not finite; the last good state is in the folder.
+      NotFiniteError: the loss is not finite; the last saved state is in the folder.
       Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     started = _now()
@@ -143,6 +143,8 @@ def _save_model(model: keras.Model, path: Path) -> None:
     temporary = path.with_name(f"unfinished-{path.name}")  # Keras insists on the ending
     try:
         model.save(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())  # before result.json says that the run is complete
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
