@@ -1,11 +1,11 @@
 """A program whose runs die: it imports TensorFlow once, and forks a process for every life of a run.
 
-    python -m tests.mortal PLAN.json
+    python -m tests.mortal
 
 Each life is the command line as a user would give it, in a process of its own that a real signal ends. Forking spares
 them the seconds of the import; it is done before TensorFlow has started a thread that computes.
 
-The plan: `arguments` of the experiment; `lives`, a list of objects with
+It reads plans from standard input, a line of JSON each: `arguments` of the experiment; `lives`, a list of objects with
 
     signal    what ends the life, such as SIGKILL; none lets it end by itself
     before    regular expression: sent by the process itself, right before it moves such a file to its place
@@ -14,7 +14,8 @@ The plan: `arguments` of the experiment; `lives`, a list of objects with
     after     seconds: sent from outside so long after that, or after the start
     injure    flip a bit of the newest checkpoint beforehand
 
-It prints a JSON list: for each life its status, and what it wrote on standard output and standard error.
+For each plan it prints a line, a JSON list: of each life its status, what it wrote on standard output and standard
+error, and whether it left a checkpoint half-written.
 """
 
 from __future__ import annotations
@@ -84,12 +85,8 @@ def _injure(checkpoints: Path) -> None:
     newest.write_bytes(content)
 
 
-def main(plan: dict[str, Any]) -> list[dict[str, Any]]:
+def _follow(plan: dict[str, Any]) -> list[dict[str, Any]]:
     """Lets a run live its lives; returns what became of each."""
-    cli.import_tensorflow()
-    import tfcnn.networks.mlp  # noqa: F401 - what each life would have to import
-    import tfcnn.training.trainer  # noqa: F401
-
     workdir = Path(next(word.split("=")[1] for word in plan["arguments"] if word.startswith("--workdir=")))
     ends = []
     for life in plan["lives"]:
@@ -107,4 +104,9 @@ def main(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(Path(sys.argv[1]).read_text()))))
+    cli.import_tensorflow()
+    import tfcnn.networks.mlp  # noqa: F401 - what each life would have to import
+    import tfcnn.training.trainer  # noqa: F401
+
+    for line in sys.stdin:
+        print(json.dumps(_follow(json.loads(line))), flush=True)

@@ -37,26 +37,31 @@ FLAGS = ("--dataset=folder", "--variant=fashion", "--normalization=batch", "--dr
          "--plateau_epochs=1", "--plateau_factor=0.5", "--best_weights", "--early_stopping=5")
 
 
-def _live(place: Path, data_dir: Path, workdir: str, lives: list[dict[str, Any]], *flags: str) -> list[dict[str, Any]]:
-    """Lets a run live these lives, see `tests.mortal`."""
-    plan = place / f"{workdir}.json"
-    plan.write_text(json.dumps({"arguments": [*FLAGS, f"--data_dir={data_dir}", f"--workdir={workdir}", *flags],
-                                "lives": lives}))
-    done = subprocess.run([sys.executable, "-m", "tests.mortal", plan.name], cwd=place, env=environment(place),
-                          capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("survival")
 
 
 @pytest.fixture(scope="module")
-def whole(place: Path, class_folders: Path) -> Path:
+def live(place: Path, class_folders: Path) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+    """Lets the run in a folder live these lives, and says what became of each, see `tests.mortal`."""
+    with subprocess.Popen([sys.executable, "-m", "tests.mortal"], cwd=place, env=environment(place), text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as mortal:
+        assert mortal.stdin and mortal.stdout
+        stdin, stdout = mortal.stdin, mortal.stdout
+
+        def live_in(workdir: str, lives: list[dict[str, Any]], *flags: str) -> list[dict[str, Any]]:
+            arguments = [*FLAGS, f"--data_dir={class_folders}", f"--workdir={workdir}", *flags]
+            print(json.dumps({"arguments": arguments, "lives": lives}), file=stdin, flush=True)
+            return json.loads(stdout.readline())
+
+        yield live_in
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path, live: Callable) -> Path:
     """The run that nothing happens to."""
-    end, = _live(place, class_folders, "whole", [{}])
+    end, = live("whole", [{}])
     assert end["status"] == 0, end["err"]
     return place / "whole"
 
@@ -115,13 +120,12 @@ def test_the_run_that_the_others_are_compared_with_has_all_in_it(whole: Path) ->
     assert any(name.startswith("seeds/") for name in _tensors(whole))
 
 
-def test_a_run_killed_again_and_again_ends_as_the_one_never_killed(whole: Path, place: Path,
-                                                                   class_folders: Path) -> None:
+def test_a_run_killed_again_and_again_ends_as_the_one_never_killed(whole: Path, place: Path, live: Callable) -> None:
     moments = random.Random(5)
     last = EPOCHS * STEPS
     lives: list[dict[str, Any]] = [
         {"before": "recipe.json"}, {"before": "command.flags"},
-        {"after": moments.uniform(0.1, 1)}, {"after": moments.uniform(0.1, 2)},
+        {"after": moments.uniform(0.1, 1)}, {"after": moments.uniform(0.1, 1)}, {"after": moments.uniform(0.5, 2)},
         {"before": r"ckpt-1\.data.*"}, {"before": r"ckpt-1\.index"},
         {"watch": "checkpoints/unfinished", "after": moments.uniform(0, 0.03)},
         {"watch": "checkpoints/ckpt-2.index", "after": moments.uniform(0, 0.1)},
@@ -133,10 +137,8 @@ def test_a_run_killed_again_and_again_ends_as_the_one_never_killed(whole: Path, 
         {"watch": f"checkpoints/ckpt-{2 * STEPS + 2}.index", "after": moments.uniform(0, 0.1)},
         {"watch": "checkpoints/unfinished", "after": moments.uniform(0, 0.03), "injure": True},
         {"watch": f"checkpoints/ckpt-{4 * STEPS}.index", "after": moments.uniform(0, 0.1)},
-        {"before": rf"ckpt-{last}\.sha256"}, {"before": "model.keras"}, {"before": "curves.png"},
-        {"before": "result.json"}]
-    ends = _live(place, class_folders, "killed", [life | {"signal": "SIGKILL"} for life in lives] + [{}],
-                 "--checkpoint_every=1")
+        {"before": rf"ckpt-{last}\.sha256"}, {"before": "model.keras"}, {"before": "result.json"}]
+    ends = live("killed", [life | {"signal": "SIGKILL"} for life in lives] + [{}], "--checkpoint_every=1")
     assert [end["status"] for end in ends] == [-9] * len(lives) + [0], ends[-1]["err"]
     assert len(lives) >= 20 and sum(end["unfinished"] for end in ends) >= 5
     # That life ends before its first checkpoint has taken the injured one's place, so the next one may say it again.
@@ -146,14 +148,14 @@ def test_a_run_killed_again_and_again_ends_as_the_one_never_killed(whole: Path, 
     _assert_same_end(whole, place / "killed")
 
 
-def test_interruptions_at_any_stage_are_heeded(whole: Path, place: Path, class_folders: Path) -> None:
+def test_interruptions_at_any_stage_are_heeded(whole: Path, place: Path, live: Callable) -> None:
     lives = [
         ("SIGTERM", {"before": "recipe.json"}, None),  # while it is being set up
         ("SIGINT", {"inside": "_graph"}, None),
         ("SIGINT", {"before": rf"ckpt-{STEPS}\.data.*"}, STEPS),  # while a checkpoint is being written
         ("SIGTERM", {"inside": "_evaluate"}, 2 * STEPS),
         ("SIGINT", {"inside": "test"}, EPOCHS * STEPS), ("SIGTERM", {"before": "curves.png"}, EPOCHS * STEPS)]
-    ends = _live(place, class_folders, "interrupted", [life | {"signal": name} for name, life, _ in lives] + [{}])
+    ends = live("interrupted", [life | {"signal": name} for name, life, _ in lives] + [{}])
     for (name, _, step), end in zip(lives, ends):
         assert end["status"] == {"SIGTERM": 143, "SIGINT": 130}[name], end
         assert "Traceback" not in end["err"] and not end["unfinished"]
@@ -346,8 +348,8 @@ def test_memory_does_not_grow(whole: Path, class_folders: Path, place: Path) -> 
         "        pages = int(open('/proc/self/statm').read().split()[1])\n"
         "        print('resident', pages * resource.getpagesize())\n"
         "recipe = Recipe.from_json(open(sys.argv[2]).read())\n"
-        "recipe = recipe.replace(epochs=30, early_stopping=0, plateau_epochs=0, learning_rate=0.01)\n"
-        "train(recipe, 'thirty', data_dir=sys.argv[1], callbacks=[Memory()], histograms=True)\n")
+        "recipe = recipe.replace(epochs=30, early_stopping=0, schedule='constant', decay_epochs='')\n"
+        "train(recipe, 'thirty', data_dir=sys.argv[1], callbacks=[Memory()])\n")
     done = subprocess.run([sys.executable, "-c", program, str(class_folders), str(whole / "recipe.json")], cwd=place,
                           env=environment(place), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
