@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT, command, environment
 from tfcnn import cli
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError, settings
 
-RUN_FLAGS = {"workdir", "data_dir", "devices", "overwrite", "histograms"}
+RUN_FLAGS = {"workdir", "data_dir", "devices", "overwrite", "histograms", "checkpoint_every"}
 
 
 def _parse(*arguments: str):
@@ -65,6 +67,21 @@ def test_a_mistake_is_one_line_and_status_2(argument: str, word: str, tmp_path: 
     lines = done.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and word in lines[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_flags_of_the_run_that_a_resumed_run_needs_are_kept() -> None:
+    recipe, values = _parse("--devices=2", "--checkpoint_every=5m", "--histograms", "--workdir=w", "--overwrite")
+    assert set(cli._command_flags(recipe, values)) - set(cli._command_flags(*_parse())) == {
+        "--devices=2", "--checkpoint_every=5m", "--histograms=true"}
+
+
+def test_output_that_nobody_reads_is_no_error() -> None:
+    program = subprocess.Popen(command("--help"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(ROOT))
+    assert program.stdout and program.stderr
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    assert program.wait() == 141  # what a shell says of a program that SIGPIPE ended
+    program.stderr.close()
 
 
 def test_usage_errors_are_raised_in_python() -> None:

@@ -63,7 +63,8 @@ class _Regression:
             inputs = keras.Input((FEATURES,))
             layer = keras.layers.Dense(CLASSES, bias_initializer="ones", dtype="float32")
             self.model = keras.Model(inputs, layer(inputs))
-            self.optimizer = optimizers.optimizer(self.recipe, STEPS, self.model.trainable_variables)
+            self.optimizer = optimizers.optimizer(
+                self.recipe, optimizers.schedule(self.recipe, STEPS), self.model.trainable_variables)
         self.steps = Steps(self.recipe, self.strategy, self.model, self.optimizer)
         random = np.random.default_rng(0)
         self.images = random.normal(size=(BATCH, FEATURES)).astype(np.float32)

@@ -141,6 +141,39 @@ def test_what_is_no_run_is_refused_and_left_alone(injury: str, tmp_path: Path) -
         assert _contents(tmp_path) == before
 
 
+def test_a_folder_in_use_is_refused_until_its_process_is_dead(tmp_path: Path) -> None:
+    folder = runs.RunFolder(tmp_path / "run")
+    program = ("import sys, time\nfrom tfcnn import runs\nwith runs.RunFolder(sys.argv[1]).locked():\n"
+               "    print('locked', flush=True)\n    time.sleep(600)")
+    holder = subprocess.Popen([sys.executable, "-c", program, str(folder.path)], stdout=subprocess.PIPE, text=True,
+                              env=environment(tmp_path))
+    assert holder.stdout and holder.stdout.readline() == "locked\n"
+    before = _contents(folder.path)
+    with pytest.raises(UsageError, match=f"run is in use by process {holder.pid} on "), folder.locked():
+        pass
+    assert _contents(folder.path) == before
+    holder.kill()
+    holder.communicate()
+    with folder.locked():
+        assert folder.prepare(RECIPE, []) is runs.State.NEW  # the lock's file does not make it another's folder
+        with pytest.raises(UsageError, match="in use"), runs.RunFolder(folder.path).locked():
+            pass
+    with folder.locked():
+        assert folder.prepare(RECIPE, []) is runs.State.UNFINISHED
+    with pytest.raises(ZeroDivisionError), folder.locked():
+        raise ZeroDivisionError
+
+
+def test_timings_are_recorded_where_a_run_has_them(tmp_path: Path) -> None:
+    for name in ("with", "without"):
+        folder = _complete(tmp_path / name)
+        if name == "with":
+            folder.write_timings([{"epoch": 1, "seconds": 2.5}])
+            assert (folder.path / runs.TIMINGS).read_text() == "epoch,seconds\n1,2.5\n"
+        recorded = runs.record(folder, tmp_path)
+        assert (recorded.path / runs.TIMINGS).exists() == (name == "with")
+
+
 @pytest.mark.parametrize("call, written", [
     ("write_metrics([{'epoch': 1}])", runs.METRICS),
     ("write_result(folder.read_result() | {'epochs': 99})", runs.RESULT),

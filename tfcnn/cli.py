@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +24,9 @@ from tfcnn.runs import COMMAND, CURVES
 
 _SAMPLE = "sample"
 
+
+# Recorded with the recipe, so that a run that goes on does so as it began.
+_KEPT_FLAGS = ("data_dir", "devices", "histograms", "checkpoint_every")
 
 Action = Callable[[Recipe, flags.FlagValues], int]
 
@@ -81,16 +87,44 @@ def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[
 def _end(action: Callable[[], int]) -> NoReturn:
     """Ends the process with the status that the action returns, or that its failure means."""
     try:
-        status = action()
+        with _terminable():
+            status = action()
+        sys.stdout.flush()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    except KeyboardInterrupt:  # in training it is heeded where the state can be saved
-        print("\ninterrupted outside training: there was nothing to save", file=sys.stderr)
-        status = 130
-    sys.stdout.flush()
+    except KeyboardInterrupt as interruption:  # in training it is heeded where the state can be saved
+        print("\ninterrupted before there was anything to save", file=sys.stderr)
+        status = _status(interruption)
+    except BrokenPipeError:  # nobody reads on, as in `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
     sys.stderr.flush()
     sys.exit(status)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _status(interruption: KeyboardInterrupt) -> int:
+    return 128 + (signal.SIGTERM if isinstance(interruption, _Terminated) else signal.SIGINT)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within the context SIGTERM is an exception, as SIGINT is."""
+    def terminate(number: int, frame: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def flag_values(recipe: Recipe) -> flags.FlagValues:
@@ -110,6 +144,8 @@ def flag_values(recipe: Recipe) -> flags.FlagValues:
             ("data_dir", "", "folder with the data set's official files, its class folders (--dataset=folder), or what "
                              "tensorflow-datasets has prepared"),
             ("devices", 0, "GPUs, or logical CPU devices, that share each batch; 0: every GPU, or one CPU device"),
+            ("checkpoint_every", "", "save the state within epochs too, every so many steps, such as 200, or minutes, "
+                                     "such as 5m; by default at the end of each epoch"),
             ("overwrite", False, "remove the run that is in --workdir and start anew"),
             ("histograms", False, "give TensorBoard a histogram of every weight after each epoch")):
         _define(values, "run", name, default, (), help_text)
@@ -177,16 +213,26 @@ def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     resume = f"{repeat} --workdir={here}"
     board = f"{_python()} -m tensorboard.main --logdir={here}"
 
+    begun = False
+
     def announce() -> None:
+        nonlocal begun
+        begun = True
         print(f"run:         {workdir}\nTensorBoard: {board}\nresume:      {resume}", flush=True)
 
     try:
         result = train(recipe, workdir, data_dir=values["data_dir"].value or None, devices=values["devices"].value,
                        overwrite=values["overwrite"].value, histograms=values["histograms"].value,
+                       checkpoint_every=values["checkpoint_every"].value,
                        command_flags=_command_flags(recipe, values), on_start=announce)
     except Interrupted as error:
         print(f"\n{error}\nresume: {resume}", file=sys.stderr)
         return 128 + error.signal_number
+    except KeyboardInterrupt as interruption:  # before the first step or after the last one
+        if not begun:
+            raise
+        print(f"\ninterrupted; all that was done is saved\nresume: {resume}", file=sys.stderr)
+        return _status(interruption)
     except NotFiniteError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 3
@@ -213,7 +259,7 @@ def import_tensorflow() -> None:
         try:
             import tensorflow
             tensorflow.config.list_physical_devices()
-        except BaseException:
+        except Exception:
             notes.seek(0)
             os.write(standard_error, notes.read())
             raise
@@ -225,8 +271,7 @@ def import_tensorflow() -> None:
 def _command_flags(recipe: Recipe, values: flags.FlagValues) -> list[str]:
     """The flags that repeat a run, whatever becomes of the experiment's own recipe."""
     settings_given = {field.name: getattr(recipe, field.name) for field in settings()} | recipe.network_options()
-    if values["data_dir"].value:
-        settings_given["data_dir"] = values["data_dir"].value
+    settings_given |= {name: values[name].value for name in _KEPT_FLAGS if values[name].value}
     return [f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
             for name, value in settings_given.items()]
 

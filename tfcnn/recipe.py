@@ -107,6 +107,15 @@ class Recipe:
         0.0, "decay a step of an exponential moving average of the weights, which is then what is evaluated; 0: off",
         minimum=0, below=1)
 
+    early_stopping: int = _setting(
+        0, "stop after so many epochs in a row without a lower validation loss; 0: never", minimum=0)
+    plateau_epochs: int = _setting(
+        0, "multiply the learning rate by plateau_factor after so many epochs in a row without a lower validation "
+           "loss, on top of the schedule; 0: never", minimum=0)
+    plateau_factor: float = _setting(0.1, "factor of plateau_epochs", minimum=0, below=1)
+    best_weights: bool = _setting(
+        False, "end with the weights of the epoch with the lowest validation loss, not with those of the last one")
+
     execution: str = _setting(
         "graph", "graph: many steps in one compiled graph; eager: define by run; xla: the step compiled by XLA",
         ("graph", "eager", "xla"))
@@ -131,6 +140,9 @@ class Recipe:
         if self.test_crops > 1 and not self.stream:
             raise UsageError(f"--test_crops={self.test_crops} needs images larger than the network's input: give "
                              "--stream, too")
+        for name in ("early_stopping", "plateau_epochs", "best_weights"):
+            if getattr(self, name) and not self.validation:
+                raise UsageError(f"--{name} needs validation images: give --validation a share, such as 0.1")
 
     def network_options(self) -> dict[str, Scalar]:
         """The keyword arguments of the network's `build`."""

@@ -17,6 +17,7 @@ import collections
 import csv
 import dataclasses
 import enum
+import fcntl
 import importlib.metadata
 import io
 import json
@@ -27,20 +28,23 @@ import platform
 import re
 import shlex
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import textwrap
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from tfcnn.recipe import Recipe, UsageError, flat, settings
 
 RECIPE = "recipe.json"
 COMMAND = "command.flags"
 METRICS = "metrics.csv"
+TIMINGS = "timings.csv"
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
 MODEL = "model.keras"
@@ -48,12 +52,14 @@ NORMALIZATION = "normalization.npz"
 CURVES = "curves.png"
 TRAIN_EVENTS = "train"
 VALIDATION_EVENTS = "validation"
+LOCK = "run.lock"
 
 # In the order in which --overwrite removes them: without its result the old run no longer passes for complete. The
 # recipe is not removed but replaced, so that the folder is a run's at any moment.
-_REPLACED = (RESULT, CHECKPOINTS, MODEL, NORMALIZATION, METRICS, CURVES, TRAIN_EVENTS, VALIDATION_EVENTS, COMMAND)
+_REPLACED = (RESULT, CHECKPOINTS, MODEL, NORMALIZATION, METRICS, TIMINGS, CURVES, TRAIN_EVENTS, VALIDATION_EVENTS,
+             COMMAND)
 
-# What `record` copies, the result last.
+# What `record` copies, the result last; and the timings before it, which runs of earlier versions have in metrics.csv.
 RECORDED = (RECIPE, COMMAND, METRICS, CURVES, RESULT)
 
 # What every result.json has, at least; a dot leads into a nested object. Recorded runs are held to it too, so a field
@@ -115,7 +121,7 @@ class RunFolder:
         if any(len(flag.splitlines()) != 1 for flag in command_flags):
             raise UsageError(f"a flag with a line break cannot be kept in {COMMAND}")
         try:
-            state = self._state(recipe, overwrite)
+            state = self.state(recipe, overwrite)
             if state is State.NEW:
                 self.path.mkdir(parents=True, exist_ok=True)
                 for name in _REPLACED:
@@ -128,14 +134,45 @@ class RunFolder:
             raise UsageError(f"cannot use {self.path} as a run's folder: {error.strerror}") from error
         return state
 
-    def _state(self, recipe: Recipe, overwrite: bool) -> State:
-        """What `prepare` is to return; touches nothing."""
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out of the folder, which is made if need be.
+
+        The kernel ends the lock with the process, however that ends; the file that carries it stays.
+
+        Raises:
+          UsageError: a living process has the folder, or it cannot be used.
+        """
+        with self._lock():
+            yield
+
+    def _lock(self) -> IO[str]:
+        """The open file that carries the lock, until it is closed."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / LOCK, "a+", encoding="utf-8")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                with file:
+                    file.seek(0)
+                    raise UsageError(f"{self.path} is in use by {file.read().strip() or 'another process'}; wait for "
+                                     "it, stop it, or choose another --workdir") from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            return file
+        except OSError as error:
+            raise UsageError(f"cannot use {self.path} as a run's folder: {error.strerror}") from error
+
+    def state(self, recipe: Recipe, overwrite: bool = False) -> State:
+        """What `prepare` is to return, or to raise; touches nothing."""
         path = self.path
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; choose a folder with --workdir")
-        # A process killed in its very first write leaves just this behind.
-        leftover = _temporary(path / RECIPE)
-        if not path.exists() or all(entry == leftover for entry in path.iterdir()):
+        # A process killed in its very first write leaves just these behind.
+        leftovers = (_temporary(path / RECIPE), path / LOCK)
+        if not path.exists() or all(entry in leftovers for entry in path.iterdir()):
             return State.NEW
         if not (path / RECIPE).exists():
             raise UsageError(f"{path} has files but is not a run ({RECIPE} is missing); choose another --workdir")
@@ -174,16 +211,28 @@ class RunFolder:
           ValueError: a row has other keys than the first.
           UsageError: the file cannot be written.
         """
+        self._write_table(METRICS, rows)
+
+    def write_timings(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes timings.csv anew: what, unlike metrics.csv, is another each time a run is repeated.
+
+        Raises:
+          ValueError: a row has other keys than the first.
+          UsageError: the file cannot be written.
+        """
+        self._write_table(TIMINGS, rows)
+
+    def _write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         columns = list(rows[0]) if rows else []
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
             if row.keys() != set(columns):
-                raise ValueError(f"a row of metrics has the columns {list(row)}, the first one {columns}")
+                raise ValueError(f"a row of {name} has the columns {list(row)}, the first one {columns}")
             values = (row[column] for column in columns)
             writer.writerow([int(value) if isinstance(value, numbers.Integral) else float(value) for value in values])
-        write(self.path / METRICS, text.getvalue())
+        write(self.path / name, text.getvalue())
 
     def read_metrics(self) -> list[Metrics]:
         """The rows of metrics.csv: what was an int is an int, all else is a float.
@@ -524,7 +573,8 @@ def record(folder: RunFolder, root: Path, name: str = "") -> RunFolder:
     recorded = root / "experiments" / experiment / name
     try:
         recorded.mkdir(parents=True)
-        for file in RECORDED:
+        timings = [TIMINGS] if (folder.path / TIMINGS).is_file() else []
+        for file in (*timings, *RECORDED):
             shutil.copyfile(folder.path / file, recorded / file)
     except FileExistsError as error:
         raise UsageError(f"{recorded} exists already; give another --name, or remove it first") from error
@@ -637,6 +687,8 @@ def write(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 

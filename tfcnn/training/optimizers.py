@@ -15,12 +15,19 @@ def kernels(variables: list[keras.Variable]) -> list[keras.Variable]:
     return [variable for variable in variables if variable.name == "kernel"]
 
 
-def optimizer(recipe: Recipe, steps_per_epoch: int, variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
-    """Keras's optimizer of the recipe, with its schedule, weight decay, moving average and loss scaling, built."""
+def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSchedule,
+              variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
+    """Keras's optimizer of the recipe, with its weight decay, moving average and loss scaling, built.
+
+    Args:
+      recipe: what to make.
+      rate: its `schedule`.
+      variables: what is to be optimized.
+    """
     name = recipe.optimizer
     momentum = recipe.momentum
     common = {
-        "learning_rate": schedule(recipe, steps_per_epoch),
+        "learning_rate": rate,
         # None spares the others a pass over the weights; AdamW takes None for its own default.
         "weight_decay": recipe.weight_decay if recipe.weight_decay or name == "adamw" else None,
         "use_ema": recipe.ema > 0,
@@ -51,7 +58,8 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.schedules
     """The learning rate as a function of the step.
 
     The rate rises linearly from 0 over the warm-up. The schedules `step`, `exponential` and `inverse_time` count their
-    epochs from the start of training; `cosine` and `one_cycle` end at zero with the last step of the last epoch.
+    epochs from the start of training; `cosine` and `one_cycle` end at zero with the last step of the last epoch. With
+    `plateau_epochs` it is a `Plateau`, whose factor the training loop sets.
     """
     peak = recipe.learning_rate
     warmup = recipe.warmup_epochs * steps_per_epoch
@@ -73,7 +81,8 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.schedules
         after = OneCycle(peak, warmup, total)
     else:
         after = schedules.PiecewiseConstantDecay([total], [peak, peak])
-    return Warmup(after, warmup) if warmup else after
+    planned = Warmup(after, warmup) if warmup else after
+    return Plateau(planned) if recipe.plateau_epochs else planned
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")
@@ -95,6 +104,29 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     @classmethod
     def from_config(cls, config: dict) -> Warmup:
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class Plateau(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule multiplied by a factor that is set from outside, and that compiled steps heed.
+
+    Attributes:
+      factor: a variable, 1 at first.
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
+        self.schedule = schedule
+        self.factor = tf.Variable(1.0, trainable=False, name="plateau_factor")
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.schedule(step) * self.factor
+
+    def get_config(self) -> dict:
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule)}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Plateau:
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]))
 
 
 class _Span(keras.optimizers.schedules.LearningRateSchedule):

@@ -8,7 +8,10 @@ at the end.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import os
+import re
 import signal
 import sys
 import threading
@@ -27,10 +30,11 @@ from tfcnn import networks, runs
 from tfcnn.data import datasets, normalization, sources
 from tfcnn.data.pipeline import Pipeline
 from tfcnn.data.streaming import Streaming
-from tfcnn.recipe import Recipe
+from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import devices as devices_module
-from tfcnn.training import optimizers, tensorboard
+from tfcnn.training import optimizers, tensorboard, validation
 from tfcnn.training.checkpoints import Checkpoints, Progress
+from tfcnn.training.report import Report
 from tfcnn.training.steps import Steps, averaged_weights
 
 # A compiled call is made about this long, in seconds: long enough for Python not to matter, short enough for the
@@ -63,7 +67,8 @@ class Result:
     Attributes:
       workdir: the run's folder.
       record: the contents of its result.json.
-      model: the trained network, with the moving averages as its weights if the recipe keeps them.
+      model: the trained network, with the moving averages as its weights if the recipe keeps them, of the last epoch or
+        of the best one, as the recipe says.
       trained: False if the folder already held the complete run.
     """
 
@@ -79,8 +84,9 @@ class Result:
 
 
 def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, devices: int = 0,
-          overwrite: bool = False, histograms: bool = False, command_flags: Sequence[str] = (),
-          callbacks: Sequence[keras.callbacks.Callback] = (), on_start: Callable[[], None] | None = None) -> Result:
+          overwrite: bool = False, histograms: bool = False, checkpoint_every: str = "",
+          command_flags: Sequence[str] = (), callbacks: Sequence[keras.callbacks.Callback] = (),
+          on_start: Callable[[], None] | None = None) -> Result:
     """Trains the recipe's network, or goes on with a run that was interrupted, and leaves a run's folder.
 
     Args:
@@ -91,39 +97,60 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
       devices: how many GPUs, or logical CPU devices, share each global batch; 0 for all GPUs, or one CPU device.
       overwrite: whether to remove the run that is in `workdir` and to start anew.
       histograms: whether TensorBoard gets a histogram of every weight after each epoch.
+      checkpoint_every: save the state within epochs too, every so many steps ("200") or minutes ("5m"); by default
+        only at the end of each epoch.
       command_flags: the flags that repeat this run, kept in its folder.
-      callbacks: further Keras callbacks; `model.stop_training` is heeded after each epoch.
+      callbacks: further Keras callbacks; `model.stop_training` is heeded after each epoch. They are told of an epoch
+        before it is saved, so after a kill in between they are told of it again.
       on_start: called once when all is found to be well and the run's folder is there, before the first step.
 
     Raises:
-      UsageError: a value, the data or the folder is not as it must be; nothing has been written.
-      NotFiniteError: the loss is not finite; the last good state is in the folder.
+      UsageError: a value, the data or the folder is not as it must be, and nothing has been written; or the disk is
+        full, and what was saved before is as it was.
+      NotFiniteError: the loss is not finite; the last saved state is in the folder.
       Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     started = _now()
+    interval = _Interval(checkpoint_every)
     setup = prepare(recipe, data_dir, devices)
     folder = runs.RunFolder(workdir)
-    if folder.prepare(recipe, list(command_flags), overwrite=overwrite) is runs.State.COMPLETE:
-        model = keras.saving.load_model(folder.path / runs.MODEL)
-        return Result(folder.path, folder.read_result(), model, trained=False)
-    if on_start:
-        on_start()
-    _keep_normalization(setup, folder.path / runs.NORMALIZATION)
-    loop = _Loop(setup, folder)
-    loop.set_callbacks(histograms, callbacks)
-    epochs = loop.train()
+    if folder.state(recipe, overwrite) is runs.State.COMPLETE:
+        return _complete(folder)
+    with folder.locked():
+        # Another process may have ended this very run since.
+        if folder.prepare(recipe, list(command_flags), overwrite=overwrite) is runs.State.COMPLETE:
+            return _complete(folder)
+        if on_start:
+            on_start()
+        _keep_normalization(setup, folder.path / runs.NORMALIZATION)
+        loop = _Loop(setup, folder, interval, histograms, callbacks)
+        loop.train(started)
+        loop.take_final_weights()
+        test = loop.test()
+        _save_model(setup.model, folder.path / runs.MODEL)
+        record = _record(setup, loop.progress, test) | {"finished": _now()}
+        runs.draw_curves(folder, record)
+        folder.write_result(record)
+    return Result(folder.path, record, setup.model, trained=True)
 
-    model = setup.model
-    optimizers.inner(setup.optimizer).finalize_variable_values(model.trainable_variables)
-    test = loop.evaluate("test")
-    loop.details.write_test(epochs - 1, test)
-    loop.callbacks.on_train_end()
-    model.optimizer = None  # model.keras is for using the network; what training needs is in checkpoints/
-    model.save(folder.path / runs.MODEL)
-    record = _record(setup, epochs, loop.progress, test) | {"started": started, "finished": _now()}
-    runs.draw_curves(folder, record)
-    folder.write_result(record)
-    return Result(folder.path, record, model, trained=True)
+
+def _complete(folder: runs.RunFolder) -> Result:
+    model = keras.saving.load_model(folder.path / runs.MODEL)
+    return Result(folder.path, folder.read_result(), model, trained=False)
+
+
+def _save_model(model: keras.Model, path: Path) -> None:
+    """Saves the network whole or not at all: without optimizer, for what training needs is in checkpoints/."""
+    model.optimizer = None
+    temporary = path.with_name(f"unfinished-{path.name}")  # Keras insists on the ending
+    try:
+        model.save(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())  # before result.json says that the run is complete
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {path}: {error.strerror}; make room and start again") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +163,7 @@ class Setup:
       dataset: the data set as it was found.
       pipeline: its batches.
       model: the network, with its first weights.
+      schedule: the optimizer's learning rate.
       optimizer: built for the network's weights.
     """
 
@@ -144,6 +172,7 @@ class Setup:
     dataset: datasets.Dataset | sources.Source
     pipeline: Pipeline | Streaming
     model: keras.Model
+    schedule: keras.optimizers.schedules.LearningRateSchedule
     optimizer: keras.optimizers.Optimizer
 
     def training_batches(self, first_step: int) -> tf.distribute.DistributedDataset:
@@ -154,6 +183,11 @@ class Setup:
                                           context.input_pipeline_id * local, local)
 
         return self.strategy.distribute_datasets_from_function(on_machine)
+
+    def evaluation_batches(self, part: str) -> tuple[Iterator, int]:
+        """The batches of every image of a part, "validation" or "test", over and over, and how many they are."""
+        batches = self.pipeline.evaluation(part)
+        return iter(self.strategy.experimental_distribute_dataset(batches.repeat())), len(batches)
 
 
 def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0) -> Setup:
@@ -175,8 +209,9 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0) -> Se
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
-        optimizer = optimizers.optimizer(recipe, pipeline.steps_per_epoch, model.trainable_variables)
-    return Setup(recipe, strategy, dataset, pipeline, model, optimizer)
+        schedule = optimizers.schedule(recipe, pipeline.steps_per_epoch)
+        optimizer = optimizers.optimizer(recipe, schedule, model.trainable_variables)
+    return Setup(recipe, strategy, dataset, pipeline, model, schedule, optimizer)
 
 
 def _data(recipe: Recipe, data_dir: str | None, input_shape: tuple[int, int, int]
@@ -198,8 +233,8 @@ def _keep_normalization(setup: Setup, file: Path) -> None:
         runs.write(file, setup.pipeline.normalization.to_bytes())
 
 
-def _record(setup: Setup, epochs: int, progress: Progress, test: dict[str, float]) -> dict[str, Any]:
-    """The contents of result.json, but for when the run started and finished."""
+def _record(setup: Setup, progress: Progress, test: dict[str, float]) -> dict[str, Any]:
+    """The contents of result.json, but for when the run finished."""
     recipe, dataset, strategy = setup.recipe, setup.dataset, setup.strategy
     return {
         "experiment": recipe.experiment,
@@ -217,7 +252,8 @@ def _record(setup: Setup, epochs: int, progress: Progress, test: dict[str, float
             "normalization": setup.pipeline.normalization.statistics(),
         },
         "test": test | {"images": len(dataset.test)},
-        "epochs": epochs,
+        "epochs": len(progress.metrics),
+        "tested_epoch": validation.best_epoch(progress.metrics) if recipe.best_weights else len(progress.metrics),
         "steps": progress.step,
         "train_seconds": progress.train_seconds,
         "train_images_per_second": progress.step * recipe.batch_size / progress.train_seconds,
@@ -227,75 +263,135 @@ def _record(setup: Setup, epochs: int, progress: Progress, test: dict[str, float
         "precision": recipe.precision,
         "execution": recipe.execution,
         "seed": recipe.seed,
+        "started": progress.started,
         **runs.environment(),
     }
 
 
-class _Loop:
-    """A run's epochs, from wherever its folder says it is to the end."""
+class _Interval:
+    """When to save the state within an epoch."""
 
-    def __init__(self, setup: Setup, folder: runs.RunFolder) -> None:
+    def __init__(self, text: str) -> None:
+        """Reads "200" as steps and "5m" as minutes; with "" the state is never saved within an epoch.
+
+        Raises:
+          UsageError: the text is something else.
+        """
+        match = re.fullmatch(r"(\d+)|(\d+|\d*\.\d+)m", text)
+        self.steps = int(match[1]) if match and match[1] else 0
+        self._seconds = 60 * float(match[2]) if match and match[2] else math.inf
+        if text and not self.steps and not 0 < self._seconds < math.inf:
+            raise UsageError(f"--checkpoint_every={text} must be a number of steps, such as 200, or of minutes, such "
+                             "as 5m")
+        self.saved()
+
+    def saved(self) -> None:
+        """Starts the minutes anew."""
+        self._begin = time.monotonic()
+
+    def over(self, step: int) -> bool:
+        """Whether the state is to be saved after so many steps."""
+        return step % self.steps == 0 if self.steps else time.monotonic() - self._begin >= self._seconds
+
+
+class _Loop:
+    """A run's epochs, from wherever its checkpoints say it is to the end.
+
+    What a run has recorded is in its checkpoints. The other files of its folder are written from them, after each
+    checkpoint and when the run goes on, so that it does not matter when the process was killed.
+    """
+
+    def __init__(self, setup: Setup, folder: runs.RunFolder, interval: _Interval, histograms: bool,
+                 callbacks: Sequence[keras.callbacks.Callback]) -> None:
         self._setup = setup
         self._recipe = setup.recipe
         self._model = setup.model
         self._optimizer = setup.optimizer
         self._pipeline = setup.pipeline
         self._folder = folder
-        self._schedule = optimizers.schedule(setup.recipe, setup.pipeline.steps_per_epoch)
+        self._interval = interval
+        self._histograms = histograms
         self._steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
         self._sparsity = tensorboard.Sparsity(setup.model, setup.pipeline.inspected(_INSPECTED_IMAGES))
         self._steps_in_call = 1
-        self.details = tensorboard.Details(folder.path, setup.recipe, setup.pipeline.examples(_SHOWN_IMAGES))
+        # Once a part: TensorFlow does not give back all of the memory of data sets and iterators made anew each epoch.
+        self._evaluated = functools.cache(setup.evaluation_batches)
+        self._best = [tf.Variable(weight.value) for weight in setup.model.weights] if setup.recipe.best_weights else []
         self.progress = Progress()
-        self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, setup.model, setup.optimizer, self.progress)
+        self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, setup.model, setup.optimizer, self.progress,
+                                        self._best)
         self._checkpoints.restore()
-
-    def set_callbacks(self, histograms: bool, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """Puts Keras's TensorBoard and progress bar, and the caller's callbacks, around the loop."""
-        # Where Keras's TensorBoard callback looks for the learning rate and for the graph of the step.
-        self._model.optimizer, self._model.train_function = self._optimizer, self._steps.run
+        self._set_rate_factor()
+        self._write_tables()
+        self._board = tensorboard.Board(folder.path, self.progress.step, self.progress.events)
+        self._report = Report(self.progress, setup.recipe.epochs, setup.pipeline.steps_per_epoch,
+                              setup.recipe.batch_size, sys.stdout)
+        self._model.optimizer = self._optimizer  # where callbacks look for it
         self._model.stop_training = False
-        board = keras.callbacks.TensorBoard(self._folder.path, histogram_freq=int(histograms))
-        self.callbacks = keras.callbacks.CallbackList(
-            [self.details, board, *callbacks], add_progbar=True, model=self._model, epochs=self._recipe.epochs,
-            steps=self._pipeline.steps_per_epoch, verbose=1 if sys.stdout.isatty() else 2)
+        self._callbacks = keras.callbacks.CallbackList(
+            list(callbacks), model=setup.model, epochs=setup.recipe.epochs, steps=setup.pipeline.steps_per_epoch)
 
-    def train(self) -> int:
-        """Trains until the last epoch, or until a callback asks to stop, and returns how many epochs were done."""
-        size = self._pipeline.steps_per_epoch
-        # Sums are there until an epoch has been recorded, be it that all its steps are done.
-        epoch = (self.progress.step - bool(self.progress.sums)) // size
-        rows = self._folder.read_metrics()[:epoch] if epoch else []
-        batches = iter(self._setup.training_batches(self.progress.step))
-        self.callbacks.on_train_begin()
+    def train(self, started: str) -> None:
+        """Trains until the last epoch, or until the recipe or a callback asks to stop; saves after each epoch."""
+        progress, size = self.progress, self._pipeline.steps_per_epoch
+        progress.started = progress.started or started
+        batches = iter(self._setup.training_batches(progress.step))
+        graph = self._graph(batches)
+        if not progress.events:
+            self._board.begin(self._recipe, self._pipeline.examples(_SHOWN_IMAGES), self._model, graph)
+        self._callbacks.on_train_begin()
         with _signals() as received:
-            while epoch < self._recipe.epochs and not self._model.stop_training:
-                self.callbacks.on_epoch_begin(epoch)
-                while self.progress.step < (epoch + 1) * size:
+            while not progress.finished:
+                epoch = len(progress.metrics)
+                self._callbacks.on_epoch_begin(epoch)
+                while progress.step < (epoch + 1) * size:
                     self._train_call(batches, epoch)
+                    if received or (progress.step < (epoch + 1) * size and self._interval.over(progress.step)):
+                        self._save()
                     if received:
-                        self._checkpoints.save(self.progress.step)
-                        raise Interrupted(received[0], self.progress.step)
-                self.callbacks.on_epoch_end(epoch, self._end_epoch(epoch, rows))
-                epoch += 1
-        return epoch
+                        raise Interrupted(received[0], progress.step)
+                self._end_epoch(epoch)
+                if received:
+                    raise Interrupted(received[0], progress.step)
+        self._callbacks.on_train_end()
 
-    def evaluate(self, part: str) -> dict[str, float]:
+    def take_final_weights(self) -> None:
+        """Gives the network the weights that are to be tested and kept: averages if there are any, or the best."""
+        optimizers.inner(self._optimizer).finalize_variable_values(self._model.trainable_variables)
+        for variable, best in zip(self._model.weights, self._best):
+            variable.assign(best)
+
+    def test(self) -> dict[str, float]:
+        """Loss and accuracy over the test set, for TensorBoard too."""
+        figures = self._evaluate("test")
+        self._board.scalars(len(self.progress.metrics) - 1, {f"test_{name}": value for name, value in figures.items()},
+                            runs.VALIDATION_EVENTS)
+        self._board.flush()
+        return figures
+
+    def _graph(self, batches: Iterator) -> tf.Graph | None:
+        """The compiled call, traced before the first call of it: an interruption need not wait for that."""
+        if self._recipe.execution == "eager":
+            return None
+        return self._steps.run.get_concrete_function(batches, tf.constant(1)).graph
+
+    def _evaluate(self, part: str) -> dict[str, float]:
         """Loss and accuracy over every image of a part, "validation" or "test"."""
-        batches = self._pipeline.evaluation(part)
+        batches, count = self._evaluated(part)
         with _naming_damage(lambda: self._pipeline.check_evaluation(part)):
-            totals = self._steps.evaluate(iter(self._setup.strategy.experimental_distribute_dataset(batches)),
-                                          tf.constant(len(batches))).numpy().astype(np.float64)
+            totals = self._steps.evaluate(batches, tf.constant(count)).numpy().astype(np.float64)
         loss, right, images = totals
         if not np.isfinite(loss):
-            raise NotFiniteError(f"the {part} loss is not finite after step {self.progress.step}{self._good_state()}")
+            raise NotFiniteError(f"the {part} loss is not finite after step {self.progress.step}{self._saved_state()}")
         return {"accuracy": float(right / images), "loss": float(loss / images)}
 
     def _train_call(self, batches: Iterator, epoch: int) -> None:
         """Runs some of an epoch's steps in one call."""
         progress, size = self.progress, self._pipeline.steps_per_epoch
         count = min(self._steps_in_call, (epoch + 1) * size - progress.step)
-        self.callbacks.on_train_batch_begin(progress.step - epoch * size)
+        if self._interval.steps:
+            count = min(count, self._interval.steps - progress.step % self._interval.steps)
+        self._callbacks.on_train_batch_begin(progress.step - epoch * size)
         begin = time.perf_counter()
         with _naming_damage(lambda: self._pipeline.check_training(progress.step, count)):
             values = self._steps.run(batches, tf.constant(count)).numpy().astype(np.float64)
@@ -303,7 +399,7 @@ class _Loop:
         finite = np.isfinite(values[:, 0])
         if not finite.all():
             step = progress.step + int(np.argmin(finite))
-            raise NotFiniteError(f"the loss is not finite at step {step} (epoch {epoch + 1}){self._good_state()}")
+            raise NotFiniteError(f"the loss is not finite at step {step} (epoch {epoch + 1}){self._saved_state()}")
         # One step after the other, so that the sums do not depend on how steps were grouped into calls.
         for row in values:
             progress.sums = list(row + (progress.sums or np.zeros_like(row)))
@@ -312,40 +408,70 @@ class _Loop:
         progress.train_seconds += seconds
         done = progress.step - epoch * size
         self._steps_in_call = max(1, round(_CALL_SECONDS * done / progress.epoch_seconds))
-        self.callbacks.on_train_batch_end(done - 1, {"loss": progress.sums[0] / done,
-                                                     "accuracy": progress.sums[1] / done})
+        self._report.steps()
+        self._callbacks.on_train_batch_end(done - 1, {"loss": progress.sums[0] / done,
+                                                      "accuracy": progress.sums[1] / done})
 
-    def _good_state(self) -> str:
+    def _saved_state(self) -> str:
         saved = self._checkpoints.newest
-        return f"; the last good state is {saved}" if saved else "; no epoch was complete: lower --learning_rate"
+        return f"; the last saved state is {saved}" if saved else "; no epoch was complete: lower --learning_rate"
 
-    def _end_epoch(self, epoch: int, rows: list[dict[str, float]]) -> dict[str, float]:
-        """Evaluates, records and saves a complete epoch; returns the figures that Keras's callbacks show."""
-        progress, size = self.progress, self._pipeline.steps_per_epoch
+    def _end_epoch(self, epoch: int) -> None:
+        """Evaluates, records and saves a complete epoch, and decides whether it was the last."""
+        progress, recipe, size = self.progress, self._recipe, self._pipeline.steps_per_epoch
         loss, accuracy, gradient_norm, *gradient_norms = np.array(progress.sums) / size
-        logs = {"loss": float(loss), "accuracy": float(accuracy)}
+        trained = {"loss": float(loss), "accuracy": float(accuracy)}
+        validated: dict[str, float] = {}
         with averaged_weights(self._model, self._optimizer):
-            if self._recipe.validation:
-                logs |= {f"val_{name}": value for name, value in self.evaluate("validation").items()}
+            if recipe.validation:
+                validated = self._evaluate("validation")
+            if self._best and all(validated["loss"] < row["validation_loss"] for row in progress.metrics):
+                for best, variable in zip(self._best, self._model.weights):
+                    best.assign(variable.value)
             shares = self._sparsity.shares()
-        logs["learning_rate"] = float(self._schedule(progress.step - 1))
-        logs["images_per_second"] = size * self._recipe.batch_size / progress.epoch_seconds
-
+        rate = {"learning_rate": float(self._setup.schedule(progress.step - 1))}
+        speed = {"images_per_second": size * recipe.batch_size / progress.epoch_seconds}
         variables = self._model.trainable_variables
         weight_norms = [float(tf.norm(variable.value)) for variable in variables]
         norms = {"gradient_norm": float(gradient_norm), "weight_norm": math.hypot(*weight_norms)}
-        for name, values in (("gradient_norm", gradient_norms), ("weight_norm", weight_norms)):
-            self.details.write(epoch, {f"{name}/{variable.path}": float(value)
-                                       for variable, value in zip(variables, values)})
-        self.details.write(epoch, norms | {f"sparsity/{layer}": share for layer, share in shares.items()})
 
-        rows.append({"epoch": epoch + 1, "step": progress.step}
-                    | {name.replace("val_", "validation_"): value for name, value in logs.items()}
-                    | norms | {"seconds": progress.epoch_seconds})
-        self._folder.write_metrics(rows)
+        board = self._board
+        board.scalars(epoch, {f"epoch_{name}": value for name, value in (trained | rate | speed).items()})
+        board.scalars(epoch, {f"epoch_{name}": value for name, value in validated.items()}, runs.VALIDATION_EVENTS)
+        for name, values in (("gradient_norm", gradient_norms), ("weight_norm", weight_norms)):
+            board.scalars(epoch, {f"{name}/{variable.path}": float(value)
+                                  for variable, value in zip(variables, values)})
+        board.scalars(epoch, norms | {f"sparsity/{layer}": share for layer, share in shares.items()})
+        if self._histograms:
+            board.histograms(epoch, self._model.weights)
+
+        progress.metrics.append({"epoch": epoch + 1, "step": progress.step} | trained
+                                | {f"validation_{name}": value for name, value in validated.items()} | rate | norms)
+        progress.timings.append({"epoch": epoch + 1, "seconds": progress.epoch_seconds} | speed)
         progress.sums, progress.epoch_seconds = [], 0.0
-        self._checkpoints.save(progress.step)
-        return logs
+        logs = trained | {f"val_{name}": value for name, value in validated.items()} | rate | speed
+        self._report.epoch(epoch, logs)
+        self._callbacks.on_epoch_end(epoch, logs)
+        progress.finished = (epoch + 1 == recipe.epochs or validation.stops_early(recipe, progress.metrics)
+                             or self._model.stop_training)
+        self._set_rate_factor()
+        self._save()
+        self._write_tables()
+
+    def _set_rate_factor(self) -> None:
+        if isinstance(self._setup.schedule, optimizers.Plateau):
+            self._setup.schedule.factor.assign(validation.rate_factor(self._recipe, self.progress.metrics))
+
+    def _save(self) -> None:
+        """Saves the state, TensorBoard's events before it."""
+        self.progress.events = self._board.flush()
+        self._checkpoints.save()
+        self._interval.saved()
+
+    def _write_tables(self) -> None:
+        if self.progress.metrics:
+            self._folder.write_metrics(self.progress.metrics)
+            self._folder.write_timings(self.progress.timings)
 
 
 @contextmanager

@@ -1,0 +1,358 @@
+"""Runs that are killed, interrupted, injured, or out of disk space: they end as the run that nothing happened to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
+from tests.conftest import environment
+from tfcnn.recipe import UsageError
+from tfcnn.runs import RunFolder
+from tfcnn.training.checkpoints import Checkpoints, Progress
+from tfcnn.training.trainer import Setup, prepare, train
+
+EPOCHS, STEPS = 6, 6
+# Dropout, batch normalization, augmentation, a moving average, a schedule, and all that looks at validation.
+FLAGS = ("--dataset=folder", "--variant=fashion", "--normalization=batch", "--dropout=0.2", "--augment", "--ema=0.5",
+         f"--epochs={EPOCHS}", "--batch_size=12", "--validation=0.4", "--warmup_epochs=1", "--learning_rate=0.02",
+         # The rate soars after three epochs, so that the best epoch is not the last one, and there are plateaus.
+         "--schedule=step", "--decay_epochs=3", "--decay_rate=30",
+         "--plateau_epochs=1", "--plateau_factor=0.5", "--best_weights", "--early_stopping=5")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("survival")
+
+
+@pytest.fixture(scope="module")
+def live(place: Path, class_folders: Path) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+    """Lets the run in a folder live these lives, and says what became of each, see `tests.mortal`."""
+    with subprocess.Popen([sys.executable, "-m", "tests.mortal"], cwd=place, env=environment(place), text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as mortal:
+        assert mortal.stdin and mortal.stdout
+        stdin, stdout = mortal.stdin, mortal.stdout
+
+        def live_in(workdir: str, lives: list[dict[str, Any]], *flags: str) -> list[dict[str, Any]]:
+            arguments = [*FLAGS, f"--data_dir={class_folders}", f"--workdir={workdir}", *flags]
+            print(json.dumps({"arguments": arguments, "lives": lives}), file=stdin, flush=True)
+            return json.loads(stdout.readline())
+
+        yield live_in
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path, live: Callable) -> Path:
+    """The run that nothing happens to."""
+    end, = live("whole", [{}])
+    assert end["status"] == 0, end["err"]
+    return place / "whole"
+
+
+def _tensors(folder: Path) -> dict[str, bytes]:
+    """All that the newest checkpoint has but its progress, which has times in it, and the names of objects."""
+    newest = max((folder / "checkpoints").glob("*.index"), key=lambda path: int(path.stem.split("-")[1]))
+    reader = tf.train.load_checkpoint(str(newest.with_suffix("")))
+    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in reader.get_variable_to_shape_map()
+            if name != "_CHECKPOINTABLE_OBJECT_GRAPH" and not name.startswith("progress/")}
+
+
+def _curves(folder: Path) -> dict[str, list]:
+    """What TensorBoard shows, but for the speed: for each curve the points, in order, whatever is there twice too."""
+    curves = {}
+    for part in ("train", "validation"):
+        events = EventAccumulator(str(folder / part), {"tensors": 0, "graph": 1}).Reload()
+        for tag in set(events.Tags()["tensors"]) - {"epoch_images_per_second", "_hparams_/session_start_info"}:
+            curves[f"{part}/{tag}"] = [(event.step, event.tensor_proto.SerializeToString())
+                                       for event in events.Tensors(tag)]
+    return curves
+
+
+def _written_once(folder: Path) -> dict[str, int]:
+    """How often the event files have what belongs there once."""
+    events = [event for part in ("train", "validation") for path in sorted((folder / part).iterdir())
+              for event in EventFileLoader(str(path)).Load()]
+    tags = [value.tag for event in events for value in event.summary.value]
+    once = ("augmented_training_images", "keras", "_hparams_/session_start_info", "test_accuracy", "test_loss")
+    return {tag: tags.count(tag) for tag in once} | {"graph": sum(bool(event.graph_def) for event in events)}
+
+
+def _assert_same_end(whole: Path, folder: Path) -> None:
+    assert (folder / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    assert _tensors(folder) == _tensors(whole)
+    assert _curves(folder) == _curves(whole)
+    assert set(_written_once(folder).values()) == {1}
+    results = [RunFolder(path).read_result() for path in (whole, folder)]
+    for name in ("test", "epochs", "steps", "tested_epoch", "recipe"):
+        assert results[0][name] == results[1][name]
+    networks = [keras.saving.load_model(path / "model.keras") for path in (whole, folder)]
+    for one, two in zip(*(network.get_weights() for network in networks), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert [row["epoch"] for row in RunFolder(folder).read_metrics()] == list(range(1, results[0]["epochs"] + 1))
+    assert not [path for path in folder.rglob("*") if path.name.startswith("unfinished") or path.suffix == ".tmp"]
+
+
+def test_the_run_that_the_others_are_compared_with_has_all_in_it(whole: Path) -> None:
+    rows = RunFolder(whole).read_metrics()
+    losses = [row["validation_loss"] for row in rows]
+    assert len(rows) == EPOCHS and losses.index(min(losses)) < EPOCHS - 1
+    assert RunFolder(whole).read_result()["tested_epoch"] == losses.index(min(losses)) + 1
+    assert rows[5]["learning_rate"] < rows[3]["learning_rate"] > rows[2]["learning_rate"]
+    assert set(_written_once(whole).values()) == {1}
+    assert len(_curves(whole)["train/epoch_loss"]) == EPOCHS
+    assert any(name.startswith("seeds/") for name in _tensors(whole))
+
+
+def test_a_run_killed_again_and_again_ends_as_the_one_never_killed(whole: Path, place: Path, live: Callable) -> None:
+    moments = random.Random(5)
+    last = EPOCHS * STEPS
+    lives: list[dict[str, Any]] = [
+        {"before": "recipe.json"}, {"before": "command.flags"},
+        {"after": moments.uniform(0.1, 1)}, {"after": moments.uniform(0.1, 1)}, {"after": moments.uniform(0.5, 2)},
+        {"before": r"ckpt-1\.data.*"}, {"before": r"ckpt-1\.index"},
+        {"watch": "checkpoints/unfinished", "after": moments.uniform(0, 0.03)},
+        {"watch": "checkpoints/ckpt-2.index", "after": moments.uniform(0, 0.1)},
+        {"before": rf"ckpt-{STEPS}\.data.*"},  # the epoch's events are written, its checkpoint is not
+        {"before": rf"ckpt-{STEPS}\.index"},
+        {"before": "metrics.csv"}, {"before": "timings.csv"},
+        {"inside": "_evaluate"},
+        {"watch": "checkpoints/unfinished", "after": moments.uniform(0, 0.03)},
+        {"watch": f"checkpoints/ckpt-{2 * STEPS + 2}.index", "after": moments.uniform(0, 0.1)},
+        {"watch": "checkpoints/unfinished", "after": moments.uniform(0, 0.03), "injure": True},
+        {"watch": f"checkpoints/ckpt-{4 * STEPS}.index", "after": moments.uniform(0, 0.1)},
+        {"before": rf"ckpt-{last}\.sha256"}, {"before": "model.keras"}, {"before": "result.json"}]
+    ends = live("killed", [life | {"signal": "SIGKILL"} for life in lives] + [{}], "--checkpoint_every=1")
+    assert [end["status"] for end in ends] == [-9] * len(lives) + [0], ends[-1]["err"]
+    assert len(lives) >= 20 and sum(end["unfinished"] for end in ends) >= 5
+    # That life ends before its first checkpoint has taken the injured one's place, so the next one may say it again.
+    injured = next(number for number, life in enumerate(lives) if "injure" in life)
+    damaged = [number for number, end in enumerate(ends) if "is damaged" in end["err"]]
+    assert damaged in ([injured], [injured, injured + 1])
+    _assert_same_end(whole, place / "killed")
+
+
+def test_interruptions_at_any_stage_are_heeded(whole: Path, place: Path, live: Callable) -> None:
+    lives = [
+        ("SIGTERM", {"before": "recipe.json"}, None),  # while it is being set up
+        ("SIGINT", {"inside": "_graph"}, None),
+        ("SIGINT", {"before": rf"ckpt-{STEPS}\.data.*"}, STEPS),  # while a checkpoint is being written
+        ("SIGTERM", {"inside": "_evaluate"}, 2 * STEPS),
+        ("SIGINT", {"inside": "test"}, EPOCHS * STEPS), ("SIGTERM", {"before": "curves.png"}, EPOCHS * STEPS)]
+    ends = live("interrupted", [life | {"signal": name} for name, life, _ in lives] + [{}])
+    for (name, _, step), end in zip(lives, ends):
+        assert end["status"] == {"SIGTERM": 143, "SIGINT": 130}[name], end
+        assert "Traceback" not in end["err"] and not end["unfinished"]
+        if step:
+            assert "--flagfile=interrupted/command.flags --workdir=interrupted" in end["err"], end
+        if step and "after step" in end["err"]:
+            assert f"{name} after step {step};" in end["err"]
+    assert ends[-1]["status"] == 0, ends[-1]["err"]
+    _assert_same_end(whole, place / "interrupted")
+
+
+NEWEST, BEFORE = (f"ckpt-{EPOCHS * STEPS - missing}" for missing in (0, STEPS))
+DATA, INDEX, SUMS = ".data-00000-of-00001", ".index", ".sha256"
+
+
+def _flip(path: Path, place: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 4
+    path.write_bytes(content)
+
+
+def _cut(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
+
+
+def _swap(folder: Path, ending: str) -> None:
+    one, other = folder / f"{NEWEST}{ending}", folder / f"{BEFORE}{ending}"
+    one.write_bytes(other.read_bytes())
+
+
+# Name -> what is done to the folder of the checkpoints.
+INJURIES: dict[str, Callable[[Path], None]] = {
+    "data cut in half": lambda folder: _cut(folder / f"{NEWEST}{DATA}", 0.5),
+    "data without its last byte": lambda folder: _cut(folder / f"{NEWEST}{DATA}", 0.9999999),
+    "data empty": lambda folder: _cut(folder / f"{NEWEST}{DATA}", 0),
+    "data gone": lambda folder: (folder / f"{NEWEST}{DATA}").unlink(),
+    "data flipped at its start": lambda folder: _flip(folder / f"{NEWEST}{DATA}", 0),
+    "data flipped in the middle": lambda folder: _flip(folder / f"{NEWEST}{DATA}", 0.5),
+    "data flipped at its end": lambda folder: _flip(folder / f"{NEWEST}{DATA}", 1),
+    "data of the one before": lambda folder: _swap(folder, DATA),
+    "index cut in half": lambda folder: _cut(folder / f"{NEWEST}{INDEX}", 0.5),
+    "index empty": lambda folder: _cut(folder / f"{NEWEST}{INDEX}", 0),
+    "index gone": lambda folder: (folder / f"{NEWEST}{INDEX}").unlink(),
+    "index flipped at its start": lambda folder: _flip(folder / f"{NEWEST}{INDEX}", 0),
+    "index flipped in its footer": lambda folder: _flip(folder / f"{NEWEST}{INDEX}", 0.999),
+    "index of the one before": lambda folder: _swap(folder, INDEX),
+    "sums gone": lambda folder: (folder / f"{NEWEST}{SUMS}").unlink(),
+    "sums empty": lambda folder: _cut(folder / f"{NEWEST}{SUMS}", 0),
+    "sums flipped": lambda folder: _flip(folder / f"{NEWEST}{SUMS}", 0.01),
+    "all three of the one before": lambda folder: [_swap(folder, ending) for ending in (DATA, INDEX, SUMS)] and None,
+}
+
+
+@pytest.fixture(scope="module")
+def setup(whole: Path, class_folders: Path) -> Setup:
+    return prepare(RunFolder(whole).read_recipe(), str(class_folders))
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    """The whole run, as it was before its result was written."""
+    folder = tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    (folder / "result.json").unlink()
+    return folder
+
+
+def _restored(folder: Path, setup: Setup) -> dict[str, bytes]:
+    """Every tensor as it is after restoring, the network's and the optimizer's values having been others before."""
+    best = [tf.Variable(tf.ones_like(weight.value)) for weight in setup.model.weights]
+    for variable in (*setup.model.variables, *setup.optimizer.variables):
+        variable.assign(tf.ones_like(variable.value))
+    progress = Progress()
+    Checkpoints(folder, setup.model, setup.optimizer, progress, best).restore()
+    saved = folder.parent / "saved"
+    Checkpoints(saved, setup.model, setup.optimizer, progress, best).save()
+    return _all_tensors(saved / f"ckpt-{progress.step}")
+
+
+def _all_tensors(path: Path) -> dict[str, bytes]:
+    reader = tf.train.load_checkpoint(str(path))
+    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in reader.get_variable_to_shape_map()
+            if name != "_CHECKPOINTABLE_OBJECT_GRAPH"}
+
+
+@pytest.mark.parametrize("injury", INJURIES)
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_restored(injury: str, copy: Path, setup: Setup,
+                                                                      capsys: pytest.CaptureFixture) -> None:
+    checkpoints = copy / "checkpoints"
+    INJURIES[injury](checkpoints)
+    assert _restored(checkpoints, setup) == _all_tensors(checkpoints / BEFORE)
+    report, = capsys.readouterr().err.splitlines()
+    assert f"{checkpoints / NEWEST} is damaged" in report
+
+
+@pytest.mark.parametrize("names", [(), ("checkpoint",), ("ckpt-x.index", "notes.txt")], ids=str)
+def test_a_whole_checkpoint_is_restored_whatever_lies_beside_it(names: tuple[str, ...], copy: Path, setup: Setup,
+                                                                capsys: pytest.CaptureFixture) -> None:
+    checkpoints = copy / "checkpoints"
+    for name in names:
+        (checkpoints / name).write_text("model_checkpoint_path: 'ckpt-1'\nall_model_checkpoint_paths: gone")
+    assert _restored(checkpoints, setup) == _all_tensors(checkpoints / NEWEST)
+    assert not capsys.readouterr().err
+
+
+def test_the_sums_are_those_that_sha256sum_makes(whole: Path) -> None:
+    for line in (whole / "checkpoints" / f"{NEWEST}{SUMS}").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((whole / "checkpoints" / name).read_bytes()).hexdigest() == digest
+
+
+def test_without_a_whole_checkpoint_nothing_is_done(copy: Path, class_folders: Path) -> None:
+    for name in (NEWEST, BEFORE):
+        _flip(copy / "checkpoints" / f"{name}{DATA}", 0.3)
+    (copy / "run.lock").unlink()
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="no checkpoint in .* is whole; .* --overwrite"):
+        train(RunFolder(copy).read_recipe(), copy, data_dir=str(class_folders))
+    (copy / "run.lock").unlink()
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+class _DiskFull(keras.callbacks.Callback):
+    """After the second epoch, before it is saved, the disk is as good as full."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        super().__init__()
+        self._kind = kind
+        self._folder = folder
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if epoch == 1 and self._kind == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        elif epoch == 1:
+            disk = os.statvfs(self._folder)
+            (self._folder / "others").write_bytes(bytes(disk.f_bavail * disk.f_frsize - 2**20))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["limit", "tmpfs"])
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(
+        kind: str, whole: Path, class_folders: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    disk = request.getfixturevalue("small_disk") if kind == "tmpfs" else tmp_path
+    recipe = RunFolder(whole).read_recipe()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(UsageError, match=f"cannot save a checkpoint .*ckpt-{STEPS} is whole: make room") as error:
+            train(recipe, disk / "run", data_dir=str(class_folders), callbacks=[_DiskFull(kind, disk)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert "\n" not in str(error.value)
+    assert {path.stem for path in (disk / "run" / "checkpoints").iterdir()} == {f"ckpt-{STEPS}"}
+    assert len(RunFolder(disk / "run").read_metrics()) == 1
+    if kind == "limit":
+        train(recipe, disk / "run", data_dir=str(class_folders))
+        _assert_same_end(whole, disk / "run")
+
+
+def test_training_that_leads_nowhere_slows_down_and_stops_early(whole: Path, class_folders: Path,
+                                                                tmp_path: Path) -> None:
+    """With a rate that changes no weight, every epoch is as good as the first."""
+    recipe = RunFolder(whole).read_recipe().replace(
+        normalization="none", learning_rate=1e-30, schedule="constant", decay_epochs="", warmup_epochs=0.0, ema=0.0,
+        early_stopping=3)
+    result = train(recipe, tmp_path / "run", data_dir=str(class_folders))
+    rows = RunFolder(tmp_path / "run").read_metrics()
+    assert len({row["validation_loss"] for row in rows}) == 1
+    assert [row["learning_rate"] for row in rows] == pytest.approx([1e-30, 1e-30, 5e-31, 2.5e-31], rel=1e-6)
+    assert (result.record["epochs"], result.record["tested_epoch"]) == (4, 1)
+
+
+def test_memory_does_not_grow(whole: Path, class_folders: Path, place: Path) -> None:
+    """In a process of its own, whose memory nothing else has stretched."""
+    program = (
+        "import resource, sys, tfcnn, keras\n"
+        "from tfcnn.recipe import Recipe\n"
+        "from tfcnn.training.trainer import train\n"
+        "class Memory(keras.callbacks.Callback):\n"
+        "    def on_epoch_end(self, epoch, logs=None):\n"
+        "        pages = int(open('/proc/self/statm').read().split()[1])\n"
+        "        print('resident', pages * resource.getpagesize())\n"
+        "recipe = Recipe.from_json(open(sys.argv[2]).read())\n"
+        "recipe = recipe.replace(epochs=30, early_stopping=0, schedule='constant', decay_epochs='')\n"
+        "train(recipe, 'thirty', data_dir=sys.argv[1], callbacks=[Memory()])\n")
+    done = subprocess.run([sys.executable, "-c", program, str(class_folders), str(whole / "recipe.json")], cwd=place,
+                          env=environment(place), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    resident = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("resident")]
+    assert len(resident) == 30
+    assert resident[29] <= 1.02 * resident[4], resident
