@@ -71,6 +71,8 @@ def flag_values(recipe: Recipe) -> flags.FlagValues:
             ("data_dir", "", "folder with the data set's official files, its class folders (--dataset=folder), or what "
                              "tensorflow-datasets has prepared"),
             ("devices", 0, "GPUs, or logical CPU devices, that share each batch; 0: every GPU, or one CPU device"),
+            ("cluster", "", "slurm: the processes of this Slurm job step train together; otherwise those that TF_CONFIG "
+                            "lists, if it is set. All need the same --workdir"),
             ("overwrite", False, "remove the run that is in --workdir and start anew"),
             ("histograms", False, "give TensorBoard a histogram of every weight after each epoch")):
         _define(values, "run", name, default, (), help_text)
@@ -121,28 +123,42 @@ def _run(recipe: Recipe, argv: list[str], action: Action, on_sample: Mapping[str
 
 def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     """Trains and tells how it went; returns the exit status."""
+    from tfcnn.training import machines
     from tfcnn.training.trainer import Interrupted, NotFiniteError, train
 
+    cluster = machines.cluster(values["cluster"].value)
+    if cluster and not values["workdir"].value:
+        raise UsageError("several machines need a --workdir that is the same folder for all of them")
     name = f"{recipe.experiment}-{recipe.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
     workdir = Path(values["workdir"].value or Path("runs", name))
     here = shlex.quote(str(workdir))
     repeat = f"{_python()} -m {_module(recipe)} --flagfile={shlex.quote(str(workdir / COMMAND))}"
-    resume = f"{repeat} --workdir={here}"
+    resume = f"{repeat} --workdir={here}" + "".join(
+        f" --{name}={values[name].value}" for name in ("devices", "cluster") if values[name].present)
     board = f"{_python()} -m tensorboard.main --logdir={here}"
+
+    # All machines of a cluster run this; the first one reports.
+    other = bool(cluster and cluster.index)
 
     def announce() -> None:
         print(f"run:         {workdir}\nTensorBoard: {board}\nresume:      {resume}", flush=True)
 
     try:
         result = train(recipe, workdir, data_dir=values["data_dir"].value or None, devices=values["devices"].value,
-                       overwrite=values["overwrite"].value, histograms=values["histograms"].value,
-                       command_flags=_command_flags(recipe, values), on_start=announce)
+                       cluster=values["cluster"].value, overwrite=values["overwrite"].value, histograms=values["histograms"].value,
+                       command_flags=_command_flags(recipe, values), on_start=None if other else announce)
     except Interrupted as error:
         print(f"\n{error}\nresume: {resume}", file=sys.stderr)
         return 128 + error.signal_number
     except NotFiniteError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 3
+    except machines.MachineLost as error:
+        print(f"\nerror: {error}\nresume: {resume}", file=sys.stderr)
+        return 4
+    if other:
+        print(f"done; the first machine has the results in {workdir}")
+        return 0
     record = result.record
     if not result.trained:
         print(f"this run was complete already; --overwrite does it again, another --workdir beside it: {workdir}")

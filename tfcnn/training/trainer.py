@@ -28,7 +28,7 @@ from tfcnn.data import datasets
 from tfcnn.data.pipeline import Pipeline
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices as devices_module
-from tfcnn.training import optimizers, tensorboard
+from tfcnn.training import machines, optimizers, tensorboard
 from tfcnn.training.checkpoints import Checkpoints, Progress
 from tfcnn.training.steps import Steps, averaged_weights
 
@@ -77,8 +77,9 @@ class Result:
         return self.record["test"]["accuracy"]
 
 
+@machines.watched()
 def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, devices: int = 0,
-          overwrite: bool = False, histograms: bool = False, command_flags: Sequence[str] = (),
+          cluster: str = "", overwrite: bool = False, histograms: bool = False, command_flags: Sequence[str] = (),
           callbacks: Sequence[keras.callbacks.Callback] = (), on_start: Callable[[], None] | None = None) -> Result:
     """Trains the recipe's network, or goes on with a run that was interrupted, and leaves a run's folder.
 
@@ -88,6 +89,8 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         it holds a finished one, its result is returned and nothing is done.
       data_dir: where the data set is, see `tfcnn.data.datasets`.
       devices: how many GPUs, or logical CPU devices, share each global batch; 0 for all GPUs, or one CPU device.
+      cluster: where the other machines of the run are described, see `tfcnn.training.machines.cluster`. Each of them
+        makes the same call, with the same folder, which the first one writes.
       overwrite: whether to remove the run that is in `workdir` and to start anew.
       histograms: whether TensorBoard gets a histogram of every weight after each epoch.
       command_flags: the flags that repeat this run, kept in its folder.
@@ -97,31 +100,36 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
     Raises:
       UsageError: a value, the data or the folder is not as it must be; nothing has been written.
       NotFiniteError: the loss is not finite; the last good state is in the folder.
+      MachineLost: another machine of the run has stopped.
       Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     started = _now()
-    setup = prepare(recipe, data_dir, devices)
-    folder = runs.RunFolder(workdir)
-    if folder.prepare(recipe, list(command_flags), overwrite=overwrite) is runs.State.COMPLETE:
-        model = keras.saving.load_model(folder.path / runs.MODEL)
-        return Result(folder.path, folder.read_result(), model, trained=False)
-    if on_start:
-        on_start()
-    loop = _Loop(setup, folder)
-    loop.set_callbacks(histograms, callbacks)
-    epochs = loop.train()
+    setup = prepare(recipe, data_dir, devices, cluster)
 
-    model = setup.model
-    optimizers.inner(setup.optimizer).finalize_variable_values(model.trainable_variables)
-    test = loop.evaluate("test")
-    loop.details.write_test(epochs - 1, test)
-    loop.callbacks.on_train_end()
-    model.optimizer = None  # model.keras is for using the network; what training needs is in checkpoints/
-    model.save(folder.path / runs.MODEL)
-    record = _record(setup, epochs, loop.progress, test) | {"started": started, "finished": _now()}
-    runs.draw_curves(folder, record)
-    folder.write_result(record)
-    return Result(folder.path, record, model, trained=True)
+    def ready(folder: runs.RunFolder) -> runs.State:
+        return folder.prepare(recipe, list(command_flags), overwrite=overwrite)
+
+    with machines.run_folder(setup.strategy, workdir, ready) as (folder, state):
+        if state is runs.State.COMPLETE:
+            model = keras.saving.load_model(folder.path / runs.MODEL)
+            return Result(Path(workdir), folder.read_result(), model, trained=False)
+        if on_start:
+            on_start()
+        loop = _Loop(setup, folder)
+        loop.set_callbacks(histograms, callbacks)
+        epochs = loop.train()
+
+        model = setup.model
+        optimizers.inner(setup.optimizer).finalize_variable_values(model.trainable_variables)
+        test = loop.evaluate("test")
+        loop.details.write_test(epochs - 1, test)
+        loop.callbacks.on_train_end()
+        model.optimizer = None  # model.keras is for using the network; what training needs is in checkpoints/
+        model.save(folder.path / runs.MODEL)
+        record = _record(setup, epochs, loop.progress, test) | {"started": started, "finished": _now()}
+        runs.draw_curves(folder, record)
+        folder.write_result(record)
+    return Result(Path(workdir), record, model, trained=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,34 +156,41 @@ class Setup:
         """The training batches from a step on, each machine making those of its own replicas."""
         def on_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:
             local = context.num_replicas_in_sync // context.num_input_pipelines
-            return self.pipeline.training(first_step, context.num_replicas_in_sync,
-                                          context.input_pipeline_id * local, local)
+            batches = self.pipeline.training(first_step, context.num_replicas_in_sync,
+                                             context.input_pipeline_id * local, local)
+            # Otherwise several machines would agree before each step on whether there is another batch.
+            return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
         return self.strategy.distribute_datasets_from_function(on_machine)
 
 
-def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0) -> Setup:
+def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, cluster: str = "") -> Setup:
     """Sets up devices, data, network and optimizer; writes nothing.
 
     Args:
       recipe: what to set up.
       data_dir: where the data set is.
       devices: how many devices share a batch, as in `train`.
+      cluster: where the other machines are described, as in `train`.
 
     Raises:
       UsageError: a value or the data is not as it must be.
     """
     devices_module.set_up(recipe)
-    strategy = devices_module.strategy(recipe, devices)
+    strategy = devices_module.strategy(recipe, devices, cluster)
+    machines.check_alike(strategy, "the recipe", recipe.to_json())
     height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
     input_shape = (recipe.image_size or height, recipe.image_size or width, channels)
     dataset = datasets.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed,
                             image_size=input_shape[:2])
     pipeline = Pipeline(dataset, recipe, input_shape)
+    machines.check_alike(strategy, f"the data set {dataset.name}", [
+        len(part.labels) for part in (dataset.train, dataset.validation, dataset.test)])
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
         optimizer = optimizers.optimizer(recipe, pipeline.steps_per_epoch, model.trainable_variables)
+    devices_module.check_execution(recipe, strategy, model)
     return Setup(recipe, strategy, dataset, pipeline, model, optimizer)
 
 
@@ -230,6 +245,7 @@ class _Loop:
         self.progress = Progress()
         self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, setup.model, setup.optimizer, self.progress)
         self._checkpoints.restore()
+        devices_module.separate_seeds(setup.strategy, setup.model)
 
     def set_callbacks(self, histograms: bool, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Puts Keras's TensorBoard and progress bar, and the caller's callbacks, around the loop."""
@@ -238,7 +254,7 @@ class _Loop:
         self._model.stop_training = False
         board = keras.callbacks.TensorBoard(self._folder.path, histogram_freq=int(histograms))
         self.callbacks = keras.callbacks.CallbackList(
-            [self.details, board, *callbacks], add_progbar=True, model=self._model, epochs=self._recipe.epochs,
+            [self.details, board, *callbacks], add_progbar=machines.first(self._setup.strategy), model=self._model, epochs=self._recipe.epochs,
             steps=self._pipeline.steps_per_epoch, verbose=1 if sys.stdout.isatty() else 2)
 
     def train(self) -> int:
@@ -254,9 +270,10 @@ class _Loop:
                 self.callbacks.on_epoch_begin(epoch)
                 while self.progress.step < (epoch + 1) * size:
                     self._train_call(batches, epoch)
-                    if received:
+                    number = machines.heeded_signal(self._setup.strategy, received)
+                    if number:
                         self._checkpoints.save(self.progress.step)
-                        raise Interrupted(received[0], self.progress.step)
+                        raise Interrupted(number, self.progress.step)
                 self.callbacks.on_epoch_end(epoch, self._end_epoch(epoch, rows))
                 epoch += 1
         return epoch
@@ -278,7 +295,8 @@ class _Loop:
         self.callbacks.on_train_batch_begin(progress.step - epoch * size)
         begin = time.perf_counter()
         values = self._steps.run(batches, tf.constant(count)).numpy().astype(np.float64)
-        seconds = time.perf_counter() - begin
+        # The same on all machines, because the steps of the next call follow from it.
+        seconds, = machines.mean(self._setup.strategy, [time.perf_counter() - begin])
         finite = np.isfinite(values[:, 0])
         if not finite.all():
             step = progress.step + int(np.argmin(finite))
