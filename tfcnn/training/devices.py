@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -88,8 +89,12 @@ def separate_seeds(strategy: tf.distribute.Strategy, model: keras.Model) -> None
     """
     if strategy.num_replicas_in_sync == 1:
         return
-    replicas = strategy.experimental_local_results(
-        strategy.run(lambda: tf.distribute.get_replica_context().replica_id_in_sync_group))
+
+    @tf.function
+    def replica_ids() -> Any:
+        return strategy.run(lambda: tf.distribute.get_replica_context().replica_id_in_sync_group)
+
+    replicas = strategy.experimental_local_results(replica_ids())
     for generator in seed_generators(model):
         seed, draws = generator.numpy()
         for replica, copy in zip(replicas, strategy.experimental_local_results(generator.value), strict=True):

@@ -30,6 +30,10 @@ TF_CONFIG = "TF_CONFIG"
 _JOB = "worker"
 _EXAMPLE = '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}'
 
+# What TensorFlow raises of a computation that another machine no longer takes part in.
+_LOSSES = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+           tf.errors.FailedPreconditionError, tf.errors.InternalError, tf.errors.UnknownError)
+
 
 class MachineLost(Exception):
     """Another machine of the run has stopped, or cannot be reached any more."""
@@ -147,8 +151,16 @@ def mean(strategy: tf.distribute.Strategy, values: Sequence[float]) -> list[floa
     """
     if not several(strategy):
         return list(values)
-    per_replica = strategy.run(lambda: tf.constant(values, tf.float64))
-    return strategy.reduce(tf.distribute.ReduceOp.MEAN, per_replica, axis=None).numpy().tolist()
+    return _mean_over(strategy)(tf.constant(values, tf.float64)).numpy().tolist()
+
+
+@functools.cache
+def _mean_over(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.function
+    def reduce(values: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(lambda: values), axis=None)
+
+    return reduce
 
 
 def check_alike(strategy: tf.distribute.Strategy, what: str, value: Any) -> None:
@@ -213,7 +225,9 @@ def watched() -> Iterator[None]:
     """Within the context, or in a function that it decorates, the loss of another machine is a `MachineLost`."""
     try:
         yield
-    except tf.errors.OpError as error:
+    except _LOSSES as error:
         if not join.cache_info().currsize:
             raise
-        raise MachineLost(f"{type(error).__name__} {error.message}") from error
+        reason = next((line for line in error.message.splitlines() if "abort" in line.lower()), "no answer")
+        raise MachineLost(f"another machine of this run has stopped, see what it says ({type(error).__name__}: {reason}); "
+                          "start all of them again to go on from the last checkpoint") from error

@@ -62,6 +62,8 @@ class Steps:
             gradients = [gradient * factor for gradient in gradients]
         norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
         self._optimizer.apply(gradients, self._variables)
+        # All replicas have the same norms, and what they return is added up.
+        norms /= self._strategy.num_replicas_in_sync
         return tf.concat([[loss, right, tf.norm(norms)], norms], axis=0)
 
     def _accumulate(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
