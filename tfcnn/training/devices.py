@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -87,18 +86,12 @@ def separate_seeds(strategy: tf.distribute.Strategy, model: keras.Model) -> None
     A layer's seed generator is a pair (seed, draws so far), of which each replica has a copy and counts by itself; Keras
     starts all copies alike. The first replica keeps what Keras gave it, and it is the first one's that is saved.
     """
-    if strategy.num_replicas_in_sync == 1:
-        return
-
-    @tf.function
-    def replica_ids() -> Any:
-        return strategy.run(lambda: tf.distribute.get_replica_context().replica_id_in_sync_group)
-
-    replicas = strategy.experimental_local_results(replica_ids())
+    replicas = strategy.experimental_local_results(strategy.experimental_distribute_values_from_function(
+        lambda context: context.replica_id_in_sync_group))
     for generator in seed_generators(model):
         seed, draws = generator.numpy()
         for replica, copy in zip(replicas, strategy.experimental_local_results(generator.value), strict=True):
-            copy.assign([seed + int(replica) * _SEED_DISTANCE, draws])
+            copy.assign([seed + replica * _SEED_DISTANCE, draws])
 
 
 def seed_generators(model: keras.Model) -> list[keras.Variable]:
