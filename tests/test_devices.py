@@ -81,7 +81,10 @@ def draws(count: int) -> dict[str, Any]:
         image = keras.Input([WIDTH])
         model = keras.Model(image, [layers.drop(image, 0.5, "drop"), layers.activate(image, "rrelu", "rrelu"),
                                     keras.layers.GaussianNoise(1.0)(image)])
-    run = tf.function(lambda: strategy.run(lambda: model(-tf.ones([1, WIDTH]), training=True)))
+
+    @tf.function
+    def run() -> Any:
+        return strategy.run(model, args=(-tf.ones([1, WIDTH]),), kwargs={"training": True})
 
     def call() -> list[np.ndarray]:
         return [np.concatenate([part.numpy() for part in strategy.experimental_local_results(output)])
@@ -104,9 +107,9 @@ def overflow(data_dir: str, count: int) -> list[dict[str, Any]]:
     seen = []
     for _ in range(45):
         before = run.weights
-        scale = float(run.setup.optimizer.dynamic_scale)
+        scale = float(run.setup.optimizer.dynamic_scale.numpy())
         row, = run.steps(1)
-        seen.append({"scale": scale, "after": float(run.setup.optimizer.dynamic_scale), "loss": row[0], "norm": row[2],
+        seen.append({"scale": scale, "after": float(run.setup.optimizer.dynamic_scale.numpy()), "loss": row[0], "norm": row[2],
                      "moved": any(not np.array_equal(one, other) for one, other in zip(before, run.weights)),
                      "finite": all(np.isfinite(weight).all() for weight in run.weights)})
     return seen

@@ -81,7 +81,7 @@ def _of_tf_config(text: str) -> tuple[list[str], int]:
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{TF_CONFIG} must be like {_EXAMPLE} ({type(error).__name__}: {error})") from error
     known = ("chief", _JOB)
-    if not isinstance(jobs, dict) or not jobs or set(jobs) - set(known) or kind not in jobs:
+    if not isinstance(jobs, dict) or not jobs or set(jobs) - set(known) or kind not in list(jobs):
         raise UsageError(f"{TF_CONFIG}: the cluster may have the jobs chief and worker, of which the task is one; "
                          f"it has {', '.join(jobs) or 'none'}, and the task is of type {kind!r}")
     lists = [jobs.get(job, []) for job in known]
