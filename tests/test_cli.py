@@ -10,7 +10,7 @@ from tfcnn import cli
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError, settings
 
-RUN_FLAGS = {"workdir", "data_dir", "devices", "overwrite", "histograms"}
+RUN_FLAGS = {"workdir", "data_dir", "devices", "cluster", "overwrite", "histograms"}
 
 
 def _parse(*arguments: str):

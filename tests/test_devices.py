@@ -31,12 +31,13 @@ from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import Setup, prepare, train
 
 STEPS = 20
-# Every device's part of a step is traced by itself. For these two, and four devices, that takes minutes of which nothing
-# new is learnt; with TFCNN_EVERY_NETWORK=1 they are compared too.
+# Every device's part of a step is traced by itself, which for these two takes minutes; with TFCNN_EVERY_NETWORK=1 in
+# the environment they are compared too.
 SLOW = set() if os.environ.get("TFCNN_EVERY_NETWORK") else {"inception", "vgg"}
 NAMES = [name for name in networks.names() if name not in SLOW]
 WHOLE = ("graph", 1, 1)
-PARTS = [("graph", 1, 2), ("graph", 1, 4), ("graph", 2, 2), ("eager", 1, 4), ("eager", 2, 2), ("xla", 1, 4), ("xla", 2, 2)]
+PARTS = [("graph", 1, 2), ("graph", 1, 4), ("graph", 2, 2), ("eager", 1, 4), ("eager", 2, 2), ("xla", 1, 4),
+         ("xla", 2, 2)]
 WIDTH = 10_000
 
 
@@ -73,7 +74,7 @@ class Run:
 
 
 def draws(count: int) -> dict[str, Any]:
-    """What the random layers make of ones and of minus ones, [call, device, WIDTH], with one draw in between saved."""
+    """What the random layers make of minus ones in two calls, and in the second one again: [layer][device, WIDTH]."""
     recipe = Recipe(experiment="e", network="n", batch_size=4)
     devices.set_up(recipe)
     strategy = devices.strategy(recipe, count)

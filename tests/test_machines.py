@@ -1,4 +1,4 @@
-"""Several machines, each a process on 127.0.0.1: the result of one, whatever becomes of them; and how they are named."""
+"""Several machines, each a process on 127.0.0.1: the result of one, whatever becomes of them; how they are named."""
 
 from __future__ import annotations
 

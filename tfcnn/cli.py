@@ -71,8 +71,8 @@ def flag_values(recipe: Recipe) -> flags.FlagValues:
             ("data_dir", "", "folder with the data set's official files, its class folders (--dataset=folder), or what "
                              "tensorflow-datasets has prepared"),
             ("devices", 0, "GPUs, or logical CPU devices, that share each batch; 0: every GPU, or one CPU device"),
-            ("cluster", "", "slurm: the processes of this Slurm job step train together; otherwise those that TF_CONFIG "
-                            "lists, if it is set. All need the same --workdir"),
+            ("cluster", "", "slurm: the processes of this Slurm job step train together; otherwise those that "
+                            "TF_CONFIG lists, if it is set. All need the same --workdir"),
             ("overwrite", False, "remove the run that is in --workdir and start anew"),
             ("histograms", False, "give TensorBoard a histogram of every weight after each epoch")):
         _define(values, "run", name, default, (), help_text)
@@ -145,7 +145,8 @@ def _train(recipe: Recipe, values: flags.FlagValues) -> int:
 
     try:
         result = train(recipe, workdir, data_dir=values["data_dir"].value or None, devices=values["devices"].value,
-                       cluster=values["cluster"].value, overwrite=values["overwrite"].value, histograms=values["histograms"].value,
+                       cluster=values["cluster"].value, overwrite=values["overwrite"].value,
+                       histograms=values["histograms"].value,
                        command_flags=_command_flags(recipe, values), on_start=None if other else announce)
     except Interrupted as error:
         print(f"\n{error}\nresume: {resume}", file=sys.stderr)

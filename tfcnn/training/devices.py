@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import machines
 
-# Between the seeds of one layer on neighbouring replicas. Any number does: a generator's streams of two seeds are unrelated.
+# Between the seeds of one layer on neighbouring replicas. Any number does: two seeds have unrelated streams.
 _SEED_DISTANCE = 1_000_003
 
 
@@ -83,8 +83,8 @@ def check_execution(recipe: Recipe, strategy: tf.distribute.Strategy, model: ker
 def separate_seeds(strategy: tf.distribute.Strategy, model: keras.Model) -> None:
     """Makes each replica draw its own random numbers, in dropout for one. Call it also after restoring a checkpoint.
 
-    A layer's seed generator is a pair (seed, draws so far), of which each replica has a copy and counts by itself; Keras
-    starts all copies alike. The first replica keeps what Keras gave it, and it is the first one's that is saved.
+    A layer's seed generator is a pair (seed, draws so far), of which each replica has a copy and counts by itself;
+    Keras starts all copies alike. The first replica keeps what Keras gave it, and its copy is the one that is saved.
     """
     replicas = strategy.experimental_local_results(strategy.experimental_distribute_values_from_function(
         lambda context: context.replica_id_in_sync_group))

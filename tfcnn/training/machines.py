@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfcnn import runs
@@ -31,8 +30,8 @@ _JOB = "worker"
 _EXAMPLE = '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}'
 
 # What TensorFlow raises of a computation that another machine no longer takes part in.
-_LOSSES = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
-           tf.errors.FailedPreconditionError, tf.errors.InternalError, tf.errors.UnknownError)
+_LOSSES = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnknownError,
+           tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError, tf.errors.InternalError)
 
 
 class MachineLost(Exception):
@@ -229,5 +228,5 @@ def watched() -> Iterator[None]:
         if not join.cache_info().currsize:
             raise
         reason = next((line for line in error.message.splitlines() if "abort" in line.lower()), "no answer")
-        raise MachineLost(f"another machine of this run has stopped, see what it says ({type(error).__name__}: {reason}); "
-                          "start all of them again to go on from the last checkpoint") from error
+        raise MachineLost(f"another machine of this run has stopped ({type(error).__name__}: {reason}); see what it "
+                          "says, and start all of them again to go on from the last checkpoint") from error

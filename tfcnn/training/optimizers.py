@@ -53,7 +53,7 @@ def _do_not_reduce(chosen: keras.optimizers.Optimizer) -> None:
     Keras has no argument for it, only this method.
     """
     if not hasattr(chosen, "_all_reduce_sum_gradients"):
-        raise RuntimeError("this version of Keras adds up gradients by another method: adapt tfcnn/training/optimizers.py")
+        raise RuntimeError("this version of Keras adds up gradients by another method than _all_reduce_sum_gradients")
     chosen._all_reduce_sum_gradients = list
 
 

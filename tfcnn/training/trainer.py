@@ -254,8 +254,8 @@ class _Loop:
         self._model.stop_training = False
         board = keras.callbacks.TensorBoard(self._folder.path, histogram_freq=int(histograms))
         self.callbacks = keras.callbacks.CallbackList(
-            [self.details, board, *callbacks], add_progbar=machines.first(self._setup.strategy), model=self._model, epochs=self._recipe.epochs,
-            steps=self._pipeline.steps_per_epoch, verbose=1 if sys.stdout.isatty() else 2)
+            [self.details, board, *callbacks], add_progbar=machines.first(self._setup.strategy), model=self._model,
+            epochs=self._recipe.epochs, steps=self._pipeline.steps_per_epoch, verbose=1 if sys.stdout.isatty() else 2)
 
     def train(self) -> int:
         """Trains until the last epoch, or until a callback asks to stop, and returns how many epochs were done."""
