@@ -12,7 +12,7 @@ from tfcnn import cli
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError, settings
 
-RUN_FLAGS = {"workdir", "data_dir", "devices", "overwrite", "histograms", "checkpoint_every"}
+RUN_FLAGS = {"workdir", "data_dir", "devices", "overwrite", "histograms", "checkpoint_every", "cluster"}
 
 
 def _parse(*arguments: str):

@@ -26,7 +26,7 @@ _SAMPLE = "sample"
 
 
 # Recorded with the recipe, so that a run that goes on does so as it began.
-_KEPT_FLAGS = ("data_dir", "devices", "histograms", "checkpoint_every")
+_KEPT_FLAGS = ("data_dir", "devices", "cluster", "histograms", "checkpoint_every")
 
 Action = Callable[[Recipe, flags.FlagValues], int]
 
@@ -144,6 +144,8 @@ def flag_values(recipe: Recipe) -> flags.FlagValues:
             ("data_dir", "", "folder with the data set's official files, its class folders (--dataset=folder), or what "
                              "tensorflow-datasets has prepared"),
             ("devices", 0, "GPUs, or logical CPU devices, that share each batch; 0: every GPU, or one CPU device"),
+            ("cluster", "", "slurm: the processes of this Slurm job step train together; otherwise those that "
+                            "TF_CONFIG lists, if it is set. All need the same --workdir"),
             ("checkpoint_every", "", "save the state within epochs too, every so many steps, such as 200, or minutes, "
                                      "such as 5m; by default at the end of each epoch"),
             ("overwrite", False, "remove the run that is in --workdir and start anew"),
@@ -204,8 +206,12 @@ def _run(recipe: Recipe, argv: list[str], action: Action, on_sample: Mapping[str
 
 def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     """Trains and tells how it went; returns the exit status."""
+    from tfcnn.training import machines
     from tfcnn.training.trainer import Interrupted, NotFiniteError, train
 
+    cluster = machines.cluster(values["cluster"].value)
+    if cluster and not values["workdir"].value:
+        raise UsageError("several machines need a --workdir that is the same folder for all of them")
     name = f"{recipe.experiment}-{recipe.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
     workdir = Path(values["workdir"].value or Path("runs", name))
     here = shlex.quote(str(workdir))
@@ -213,17 +219,21 @@ def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     resume = f"{repeat} --workdir={here}"
     board = f"{_python()} -m tensorboard.main --logdir={here}"
 
+    # All machines of a cluster run this; the first one reports.
+    other = bool(cluster and cluster.index)
     begun = False
 
     def announce() -> None:
         nonlocal begun
         begun = True
+        if other:
+            return
         print(f"run:         {workdir}\nTensorBoard: {board}\nresume:      {resume}", flush=True)
 
     try:
         result = train(recipe, workdir, data_dir=values["data_dir"].value or None, devices=values["devices"].value,
-                       overwrite=values["overwrite"].value, histograms=values["histograms"].value,
-                       checkpoint_every=values["checkpoint_every"].value,
+                       cluster=values["cluster"].value, overwrite=values["overwrite"].value,
+                       histograms=values["histograms"].value, checkpoint_every=values["checkpoint_every"].value,
                        command_flags=_command_flags(recipe, values), on_start=announce)
     except Interrupted as error:
         print(f"\n{error}\nresume: {resume}", file=sys.stderr)
@@ -236,6 +246,12 @@ def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     except NotFiniteError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 3
+    except machines.MachineLost as error:
+        print(f"\nerror: {error}\nresume: {resume}", file=sys.stderr)
+        return 4
+    if other:
+        print(f"done; the first machine has the results in {workdir}")
+        return 0
     record = result.record
     if not result.trained:
         print(f"this run was complete already; --overwrite does it again, another --workdir beside it: {workdir}")

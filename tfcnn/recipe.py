@@ -81,6 +81,9 @@ class Recipe:
 
     epochs: int = _setting(20, "passes over the training images", minimum=1)
     batch_size: int = _setting(128, "images a step, over all devices together", minimum=1)
+    accumulate: int = _setting(
+        1, "parts of a device's share of the batch that are computed one after the other, their gradients added up: "
+           "less memory", minimum=1)
     optimizer: str = _setting(
         "momentum", "how a gradient becomes a step",
         ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"))
@@ -100,6 +103,8 @@ class Recipe:
         0.0, "penalty l2 / 2 * sum(w^2) over the kernels, added to the loss: the papers' weight decay", minimum=0)
     weight_decay: float = _setting(
         0.0, "decoupled weight decay of the kernels: w -= learning_rate * weight_decay * w", minimum=0)
+    clip_norm: float = _setting(
+        0.0, "largest norm of the whole gradient, which is shortened to it; 0: no clipping", minimum=0)
     label_smoothing: float = _setting(0.0, "share of the label spread evenly over all classes", minimum=0, below=1)
     auxiliary_weight: float = _setting(
         0.3, "weight of the loss of each auxiliary head, in a network that has such heads", minimum=0)

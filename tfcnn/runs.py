@@ -135,6 +135,16 @@ class RunFolder:
         return state
 
     @contextmanager
+    def opened(self, recipe: Recipe, command_flags: Sequence[str], overwrite: bool = False) -> Iterator[State]:
+        """Within the context the folder is `prepare`d and locked, unless it has the complete run: then it is let be."""
+        state = self.state(recipe, overwrite)
+        if state is State.COMPLETE:
+            yield state
+            return
+        with self.locked():
+            yield self.prepare(recipe, command_flags, overwrite)  # another process may have ended this run since
+
+    @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other processes out of the folder, which is made if need be.
 

@@ -68,9 +68,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the last axis, with TensorFlow's fused operation where it can be used.
 
     The same arguments, weights and results as Keras's, which takes the mean, the variance and the output in passes of
-    their own. But it is synchronized unless told otherwise: over several replicas the statistics are those of the
-    global batch. As they must be exchanged in between, it is then Keras's own, and so it is for inputs without height
-    and width.
+    their own. But it is synchronized unless told otherwise: over several replicas, which must have equally many images,
+    the statistics are those of the global batch, and are exchanged once. For inputs without height and width it is
+    Keras's own on one replica.
 
     Input and output: `[batch, height, width, channels]` or `[batch, channels]`.
 
@@ -82,14 +82,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(synchronized=synchronized, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        if len(inputs.shape) != 4 or self.axis not in (-1, 3) or mask is not None or (
-                training and self.synchronized and replicas > 1):
+        if self.axis not in (-1, len(inputs.shape) - 1) or mask is not None:
             return super().call(inputs, training=training, mask=mask)
         training = bool(training and self.trainable)
         channels = inputs.shape[-1]
         scale = tf.ones([channels]) if self.gamma is None else tf.convert_to_tensor(self.gamma)
         offset = tf.zeros([channels]) if self.beta is None else tf.convert_to_tensor(self.beta)
+        context = tf.distribute.get_replica_context()
+        if training and self.synchronized and context and context.num_replicas_in_sync > 1:
+            single = tf.cast(inputs, tf.float32)
+            mean, variance = _moments_over_replicas(single, context)
+            self._move(mean, variance)
+            return tf.cast(tf.nn.batch_normalization(single, mean, variance, offset, scale, self.epsilon), inputs.dtype)
+        if len(inputs.shape) != 4:
+            return super().call(inputs, training=training)
         statistics = [tf.zeros([0])] * 2 if training else [
             tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)]
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -100,9 +106,36 @@ class BatchNormalization(keras.layers.BatchNormalization):
             # expects, divides by n.
             count = tf.cast(tf.size(inputs) // channels, tf.float32)
             variance = variance * ((count - 1) / count)
-            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+            self._move(mean, variance)
         return outputs
+
+    def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+
+
+def _moments_over_replicas(x: tf.Tensor, context: tf.distribute.ReplicaContext) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance of each channel over the images of all replicas."""
+    moments = tf.stack(tf.nn.moments(x, list(range(len(x.shape) - 1))))
+    # Each replica sends its own, in a row of zeros: from them the variance follows without the difference of two large
+    # numbers that a sum of squares would need.
+    row = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
+    means, variances = tf.unstack(_sum_over_replicas(row[:, tf.newaxis, tf.newaxis] * moments, context), axis=1)
+    mean = tf.reduce_mean(means, axis=0)
+    return mean, tf.reduce_mean(variances + tf.math.squared_difference(means, mean), axis=0)
+
+
+def _sum_over_replicas(x: tf.Tensor, context: tf.distribute.ReplicaContext) -> tf.Tensor:
+    # The context's own gradient is the same, but to find out whether variables are involved it walks, at each call,
+    # through all of the graph before it on the other replicas: two minutes for Inception. It stops at stop_gradient.
+    @tf.custom_gradient
+    def total(x: tf.Tensor) -> Any:
+        def gradient(dy: tf.Tensor) -> tf.Tensor:
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(dy))
+
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(x)), gradient
+
+    return total(x)
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")

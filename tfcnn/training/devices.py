@@ -9,6 +9,10 @@ import keras
 import tensorflow as tf
 
 from tfcnn.recipe import Recipe, UsageError
+from tfcnn.training import machines
+
+# Between the seeds of one layer on neighbouring replicas. Any number does: two seeds have unrelated streams.
+_SEED_DISTANCE = 1_000_003
 
 
 def set_up(recipe: Recipe) -> None:
@@ -29,29 +33,71 @@ def precision(recipe: Recipe) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def strategy(recipe: Recipe, devices: int = 0) -> tf.distribute.MirroredStrategy:
-    """A strategy over GPUs, or over logical CPU devices where there is no GPU.
+def strategy(recipe: Recipe, devices: int = 0, cluster: str = "") -> tf.distribute.Strategy:
+    """A strategy over GPUs, or over logical CPU devices where there is no GPU, of this machine or of several.
 
     Args:
-      recipe: its global batch must divide among the devices.
-      devices: how many; 0 for every GPU, or one CPU device.
+      recipe: its global batch must divide among the devices, and each device's share into the recipe's parts.
+      devices: how many of a machine; 0 for every GPU, or one CPU device.
+      cluster: where the other machines are described, see `tfcnn.training.machines.cluster`.
 
     Raises:
-      UsageError: there are not so many devices, or the batch does not divide.
+      UsageError: there are not so many devices, the batch does not divide, or the cluster makes no sense.
     """
     gpus = tf.config.list_physical_devices("GPU")
+    together = machines.cluster(cluster)
     count = devices or len(gpus) or 1
-    if count < 1 or recipe.batch_size % count:
-        raise UsageError(f"--batch_size={recipe.batch_size} does not divide among --devices={count}")
+    replicas = count * (len(together.addresses) if together else 1)
+    if count < 1 or recipe.batch_size % (replicas * recipe.accumulate):
+        raise UsageError(f"--batch_size={recipe.batch_size} does not divide among --devices={count}"
+                         + (f" on each of {len(together.addresses)} machines" if together else "")
+                         + (f" in --accumulate={recipe.accumulate} parts" if recipe.accumulate > 1 else ""))
+    if gpus and count > len(gpus):
+        raise UsageError(f"--devices={count} is more than the {len(gpus)} GPUs of this machine")
+    if together:
+        if count > 1 and not gpus:
+            raise UsageError(f"--devices={count}: without a GPU a machine of a cluster has one device; "
+                             "start several processes on it instead")
+        return machines.join(together, count if gpus else 0)
     if gpus:
-        if count > len(gpus):
-            raise UsageError(f"--devices={count} is more than the {len(gpus)} GPUs of this machine")
         return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(count)])
     if count > 1:
         _divide_cpu(count)
     # MirroredStrategy's default collective for CPU devices fails when a process trains a second model.
     return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)],
                                           cross_device_ops=tf.distribute.ReductionToOneDevice())
+
+
+def check_execution(recipe: Recipe, strategy: tf.distribute.Strategy, model: keras.Model) -> None:
+    """Checks that the model can be executed under the strategy as the recipe wants.
+
+    Raises:
+      UsageError: batch normalization would exchange its statistics from within what XLA compiles.
+    """
+    if recipe.execution == "xla" and strategy.num_replicas_in_sync > 1 and any(
+            getattr(layer, "synchronized", False) for layer in model.layers):
+        raise UsageError(f"--execution=xla cannot synchronize batch normalization over "
+                         f"{strategy.num_replicas_in_sync} devices; use --execution=graph")
+
+
+def separate_seeds(strategy: tf.distribute.Strategy, model: keras.Model) -> None:
+    """Makes each replica draw its own random numbers, in dropout for one. Call it also after restoring a checkpoint.
+
+    A layer's seed generator is a pair (seed, draws so far), of which each replica has a copy and counts by itself;
+    Keras starts all copies alike. The first replica keeps what Keras gave it, and its copy is the one that is saved.
+    """
+    replicas = strategy.experimental_local_results(strategy.experimental_distribute_values_from_function(
+        lambda context: context.replica_id_in_sync_group))
+    for generator in seed_generators(model):
+        seed, draws = generator.numpy()
+        for replica, copy in zip(replicas, strategy.experimental_local_results(generator.value), strict=True):
+            copy.assign([seed + replica * _SEED_DISTANCE, draws])
+
+
+def seed_generators(model: keras.Model) -> list[keras.Variable]:
+    """The states of the random layers, which Keras does not count among a model's weights."""
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def _divide_cpu(count: int) -> None:

@@ -19,6 +19,8 @@ def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSched
               variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
     """Keras's optimizer of the recipe, with its weight decay, moving average and loss scaling, built.
 
+    Under several replicas it wants gradients that have been added up already.
+
     Args:
       recipe: what to make.
       rate: its `schedule`.
@@ -43,10 +45,22 @@ def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSched
         chosen = kinds[name](**common)
     decayed = {id(variable) for variable in kernels(variables)}
     chosen.exclude_from_weight_decay(var_list=[variable for variable in variables if id(variable) not in decayed])
+    _do_not_reduce(chosen)
     if recipe.precision == "float16":
         chosen = keras.optimizers.LossScaleOptimizer(chosen)
     chosen.build(variables)
     return chosen
+
+
+def _do_not_reduce(chosen: keras.optimizers.Optimizer) -> None:
+    """Keeps a Keras optimizer from adding up the gradients of all replicas itself.
+
+    It would do so where neither norms nor clipping can reach the sum, and to add them up twice is to send them twice.
+    Keras has no argument for it, only this method.
+    """
+    if not hasattr(chosen, "_all_reduce_sum_gradients"):
+        raise RuntimeError("this version of Keras adds up gradients by another method than _all_reduce_sum_gradients")
+    chosen._all_reduce_sum_gradients = list
 
 
 def inner(chosen: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

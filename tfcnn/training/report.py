@@ -16,13 +16,15 @@ _BAR = 10
 class Report:
     """Loss, accuracy, speed and the time that is left, of the run's steps in this process."""
 
-    def __init__(self, progress: Progress, epochs: int, steps_per_epoch: int, batch_size: int, stream: TextIO) -> None:
+    def __init__(self, progress: Progress, epochs: int, steps_per_epoch: int, batch_size: int,
+                 stream: TextIO | None) -> None:
+        """Tells the stream, or nobody."""
         self._progress = progress
         self._epochs = epochs
         self._size = steps_per_epoch
         self._batch_size = batch_size
         self._stream = stream
-        self._terminal = stream.isatty()
+        self._terminal = stream is not None and stream.isatty()
         # The first call is compiled, which says nothing of those to come: the clock starts when it is done.
         self._first: tuple[int, float] | None = None
 
@@ -61,6 +63,8 @@ class Report:
         return f"{speed}, {timedelta(seconds=seconds)} left, until {day}{end:%H:%M}"
 
     def _line(self, text: str, end: str = "") -> None:
+        if self._stream is None:
+            return
         if self._terminal:  # over the line that is there, which must not be wrapped
             width = shutil.get_terminal_size().columns
             text = f"\r{text if end else text[:width - 1]:<{width - 1}}"

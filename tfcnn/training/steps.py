@@ -22,8 +22,8 @@ class Steps:
 
     Attributes:
       run: (iterator of batches, number of steps) -> [steps, 3 + variables]: for each step the mean loss of the global
-        batch without penalties and auxiliary heads, the share of it classified right, the norm of the whole gradient,
-        and its norm for each variable. The norms of a step that float16's loss scaling skipped are 0.
+        batch without penalties and auxiliary heads, the share of it classified right, the norm of the whole gradient
+        before clipping, and its norm for each variable. The norms of a step that float16's loss scaling skipped are 0.
       evaluate: (iterator of weighted batches, number of batches) -> [3]: sums over the images of the loss without label
         smoothing, of those classified right, and of the images.
     """
@@ -52,18 +52,34 @@ class Steps:
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """One replica's part of a training step; the sum over replicas of what it returns is a row of `run`."""
-        loss, logits, gradients = self._gradients(images, labels)
+        loss, logits, gradients = self._accumulate(images, labels)
         right = tf.reduce_sum(_right(logits, labels)) / self._recipe.batch_size
-        replicas = self._strategy.num_replicas_in_sync
-        if replicas > 1:
-            # Keras's optimizer adds up the gradients of the replicas by itself, but after the point where they could be
-            # looked at. So they are added up here, and each replica hands it its share of the sum.
-            context = tf.distribute.get_replica_context()
-            gradients = [gradient / replicas for gradient in context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)]
+        if self._strategy.num_replicas_in_sync > 1:
+            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         norms = tf.stack([tf.norm(gradient) for gradient in gradients]) / self._loss_scale()
+        if self._recipe.clip_norm:
+            # A norm that is not finite makes all of the gradient so, and float16's loss scaling skips the step.
+            factor = self._recipe.clip_norm / tf.maximum(tf.norm(norms), self._recipe.clip_norm)
+            gradients = [gradient * factor for gradient in gradients]
         norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
         self._optimizer.apply(gradients, self._variables)
+        # All replicas have the same norms, and what they return is added up.
+        norms /= self._strategy.num_replicas_in_sync
         return tf.concat([[loss, right, tf.norm(norms)], norms], axis=0)
+
+    def _accumulate(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """The loss, logits and gradients of a replica's images, computed in as many parts as the recipe says."""
+        parts = zip(tf.split(images, self._recipe.accumulate), tf.split(labels, self._recipe.accumulate))
+        loss, logits, gradients = self._gradients(*next(parts))
+        for part_images, part_labels in parts:
+            # Without this the parts would be computed at the same time, and no memory spared.
+            with tf.control_dependencies(gradients):
+                part_images = tf.identity(part_images)
+            part_loss, part_logits, part_gradients = self._gradients(part_images, part_labels)
+            loss += part_loss
+            logits = tf.concat([logits, part_logits], axis=0)
+            gradients = [total + part for total, part in zip(gradients, part_gradients)]
+        return loss, logits, gradients
 
     def _compute_gradients(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         recipe = self._recipe
@@ -75,7 +91,7 @@ class Steps:
             loss, *auxiliary_losses = [
                 tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(targets, head)) / recipe.batch_size
                 for head in (logits, *auxiliary)]
-            objective = loss + self._penalty() / self._strategy.num_replicas_in_sync
+            objective = loss + self._penalty() / (self._strategy.num_replicas_in_sync * recipe.accumulate)
             for auxiliary_loss in auxiliary_losses:
                 objective += recipe.auxiliary_weight * auxiliary_loss
             scaled = objective * self._loss_scale()

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from tfcnn.data.pipeline import Pipeline
 from tfcnn.data.streaming import Streaming
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import devices as devices_module
-from tfcnn.training import optimizers, tensorboard, validation
+from tfcnn.training import machines, optimizers, tensorboard, validation
 from tfcnn.training.checkpoints import Checkpoints, Progress
 from tfcnn.training.report import Report
 from tfcnn.training.steps import Steps, averaged_weights
@@ -83,7 +83,8 @@ class Result:
         return self.record["test"]["accuracy"]
 
 
-def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, devices: int = 0,
+@machines.watched()
+def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, devices: int = 0, cluster: str = "",
           overwrite: bool = False, histograms: bool = False, checkpoint_every: str = "",
           command_flags: Sequence[str] = (), callbacks: Sequence[keras.callbacks.Callback] = (),
           on_start: Callable[[], None] | None = None) -> Result:
@@ -95,6 +96,8 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         it holds a finished one, its result is returned and nothing is done.
       data_dir: where the data set is, see `tfcnn.data.datasets`.
       devices: how many GPUs, or logical CPU devices, share each global batch; 0 for all GPUs, or one CPU device.
+      cluster: where the other machines of the run are described, see `tfcnn.training.machines.cluster`. Each of them
+        makes the same call, with the same folder, which the first one writes.
       overwrite: whether to remove the run that is in `workdir` and to start anew.
       histograms: whether TensorBoard gets a histogram of every weight after each epoch.
       checkpoint_every: save the state within epochs too, every so many steps ("200") or minutes ("5m"); by default
@@ -108,18 +111,20 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
       UsageError: a value, the data or the folder is not as it must be, and nothing has been written; or the disk is
         full, and what was saved before is as it was.
       NotFiniteError: the loss is not finite; the last saved state is in the folder.
+      MachineLost: another machine of the run has stopped.
       Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     started = _now()
     interval = _Interval(checkpoint_every)
-    setup = prepare(recipe, data_dir, devices)
-    folder = runs.RunFolder(workdir)
-    if folder.state(recipe, overwrite) is runs.State.COMPLETE:
-        return _complete(folder)
-    with folder.locked():
-        # Another process may have ended this very run since.
-        if folder.prepare(recipe, list(command_flags), overwrite=overwrite) is runs.State.COMPLETE:
-            return _complete(folder)
+    setup = prepare(recipe, data_dir, devices, cluster)
+
+    def opened(folder: runs.RunFolder) -> AbstractContextManager[runs.State]:
+        return folder.opened(recipe, list(command_flags), overwrite)
+
+    with machines.run_folder(setup.strategy, workdir, opened) as (folder, state):
+        if state is runs.State.COMPLETE:
+            model = keras.saving.load_model(folder.path / runs.MODEL)
+            return Result(Path(workdir), folder.read_result(), model, trained=False)
         if on_start:
             on_start()
         _keep_normalization(setup, folder.path / runs.NORMALIZATION)
@@ -131,12 +136,7 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         record = _record(setup, loop.progress, test) | {"finished": _now()}
         runs.draw_curves(folder, record)
         folder.write_result(record)
-    return Result(folder.path, record, setup.model, trained=True)
-
-
-def _complete(folder: runs.RunFolder) -> Result:
-    model = keras.saving.load_model(folder.path / runs.MODEL)
-    return Result(folder.path, folder.read_result(), model, trained=False)
+    return Result(Path(workdir), record, setup.model, trained=True)
 
 
 def _save_model(model: keras.Model, path: Path) -> None:
@@ -179,8 +179,10 @@ class Setup:
         """The training batches from a step on, each machine making those of its own replicas."""
         def on_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:
             local = context.num_replicas_in_sync // context.num_input_pipelines
-            return self.pipeline.training(first_step, context.num_replicas_in_sync,
-                                          context.input_pipeline_id * local, local)
+            batches = self.pipeline.training(first_step, context.num_replicas_in_sync,
+                                             context.input_pipeline_id * local, local)
+            # Otherwise several machines would agree before each step on whether there is another batch.
+            return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
         return self.strategy.distribute_datasets_from_function(on_machine)
 
@@ -190,27 +192,32 @@ class Setup:
         return iter(self.strategy.experimental_distribute_dataset(batches.repeat())), len(batches)
 
 
-def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0) -> Setup:
+def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, cluster: str = "") -> Setup:
     """Sets up devices, data, network and optimizer; writes nothing.
 
     Args:
       recipe: what to set up.
       data_dir: where the data set is.
       devices: how many devices share a batch, as in `train`.
+      cluster: where the other machines are described, as in `train`.
 
     Raises:
       UsageError: a value or the data is not as it must be.
     """
     devices_module.set_up(recipe)
-    strategy = devices_module.strategy(recipe, devices)
+    strategy = devices_module.strategy(recipe, devices, cluster)
+    machines.check_alike(strategy, "the recipe", recipe.to_json())
     height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
     input_shape = (recipe.image_size or height, recipe.image_size or width, channels)
     dataset, pipeline = _data(recipe, data_dir, input_shape)
+    machines.check_alike(strategy, f"the data set {dataset.name}", [
+        len(part) for part in (dataset.train, dataset.validation, dataset.test)])
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
         schedule = optimizers.schedule(recipe, pipeline.steps_per_epoch)
         optimizer = optimizers.optimizer(recipe, schedule, model.trainable_variables)
+    devices_module.check_execution(recipe, strategy, model)
     return Setup(recipe, strategy, dataset, pipeline, model, schedule, optimizer)
 
 
@@ -321,11 +328,12 @@ class _Loop:
         self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, setup.model, setup.optimizer, self.progress,
                                         self._best)
         self._checkpoints.restore()
+        devices_module.separate_seeds(setup.strategy, setup.model)
         self._set_rate_factor()
         self._write_tables()
         self._board = tensorboard.Board(folder.path, self.progress.step, self.progress.events)
         self._report = Report(self.progress, setup.recipe.epochs, setup.pipeline.steps_per_epoch,
-                              setup.recipe.batch_size, sys.stdout)
+                              setup.recipe.batch_size, sys.stdout if machines.first(setup.strategy) else None)
         self._model.optimizer = self._optimizer  # where callbacks look for it
         self._model.stop_training = False
         self._callbacks = keras.callbacks.CallbackList(
@@ -346,13 +354,16 @@ class _Loop:
                 self._callbacks.on_epoch_begin(epoch)
                 while progress.step < (epoch + 1) * size:
                     self._train_call(batches, epoch)
-                    if received or (progress.step < (epoch + 1) * size and self._interval.over(progress.step)):
+                    within = progress.step < (epoch + 1) * size
+                    number, due = machines.agreed(self._setup.strategy, received, self._interval.over(progress.step))
+                    if number or (within and due):
                         self._save()
-                    if received:
-                        raise Interrupted(received[0], progress.step)
+                    if number:
+                        raise Interrupted(number, progress.step)
                 self._end_epoch(epoch)
-                if received:
-                    raise Interrupted(received[0], progress.step)
+                number, _ = machines.agreed(self._setup.strategy, received)
+                if number:
+                    raise Interrupted(number, progress.step)
         self._callbacks.on_train_end()
 
     def take_final_weights(self) -> None:
@@ -395,7 +406,8 @@ class _Loop:
         begin = time.perf_counter()
         with _naming_damage(lambda: self._pipeline.check_training(progress.step, count)):
             values = self._steps.run(batches, tf.constant(count)).numpy().astype(np.float64)
-        seconds = time.perf_counter() - begin
+        # The same on all machines, because the steps of the next call follow from it.
+        seconds, = machines.mean(self._setup.strategy, [time.perf_counter() - begin])
         finite = np.isfinite(values[:, 0])
         if not finite.all():
             step = progress.step + int(np.argmin(finite))

@@ -1,0 +1,257 @@
+"""Several devices: the same weights as one, random numbers of each one's own; parts of a batch, clipping, float16.
+
+How many devices a CPU has is settled once a process. So all is computed in a process of its own, once for this module,
+and the tests look at what it left.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import tfcnn.experiments
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conftest import ROOT, environment
+from tfcnn import networks
+from tfcnn.networks import layers
+from tfcnn.recipe import Recipe, UsageError, flat
+from tfcnn.runs import RunFolder
+from tfcnn.training import devices
+from tfcnn.training.steps import Steps
+from tfcnn.training.trainer import Setup, prepare, train
+
+STEPS = 20
+# Every device's part of a step is traced by itself, which for these two takes minutes; with TFCNN_EVERY_NETWORK=1 in
+# the environment they are compared too.
+SLOW = set() if os.environ.get("TFCNN_EVERY_NETWORK") else {"inception", "vgg"}
+NAMES = [name for name in networks.names() if name not in SLOW]
+WHOLE = ("graph", 1, 1)
+PARTS = [("graph", 1, 2), ("graph", 1, 4), ("graph", 2, 2), ("eager", 1, 4), ("eager", 2, 2), ("xla", 1, 4),
+         ("xla", 2, 2)]
+WIDTH = 10_000
+
+
+def recipes() -> dict[str, Recipe]:
+    """For each network the recipe of an experiment with it, made small, without dropout, and clipped."""
+    found: dict[str, Recipe] = {}
+    for module in pkgutil.iter_modules(tfcnn.experiments.__path__):
+        recipe = getattr(importlib.import_module(f"tfcnn.experiments.{module.name}"), "RECIPE", None)
+        if recipe and recipe.network not in found:
+            smallest = next(iter(networks.find(recipe.network).VARIANTS.values())).smallest
+            # VGG's last layers normalize over few positions, where rounding grows tenfold every five steps at 0.003.
+            rate = 0.003 if recipe.network != "vgg" else 0.0003
+            off = {name: 0.0 for name in ("dropout", "ema", "warmup_epochs") if name in flat(recipe.to_dict())}
+            found[recipe.network] = recipe.replace(
+                dataset="folder", validation=0.2, batch_size=8, image_size=max(smallest, 8), learning_rate=rate,
+                clip_norm=0.3, **off, **{"variant": "fashion"} if recipe.network == "mlp" else {})
+    return found
+
+
+class Run:
+    """Steps of a recipe on so many devices."""
+
+    def __init__(self, recipe: Recipe, data_dir: str, count: int) -> None:
+        self.setup: Setup = prepare(recipe, data_dir, count)
+        self._batches = iter(self.setup.training_batches(0))
+        self._run = Steps(recipe, self.setup.strategy, self.setup.model, self.setup.optimizer).run
+
+    def steps(self, count: int) -> np.ndarray:
+        return self._run(self._batches, tf.constant(count)).numpy()
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        return self.setup.model.get_weights()
+
+
+def draws(count: int) -> dict[str, Any]:
+    """What the random layers make of minus ones in two calls, and in the second one again: [layer][device, WIDTH]."""
+    recipe = Recipe(experiment="e", network="n", batch_size=4)
+    devices.set_up(recipe)
+    strategy = devices.strategy(recipe, count)
+    with strategy.scope():
+        image = keras.Input([WIDTH])
+        model = keras.Model(image, [layers.drop(image, 0.5, "drop"), layers.activate(image, "rrelu", "rrelu"),
+                                    keras.layers.GaussianNoise(1.0)(image)])
+
+    @tf.function
+    def run() -> Any:
+        return strategy.run(model, args=(-tf.ones([1, WIDTH]),), kwargs={"training": True})
+
+    def call() -> list[np.ndarray]:
+        return [np.concatenate([part.numpy() for part in strategy.experimental_local_results(output)])
+                for output in run()]
+
+    devices.separate_seeds(strategy, model)
+    first = call()
+    saved = [generator.numpy() for generator in devices.seed_generators(model)]
+    second = call()
+    for generator, value in zip(devices.seed_generators(model), saved):
+        generator.assign(value)  # as a checkpoint does, on all devices alike
+    devices.separate_seeds(strategy, model)
+    return {"first": first, "second": second, "again": call()}
+
+
+def overflow(data_dir: str, count: int) -> list[dict[str, Any]]:
+    """Steps in float16 from a loss scale that is far too large."""
+    run = Run(recipes()["lenet"].replace(precision="float16"), data_dir, count)
+    run.setup.optimizer.dynamic_scale.assign(2.0 ** 40)
+    seen = []
+    for _ in range(45):
+        before = run.weights
+        scale = float(run.setup.optimizer.dynamic_scale.numpy())
+        row, = run.steps(1)
+        after = float(run.setup.optimizer.dynamic_scale.numpy())
+        seen.append({"scale": scale, "after": after, "loss": row[0], "norm": row[2],
+                     "moved": any(not np.array_equal(one, other) for one, other in zip(before, run.weights)),
+                     "finite": all(np.isfinite(weight).all() for weight in run.weights)})
+    return seen
+
+
+def compute(class_folders: str, few: str, place: str) -> None:
+    """All that the tests look at."""
+    devices._divide_cpu(4)
+    # The graphs run for a moment: to optimize them takes longer than it saves.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    results: dict[Any, Any] = {}
+    for name in NAMES:
+        for count in (1, 2, 4):
+            run = Run(recipes()[name], class_folders, count)
+            results[name, count] = (run.steps(STEPS), run.weights)
+    plain = recipes()["lenet"].replace(optimizer="sgd", momentum=0.0, clip_norm=0.0, learning_rate=0.1, batch_size=16)
+    for execution, count, parts in (WHOLE, *PARTS):
+        run = Run(plain.replace(execution=execution, accumulate=parts, l2=0.01), class_folders, count)
+        results["parts", execution, count, parts] = (run.steps(5), run.weights)
+    for precision in ("float32", "float16"):
+        for clip_norm in (0.0, 0.5, 1e6):
+            run = Run(plain.replace(precision=precision, clip_norm=clip_norm), class_folders, 2)
+            before = run.weights
+            results["clip", precision, clip_norm] = (run.steps(1), before, run.weights)
+    for count in (1, 2, 4):
+        results["draws", count] = draws(count)
+    for count in (1, 2):
+        results["overflow", count] = overflow(class_folders, count)
+    for count in (1, 4):
+        tiny = recipes()["lenet"].replace(epochs=2, validation=0.25)
+        results["few", count] = RunFolder(train(tiny, Path(place, str(count)), data_dir=few, devices=count).workdir)
+    normalized = recipes()["lenet"].replace(normalization="batch", execution="xla")
+    try:
+        prepare(normalized, class_folders, 2)
+    except UsageError as error:
+        results["xla"] = str(error)
+    Path(place, "results").write_bytes(pickle.dumps(results))
+
+
+@pytest.fixture(scope="module")
+def results(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
+    place, few = tmp_path_factory.mktemp("devices"), tmp_path_factory.mktemp("few")
+    for part, count in (("train", 4), ("test", 1)):
+        for folder in (class_folders / part).iterdir():
+            (few / part / folder.name).mkdir(parents=True)
+            for image in sorted(folder.iterdir())[:count]:
+                (few / part / folder.name / image.name).write_bytes(image.read_bytes())
+    program = "from tests import test_devices; import sys; test_devices.compute(*sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", program, str(class_folders), str(few), str(place)], cwd=ROOT,
+                          env=environment(place), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return pickle.loads((place / "results").read_bytes())
+
+
+def _difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
+    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_several_devices_give_the_weights_of_one(name: str, count: int, results: dict) -> None:
+    (rows, weights), (rows_of_one, weights_of_one) = results[name, count], results[name, 1]
+    assert len(rows) == STEPS and rows_of_one[:, 2].max() > recipes()[name].clip_norm  # so it was clipped
+    assert _difference(weights, weights_of_one) < 1e-5
+    np.testing.assert_allclose(rows, rows_of_one, rtol=1e-3, atol=1e-5)  # loss, accuracy, norms
+
+
+@pytest.mark.parametrize("execution, count, parts", PARTS)
+def test_parts_of_a_batch_add_up(execution: str, count: int, parts: int, results: dict) -> None:
+    rows, weights = results["parts", execution, count, parts]
+    whole_rows, whole = results["parts", *WHOLE]
+    assert _difference(weights, whole) < 1e-6
+    np.testing.assert_allclose(rows, whole_rows, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_the_whole_gradient_is_shortened(precision: str, results: dict) -> None:
+    """Plain gradient descent moves the weights by learning rate times gradient, from which NumPy has the norm."""
+    def step(clip_norm: float) -> tuple[float, np.ndarray]:
+        rows, before, after = results["clip", precision, clip_norm]
+        moved = np.concatenate([(a - b).ravel() for a, b in zip(after, before)]).astype(np.float64) / 0.1
+        return rows[0, 2], moved
+
+    norm, moved = step(0.0)
+    assert np.linalg.norm(moved) == pytest.approx(norm, rel=1e-4) and norm > 0.6
+    clipped_norm, clipped = step(0.5)
+    assert clipped_norm == pytest.approx(norm, rel=1e-5)  # the one before clipping
+    np.testing.assert_allclose(clipped, moved * 0.5 / norm, atol=1e-6)
+    np.testing.assert_allclose(step(1e6)[1], moved, atol=1e-7)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_each_device_draws_its_own_numbers(count: int, results: dict) -> None:
+    made, alone = results["draws", count], results["draws", 1]
+    for layer in range(3):
+        outputs = np.concatenate([made["first"][layer], made["second"][layer]])
+        assert outputs.shape == (2 * count, WIDTH)
+        centred = outputs - outputs.mean(axis=1, keepdims=True)
+        correlations = np.corrcoef(centred) - np.eye(2 * count)
+        assert np.abs(correlations).max() < 5 / WIDTH ** 0.5  # no two devices, no two calls, have to do with each other
+        # The first device's numbers are those of a run on one; a restored state goes on as it would have.
+        np.testing.assert_array_equal(made["first"][layer][0], alone["first"][layer][0])
+        np.testing.assert_array_equal(made["second"][layer], made["again"][layer])
+    dropped = np.concatenate([made["first"][0], made["second"][0]])
+    assert set(np.unique(dropped)) == {-2.0, 0.0}
+    np.testing.assert_allclose((dropped == 0).mean(axis=1), 0.5, atol=5 * 0.5 / WIDTH ** 0.5)
+    divided = -1 / made["first"][1]
+    assert 3 <= divided.min() < 3.01 and 7.99 < divided.max() <= 8
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_float16_recovers_from_an_overflow(count: int, results: dict) -> None:
+    seen = results["overflow", count]
+    skipped = [step for step in seen if step["after"] < step["scale"]]
+    assert len(skipped) > 10 and seen.index(skipped[-1]) < len(seen) - 5
+    for step in seen:
+        assert np.isfinite(step["loss"]) and step["finite"]
+        assert step["moved"] == (step not in skipped) == (step["norm"] > 0)
+        assert step["after"] == step["scale"] / (2 if step in skipped else 1)
+    assert seen[-1]["loss"] < seen[0]["loss"]
+
+
+def test_fewer_images_than_devices_are_each_evaluated_once(results: dict) -> None:
+    one, four = results["few", 1].read_result(), results["few", 4].read_result()
+    assert four["replicas"] == 4 and four["dataset"]["validation_images"] == four["dataset"]["test_images"] == 3
+    assert four["test"]["images"] == 3
+    assert four["test"]["loss"] == pytest.approx(one["test"]["loss"], rel=1e-5)
+    for row, other in zip(results["few", 4].read_metrics(), results["few", 1].read_metrics(), strict=True):
+        assert row["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-5)
+        assert 3 * row["validation_accuracy"] == pytest.approx(round(3 * other["validation_accuracy"]))
+
+
+def test_xla_and_synchronized_batch_normalization_are_refused(results: dict) -> None:
+    assert "--execution=graph" in results["xla"] and "\n" not in results["xla"]
+
+
+@pytest.mark.parametrize("changes, count", [
+    ({"batch_size": 24}, 5), ({"batch_size": 24, "accumulate": 5}, 1), ({"batch_size": 24, "accumulate": 8}, 4),
+    ({"batch_size": 2}, 4), ({}, -1)], ids=str)
+def test_a_batch_that_does_not_divide_is_a_usage_error(changes: dict, count: int) -> None:
+    with pytest.raises(UsageError, match="does not divide") as caught:
+        devices.strategy(Recipe(experiment="e", network="n", **changes), count)
+    assert "\n" not in str(caught.value)
