@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from tfcnn.data import augment, colour, resample
+from tfcnn.data import augment, colour
 from tfcnn.augmentations import KINDS, MIXING, Operation, parse
 
 from .conftest import ROOT
@@ -126,7 +126,7 @@ def test_crop_and_mirror_are_as_recorded(padding: int, kind: type, height: int, 
 def test_stored_images_are_altered_as_any(text: str) -> None:
     images, indices = _images(30, 9, 7), np.random.default_rng(0).integers(0, 30, 50)
     operations = parse(text)
-    taken = augment.take(resample.Store(images), tf.constant(indices), _seeds(50), operations)
+    taken = augment.take(tf.constant(images), tf.constant(indices), _seeds(50), operations)
     np.testing.assert_array_equal(taken, augment.apply(tf.constant(images[indices]), _seeds(50), operations))
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from tfcnn import runs
 from tfcnn.benchmarks import rates
-from tfcnn.data import augment, colour, datasets, resample
+from tfcnn.data import augment, colour, datasets
 from tfcnn.data import pipeline as pipelines
 from tfcnn.recipe import Recipe
 from tfcnn.training.steps import Steps
@@ -66,14 +66,15 @@ def augmentations(batch_size: int, rounds: int, seconds: float) -> dict[str, dic
     """
     sample = pipelines.fit(datasets.load("sample", validation=0).train, SHAPE)
     images = np.resize(sample.images, (IMAGES, *SHAPE))
-    store = resample.Store(images)
+    with tf.device("CPU"):
+        stored = tf.constant(images)
     components = colour.components(sample.images + np.arange(3, dtype=np.uint8))
     batch = {"images": tf.cast(images[:batch_size], tf.float32), "labels": tf.one_hot(np.arange(batch_size) % 10, 10)}
     core_counts = {ONE: 1, ALL: len(rates.available())}
     work: dict[str, dict[str, tuple[rates.Start, int]]] = {ONE: {}, ALL: {}, KERAS_ONE: {}, KERAS_ALL: {}}
     for name, make in KERAS.items():
         for where, count in core_counts.items():
-            work[where][name] = _ours(name, store, components, batch_size, count), batch_size
+            work[where][name] = _ours(name, stored, components, batch_size, count), batch_size
             if make is not None:
                 work[f"Keras, {where}"][name] = _kerass(make(), batch, count), batch_size
     found = {}
@@ -83,7 +84,7 @@ def augmentations(batch_size: int, rounds: int, seconds: float) -> dict[str, dic
     return {name: {where: found[where][name] for where in found if name in found[where]} for name in KERAS}
 
 
-def _ours(name: str, store: resample.Store, components: np.ndarray, batch_size: int, threads: int) -> rates.Start:
+def _ours(name: str, stored: tf.Tensor, components: np.ndarray, batch_size: int, threads: int) -> rates.Start:
     operations = Recipe(experiment="", network="", augment=name).augmentations()
 
     def altered(step: tf.Tensor) -> tf.Tensor:
@@ -91,9 +92,9 @@ def _ours(name: str, store: resample.Store, components: np.ndarray, batch_size: 
         indices = tf.random.experimental.index_shuffle(
             (first + tf.range(batch_size, dtype=tf.int64)) % IMAGES, [0, 1], IMAGES - 1)
         seeds = augment.image_seeds(0, first // IMAGES, indices)
-        images = augment.take(store, indices, seeds, operations, components)
+        images = augment.take(stored, indices, seeds, operations, components)
         if augment.mixes(operations):
-            images, _ = augment.mix(images, tf.gather(store.images, augment.partner_indices(seeds, IMAGES)), seeds,
+            images, _ = augment.mix(images, tf.gather(stored, augment.partner_indices(seeds, IMAGES)), seeds,
                                     operations)
         return images
 

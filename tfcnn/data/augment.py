@@ -144,7 +144,8 @@ def apply(images: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
     for group in _groups(operations):
         if group[0].name in _MOVING:
             place, field = _place(seeds, group, images.shape[1:3])
-            images = resample.read(images, place) if _exact(group) else resample.interpolate(images, place, field)
+            images = (resample.read(images, tf.range(tf.shape(images)[0]), place) if _exact(group) else
+                      resample.interpolate(images, place, field))
             continue
         for name, arguments in ((operation.name, operation.arguments) for operation in group):
             if name in _FACTORS:
@@ -165,14 +166,14 @@ def apply(images: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
 
 
 @tf.autograph.experimental.do_not_convert
-def take(store: resample.Store, indices: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
+def take(images: tf.Tensor, indices: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
          colour_components: np.ndarray | None = None) -> tf.Tensor:
-    """`apply` of the stored images of some indices, [batch]: faster where moving them is the first to be done."""
+    """`apply` of the images of some indices, [batch], of all images: faster than to copy them first."""
     groups = _groups(operations)
     if not groups or not _exact(groups[0]):
-        return apply(tf.gather(store.images, indices), seeds, operations, colour_components)
-    place, _ = _place(seeds, groups[0], store.images.shape[1:3])
-    moved = resample.read_stored(store, indices, place)
+        return apply(tf.gather(images, indices), seeds, operations, colour_components)
+    place, _ = _place(seeds, groups[0], images.shape[1:3])
+    moved = resample.read(images, tf.cast(indices, tf.int32), place)
     return apply(moved, seeds, list(itertools.chain(*groups[1:])), colour_components)
 
 
@@ -376,11 +377,12 @@ def _randaugment(images: tf.Tensor, seeds: tf.Tensor, layers: int, strength: flo
 
 def _layer(images: tf.Tensor, choice: tf.Tensor, sign: tf.Tensor, strength: float) -> tf.Tensor:
     """Does to each image its choice, [batch] from `_CHOICES`, in the direction of its sign, [batch], -1 or 1."""
+    # All are moved, most of them to where they are, which is as fast as to sort out the others.
     in_place = len(_CHOICES) - len(_MOVES)
-    group = tf.minimum(choice, in_place)
-    places, parts, choices, signs = (
-        tf.dynamic_partition(values, group, in_place + 1)
-        for values in (tf.range(tf.shape(images)[0]), images, choice, sign))
+    images = colour.to_bytes(_layer_moves(images, choice - in_place, sign, strength))
+    group = tf.where(choice < in_place, choice, 0)
+    places, parts, signs = (tf.dynamic_partition(values, group, in_place)
+                            for values in (tf.range(tf.shape(images)[0]), images, sign))
     factors = [1.0 + 0.9 * strength * part for part in signs]
     results = [
         parts[0],
@@ -392,7 +394,6 @@ def _layer(images: tf.Tensor, choice: tf.Tensor, sign: tf.Tensor, strength: floa
         colour.contrast(parts[6], factors[6]),
         colour.brightness(parts[7], factors[7]),
         colour.sharpness(parts[8], factors[8]),
-        _layer_moves(parts[9], choices[9] - in_place, signs[9], strength),
     ]
     merged = tf.dynamic_stitch(places, [colour.to_bytes(result) for result in results])
     return tf.ensure_shape(merged, images.shape)

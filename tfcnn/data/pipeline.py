@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfcnn.data import augment, colour, normalization, resample
+from tfcnn.data import augment, colour, normalization
 from tfcnn.data.datasets import Dataset, Split
 from tfcnn.recipe import Recipe, UsageError
 
@@ -81,9 +81,7 @@ class Pipeline:
                              f"images of {dataset.name}")
         train = fit(dataset.train, input_shape)
         self._recipe = recipe
-        self._store = resample.Store(train.images)
-        with tf.device("CPU"):
-            self._labels = tf.constant(train.labels)
+        self._images, self._labels = _on_host(train)
         self._classes = len(dataset.class_names)
         self._evaluated = {"validation": dataset.validation, "test": dataset.test}
         self._input_shape = input_shape
@@ -122,7 +120,7 @@ class Pipeline:
 
     def inspected(self, count: int) -> tf.Tensor:
         """Training images spread over the training part, normalized but not augmented."""
-        return self.normalization.apply(tf.gather(self._store.images, self._spread(count)))
+        return self.normalization.apply(tf.gather(self._images, self._spread(count)))
 
     def check_training(self, first_step: int, steps: int) -> None:
         """As `Streaming.check_training`: images in memory have been decoded, so that there is nothing to find."""
@@ -146,8 +144,7 @@ class Pipeline:
         split = fit(self._evaluated[part], self._input_shape)
         size = batch_size or self._recipe.batch_size
         count = len(split.labels)
-        with tf.device("CPU"):  # tf.data's functions capture what is in main memory instead of copying it
-            part_images, part_labels = tf.constant(split.images), tf.constant(split.labels)
+        part_images, part_labels = _on_host(split)
 
         def batch(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             places = start + tf.range(size, dtype=tf.int64)
@@ -170,12 +167,12 @@ class Pipeline:
     def _augmented(self, indices: tf.Tensor, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Training images as they are altered in an epoch, and their labels, mixed if the images are."""
         seeds = augment.image_seeds(self._recipe.seed, epoch, indices)
-        images = augment.take(self._store, indices, seeds, self._operations, self._components)
+        images = augment.take(self._images, indices, seeds, self._operations, self._components)
         labels = tf.gather(self._labels, indices)
         if not augment.mixes(self._operations):
             return images, labels
         others = augment.partner_indices(seeds, len(self._labels))
-        partners = augment.take(self._store, others, augment.image_seeds(self._recipe.seed, epoch, others),
+        partners = augment.take(self._images, others, augment.image_seeds(self._recipe.seed, epoch, others),
                                 self._operations, self._components)
         images, share = augment.mix(images, partners, seeds, self._operations)
         own, other = (tf.one_hot(classes, self._classes) for classes in (labels, tf.gather(self._labels, others)))
@@ -189,3 +186,9 @@ def in_parallel(dataset: tf.data.Dataset, function: Callable[[tf.Tensor], Any], 
     # Autotuning has a thread that sleeps for up to a minute, and an iterator's destruction waits until it wakes.
     options.autotune.enabled = False
     return dataset.map(function, threads, deterministic=True).prefetch(2 * threads).with_options(options)
+
+
+def _on_host(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images and labels as tensors in main memory, which tf.data's functions capture instead of copying."""
+    with tf.device("CPU"):
+        return tf.constant(split.images), tf.constant(split.labels)
