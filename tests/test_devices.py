@@ -35,8 +35,7 @@ STEPS = 20
 SLOW = {"inception", "vgg"}
 NAMES = [name for name in networks.names() if name not in SLOW]
 WHOLE = ("graph", 1, 1)
-PARTS = [("graph", 1, 2), ("graph", 1, 4), ("graph", 2, 2), ("eager", 1, 4), ("eager", 2, 2), ("xla", 1, 4),
-         ("xla", 2, 2)]
+PARTS = [("graph", 1, 4), ("graph", 2, 2), ("eager", 1, 4), ("xla", 2, 2)]
 WIDTH = 10_000
 
 
@@ -129,7 +128,7 @@ def compute(class_folders: str, few: str, place: str) -> None:
         run = Run(plain.replace(execution=execution, accumulate=parts, l2=0.01), class_folders, count)
         results["parts", execution, count, parts] = (run.steps(5), run.weights)
     for precision in ("float32", "float16"):
-        for clip_norm in (0.0, 0.5, 1e6):
+        for clip_norm in (0.0, 0.5):
             run = Run(plain.replace(precision=precision, clip_norm=clip_norm), class_folders, 2)
             before = run.weights
             results["clip", precision, clip_norm] = (run.steps(1), before, run.weights)
@@ -197,7 +196,6 @@ def test_the_whole_gradient_is_shortened(precision: str, results: dict) -> None:
     clipped_norm, clipped = step(0.5)
     assert clipped_norm == pytest.approx(norm, rel=1e-5)  # the one before clipping
     np.testing.assert_allclose(clipped, moved * 0.5 / norm, atol=1e-6)
-    np.testing.assert_allclose(step(1e6)[1], moved, atol=1e-7)
 
 
 @pytest.mark.parametrize("count", [2, 4])

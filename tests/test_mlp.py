@@ -142,8 +142,9 @@ def test_first_weights() -> None:
                 assert kernel.std() == pytest.approx(np.sqrt(2 / len(kernel)), rel=0.06)
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("variant, normalization", [("bottleneck_short", "layer"), ("plain", "batch")])
+@pytest.mark.parametrize("precision, variant, normalization", [
+    ("mixed_bfloat16", "plain", "batch"), ("mixed_float16", "plain", "batch"),
+    ("mixed_float16", "bottleneck_short", "layer")])  # in bfloat16 this one takes a CPU without it 40 s
 def test_low_precision_trains_float32_weights(precision: str, variant: str, normalization: str, policy: Any) -> None:
     options = {"variant": variant, "normalization": normalization, "dropout": 0.0, **SMALL}
     exact = mlp.build(**options)

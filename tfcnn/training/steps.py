@@ -126,11 +126,14 @@ class Steps:
 
         Of crops they are the logarithm of their mean probabilities (Krizhevsky et al. 2012, section 4.1).
         """
-        logits, *_ = tf.nest.flatten(self._model(tf.reshape(images, (-1, *images.shape[-3:])), training=False))
-        if images.shape.rank == 4:
+        shape = self._model.input_shape
+        crops = images.shape.rank > len(shape)
+        flat = tf.reshape(images, (-1, *shape[1:])) if crops else images
+        logits, *_ = tf.nest.flatten(self._model(flat, training=False))
+        if not crops:
             return logits
-        crops = tf.reshape(tf.nn.log_softmax(logits), (-1, images.shape[1], logits.shape[-1]))
-        return tf.reduce_logsumexp(crops, axis=1) - math.log(images.shape[1])
+        probabilities = tf.reshape(tf.nn.log_softmax(logits), (-1, images.shape[1], logits.shape[-1]))
+        return tf.reduce_logsumexp(probabilities, axis=1) - math.log(images.shape[1])
 
 
 @contextmanager
