@@ -20,6 +20,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(tfcnn.__file__).resolve().parents[1]
 
 
+# Those that take longest, longest first: each file runs in one of two processes, which shall end at the same time.
+_SLOWEST = ("test_training", "test_networks", "test_machines", "test_survival", "test_devices", "test_experiments",
+            "test_streaming", "test_inception", "test_resnet")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Starts with the slowest files."""
+    ranks = {name: rank for rank, name in enumerate(_SLOWEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 @pytest.fixture(scope="session")
 def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of noisy colours, 32x32: 40 images a class to train on, 10 to test on."""
