@@ -169,9 +169,10 @@ def measure(recipes: Mapping[str, Recipe], presets: Sequence[str], rounds: int, 
 
 def _report(result: Mapping[str, Any], presets: Sequence[str]) -> str:
     columns = (ONE, ALL, KERAS_ONE, KERAS_ALL)
+    commit, *dirty = result["commit"].split("-")
     lines = ["# The speed of the input pipeline", "",
              f"{result['machine']}; 32x32x3 images, batch {result['batch_size']}, medians of {result['rounds']} rounds "
-             f"in one process; TensorFlow {result['versions']['tensorflow']}, commit {result['commit'][:7]}.",
+             f"in one process; TensorFlow {result['versions']['tensorflow']}, commit {'-'.join([commit[:7], *dirty])}.",
              "", "Images a second:", "", f"| augmentation | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     for name, speeds in result["images_per_second"].items():
         cells = [f"{speeds[column]:,.0f}" if column in speeds else "" for column in columns]

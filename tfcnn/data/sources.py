@@ -124,8 +124,6 @@ class RandomRecords(Part):
 class SequentialRecords(Part):
     """A data set of tensorflow-datasets in files of records (TFRecord) that can only be read from their start.
 
-    TensorFlow's global seed, which training sets to the recipe's, takes part in the order of what leaves the buffer.
-
     Args:
       builder: of the data set, prepared.
       split: the name of the split.
@@ -160,13 +158,21 @@ class SequentialRecords(Part):
                    files.interleave(read, _INTERLEAVED, num_parallel_calls=_INTERLEAVED, deterministic=True))
         records = records.filter(lambda index, serialized: self._chosen[index])
         if order is not None:
-            seed = tf.bitcast(order, tf.int64)
-            records = records.shuffle(self._buffer, seed, reshuffle_each_iteration=False)
+            records = self._shuffled(records, tf.bitcast(order, tf.int64))
         records = records.skip(tf.cast(start, tf.int64)).take(tf.cast(stop - start, tf.int64))
         if wanted is not None:
             records = tf.data.Dataset.zip(_places(start, stop), records).filter(
                 lambda place, record: wanted(place)).map(lambda place, record: record)
         return records.map(self._parse, _THREADS, deterministic=True)
+
+    def _shuffled(self, records: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
+        def shuffle(seed: tf.Tensor) -> tf.data.Dataset:
+            # Of this function's graph only: TensorFlow's global seed would take part in the order, and if that is 0 it
+            # compares the other seed, a tensor, with 0 in Python.
+            tf.random.set_seed(1)
+            return records.shuffle(self._buffer, seed, reshuffle_each_iteration=False)
+
+        return tf.data.Dataset.from_tensors(seed).flat_map(shuffle)
 
 
 @dataclasses.dataclass(frozen=True)
