@@ -377,7 +377,7 @@ def _randaugment(images: tf.Tensor, seeds: tf.Tensor, layers: int, strength: flo
 
 def _layer(images: tf.Tensor, choice: tf.Tensor, sign: tf.Tensor, strength: float) -> tf.Tensor:
     """Does to each image its choice, [batch] from `_CHOICES`, in the direction of its sign, [batch], -1 or 1."""
-    # All are moved, most of them to where they are, which is as fast as to sort out the others.
+    # All are moved, most of them to where they are: what moves pixels is compiled for each number of images.
     in_place = len(_CHOICES) - len(_MOVES)
     images = colour.to_bytes(_layer_moves(images, choice - in_place, sign, strength))
     group = tf.where(choice < in_place, choice, 0)

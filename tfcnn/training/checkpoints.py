@@ -22,6 +22,7 @@ import keras
 import tensorflow as tf
 
 from tfcnn.recipe import UsageError
+from tfcnn.training import devices
 
 # The older one is there for when the newest turns out to be damaged.
 _KEPT = 2
@@ -80,8 +81,7 @@ class Checkpoints:
           progress: where the run is.
           best: what is kept of the best epoch's weights, if the recipe wants that.
         """
-        saved = {id(variable) for variable in model.weights}
-        seeds = [variable.value for variable in model.variables if id(variable) not in saved]
+        seeds = [generator.value for generator in devices.seed_generators(model)]
         self._state = tf.train.Checkpoint(model=model, optimizer=optimizer, seeds=seeds, progress=progress,
                                           best=list(best))
         self._folder = folder
