@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import machines
 
 # Between the seeds of one layer on neighbouring replicas. Any number does: two seeds have unrelated streams.
 _SEED_DISTANCE = 1_000_003
+
+_create_device_dataset = multi_device_iterator_ops._create_device_dataset
+
+
+def _create_untuned(*arguments: Any) -> tf.data.Dataset:
+    """A data set that tf.distribute makes for one device, as it makes it, but without autotuning.
+
+    Autotuning has a thread that sleeps for up to a minute, and an iterator's destruction may wait until it wakes: after
+    the last epoch, or at the end of the process. No public option reaches these data sets.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return _create_device_dataset(*arguments).with_options(options)
+
+
+multi_device_iterator_ops._create_device_dataset = _create_untuned
 
 
 def set_up(recipe: Recipe) -> None:
