@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
+from tfcnn import winograd
+
 
 def activate(x: KerasTensor, activation: str, name: str) -> KerasTensor:
     """The activation, one of `networks.ACTIVATIONS`, as a layer of its own."""
@@ -207,6 +209,30 @@ class LocalResponseNormalization(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"depth_radius": self.depth_radius, "bias": self.bias, "alpha": self.alpha,
                                        "beta": self.beta}
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with the same arguments, weights and result, which trains faster on a CPU.
+
+    In training a convolution of 3x3 with stride 1 is computed, where it pays, by Winograd's filtering, in float32 under
+    whatever dtype policy: see `tfcnn.winograd`. Inference is Keras's own.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not (training and self._can_be_filtered(inputs)):
+            return super().call(inputs)
+        outputs = winograd.convolve(tf.cast(inputs, tf.float32), tf.cast(self.kernel, tf.float32))
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, tf.float32))
+        outputs = tf.cast(outputs, inputs.dtype)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def _can_be_filtered(self, inputs: tf.Tensor) -> bool:
+        return (self.kernel_size == (3, 3) and self.strides == self.dilation_rate == (1, 1) and self.padding == "same"
+                and self.groups == 1 and self.data_format == "channels_last"
+                and winograd.pays(inputs.shape, self.filters)
+                and not tf.config.list_physical_devices("GPU"))
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")

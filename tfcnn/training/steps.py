@@ -56,7 +56,7 @@ class Steps:
         right = tf.reduce_sum(_right(logits, labels)) / self._recipe.batch_size
         if self._strategy.num_replicas_in_sync > 1:
             gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        norms = tf.stack([tf.norm(gradient) for gradient in gradients]) / self._loss_scale()
+        norms = tf.sqrt(tf.stack([2.0 * tf.nn.l2_loss(gradient) for gradient in gradients])) / self._loss_scale()
         if self._recipe.clip_norm:
             # A norm that is not finite makes all of the gradient so, and float16's loss scaling skips the step.
             factor = self._recipe.clip_norm / tf.maximum(tf.norm(norms), self._recipe.clip_norm)
