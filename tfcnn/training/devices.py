@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,12 +15,29 @@ from tfcnn.training import machines
 # Between the seeds of one layer on neighbouring replicas. Any number does: two seeds have unrelated streams.
 _SEED_DISTANCE = 1_000_003
 
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+
 
 def set_up(recipe: Recipe) -> None:
-    """Sets this process's seeds and determinism. Call it before the network is built."""
+    """Sets this process's seeds, determinism and use of memory. Call it before the network is built."""
+    _keep_freed_memory()
     keras.utils.set_random_seed(recipe.seed % 2**32)
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def _keep_freed_memory() -> None:
+    """Has the C library keep the memory of one training step for the next one.
+
+    By default glibc gives arrays above 32 MiB, and what is free at the end of its heap, back to the system, which clears
+    each page when it is used again: thousands of them a step, 5 to 10% of the time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has these options
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_ARENA_MAX, 1)
 
 
 @contextmanager
