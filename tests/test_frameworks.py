@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tensorflow.python.eager import context
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from tfcnn import networks
+from tfcnn import cli, networks
 from tfcnn.benchmarks import ceiling, frameworks
 from tfcnn.benchmarks.arm import Arm, Failed
 from tfcnn.describe import describe
@@ -117,30 +117,70 @@ def test_rounds_are_in_turn_and_what_fails_is_left_out(tmp_path: Path, monkeypat
     assert arms["xla"] == {"failed": "MemoryError: out of memory"}
     for name in alive:
         row = arms[name]
-        assert len(row["images_per_second"]) == 3 and row["peak_bytes"] > 2**20
+        assert row["rounds"] == [0, 1, 2] and len(row["images_per_second"]) == 3 and row["peak_bytes"] > 2**20
         assert row["smallest"] == min(row["images_per_second"]) <= row["median"] <= row["largest"]
         # Sleeping takes at least as long as it was asked to.
         assert row["largest"] <= 100 / 0.02 * {"graph": 2, "pytorch": 0.5, "pytorch_compiled": 1, "ceiling": 4}[name]
-    assert found["best_pytorch"] == "pytorch_compiled"
-    for name, reference, share in (("graph", "pytorch_compiled", found["over_pytorch"]),
-                                   ("graph", "ceiling", found["share_of_ceiling"]),
-                                   ("pytorch", "ceiling", arms["pytorch"]["share_of_ceiling"])):
-        assert share == np.median(np.divide(arms[name]["images_per_second"], arms[reference]["images_per_second"]))
+    speeds = {name: np.array(arms[name]["images_per_second"]) for name in alive}
+    best = max(("pytorch", "pytorch_compiled"), key=lambda name: np.median(speeds[name] / speeds["graph"]))
+    assert found["best_pytorch"] == best and found["over_pytorch"] == np.median(speeds["graph"] / speeds[best])
+    assert found["share_of_ceiling"] == np.median(speeds["graph"] / speeds["ceiling"])
+    assert arms["pytorch"]["share_of_ceiling"] == np.median(speeds["pytorch"] / speeds["ceiling"])
+    assert arms["pytorch"]["over_default"] == np.median(speeds["pytorch"] / speeds["graph"])
     assert found["asked_over_pytorch"] == 1.15 and found["asked_share_of_ceiling"] is None
 
-    # A turn is a step that does not count and the steps that do; the last two rounds are of the arms that are left.
-    turns = [line.split() for line in log.read_text().splitlines()]
-    order = [name for name, _ in turns[-16::2]]
-    assert sorted(order[:4]) == sorted(order[4:]) == sorted(alive) and order[:4] != order[4:]
-    assert [times for _, times in turns[-16:]] == [times for name in order for times in ("1", str(arms[name]["steps"]))]
+    # A turn is a step that does not count and the steps that do.
+    turns = [line.split() for line in log.read_text().splitlines()][-24:]
+    order = [name for name, _ in turns[::2]]
+    assert sorted(order[:4]) == sorted(order[4:8]) == sorted(order[8:]) == sorted(alive) and order[:4] != order[4:8]
+    assert turns == [[name, times] for name in order for times in ("1", str(arms[name]["steps"]))]
 
     text = (tmp_path / "there" / "README.md").read_text()
     printed = capsys.readouterr().out
     assert text in printed and "mlp, float32, raise: failed, MemoryError: out of memory" in printed
-    assert f"| mlp | float32 | {arms['graph']['median']:,.0f} | {arms['pytorch_compiled']['median']:,.0f} |" in text
+    assert f"| mlp | float32 | {arms['graph']['median']:,.0f} | {arms[best]['median']:,.0f} |" in text
     assert f" | {found['over_pytorch']:.2f} | 1.15 | {found['share_of_ceiling']:.2f} |  |" in text
     assert "| raise | failed: MemoryError: out of memory |" in text and "not complete" not in text
     assert "{" not in text
+
+
+def test_without_room_the_default_meets_each_mode_in_rounds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[int] = []
+
+    def work(seconds: float) -> frameworks.Mode:
+        return frameworks.Mode("Mode", lambda network, recipe: (COUNTING, {"seconds": seconds}))
+
+    def has_room(comparison: Any) -> bool:
+        alive.append(len(_children()))
+        return False
+
+    modes = {"pytorch": work(0.02), "graph": work(0.01), "xla": work(0.01), "pytorch_compiled": work(0.03)}
+    monkeypatch.setattr(frameworks, "MODES", modes)
+    monkeypatch.setattr(frameworks._Comparison, "has_room", has_room)
+    before = len(_children())
+    rows = frameworks._compare("mlp", RECIPES["mlp"], list(modes), 2, 0.0, 60)
+    assert {name: row["rounds"] for name, row in rows.items()} == {
+        "pytorch": [0, 1], "graph": [0, 1, 2, 3, 4, 5], "xla": [2, 3], "pytorch_compiled": [4, 5]}
+    assert alive == [before + 2] * 2 and len(_children()) == before
+    judged = frameworks._judged(rows)
+    graph = rows["graph"]["images_per_second"]
+    for name, its_graph in (("pytorch", graph[:2]), ("xla", graph[2:4]), ("pytorch_compiled", graph[4:])):
+        assert rows[name]["over_default"] == np.median(np.divide(rows[name]["images_per_second"], its_graph))
+        if name == judged["best_pytorch"]:
+            assert judged["over_pytorch"] == np.median(np.divide(its_graph, rows[name]["images_per_second"]))
+    assert judged["best_pytorch"] == max(("pytorch", "pytorch_compiled"), key=lambda name: rows[name]["over_default"])
+
+
+def test_there_is_room_only_for_what_fits_twice() -> None:
+    comparison = frameworks._Comparison("mlp", RECIPES["mlp"], 1.0, 60)
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        total, = (1024 * int(line.split()[1]) for line in file if line.startswith("MemTotal:"))
+    assert comparison.has_room()
+    comparison.rows["xla"] = {"failed": "for some reason"}
+    comparison.rows["graph"] = {"peak_bytes": 2**20}
+    assert comparison.has_room()
+    comparison.rows["ceiling"] = {"peak_bytes": total // 2 + 2**20}
+    assert not comparison.has_room()
 
 
 def test_without_pytorch_its_modes_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +218,21 @@ def test_the_experiment_leaves_table_picture_and_result(run_command: Callable[..
     text = (tmp_path / "there" / "README.md").read_text()
     assert text in done.stdout and "| lenet5 | float32 |" in text
     assert Image.open(tmp_path / "there" / "frameworks.png").size[0] == 700
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_an_interruption_says_whether_there_is_something(measured: bool, tmp_path: Path,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    def action(values: Any, workdir: Path) -> None:
+        workdir.mkdir()
+        if measured:
+            (workdir / "result.json").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        cli.measure("frameworks", {}, action, ["frameworks", f"--workdir={tmp_path / 'there'}"])
+    assert end.value.code == 128 + signal.SIGINT
+    assert ("what has been measured is in" in capsys.readouterr().err) == measured
 
 
 @pytest.mark.parametrize("flag", ["--networks=lenet5,lenet6", "--modes=fast", "--precisions=float16", "--rounds=0",
@@ -224,21 +279,19 @@ def test_groups_are_products_of_their_own(policy: Callable[[str], None]) -> None
         ((7, 24), (24, 5), (7, 5), (1, 1), "VALID", "float32", True)]
 
 
-def test_every_operation_is_done_every_time() -> None:
-    recipe = RECIPES["lenet5"].replace(batch_size=2)
-    repeat = ceiling.repeater(recipe.to_dict())
+def test_every_operation_is_done_every_time(tmp_path: Path) -> None:
+    """TensorFlow removes what it finds useless, and does once what it finds to be always the same."""
+    repeat = ceiling.repeater(RECIPES["lenet5"].replace(batch_size=2).to_dict())
     repeat(1)
-    context.enable_run_metadata()
-    try:
-        repeat(5)
-        statistics = context.export_run_metadata().step_stats
-    finally:
-        context.disable_run_metadata()
-    done = collections.Counter(node.timeline_label.split(" = ")[-1].split("(")[0].removeprefix("_MklNative")
-                               for device in statistics.dev_stats for node in device.node_stats)
-    # Three convolutions and two dense layers, of which the first needs no gradient of its input.
+    tf.profiler.experimental.start(str(tmp_path))
+    repeat(5)
+    tf.profiler.experimental.stop()
+    space = xplane_pb2.XSpace.FromString(next(tmp_path.rglob("*.xplane.pb")).read_bytes())
+    done = collections.Counter(plane.event_metadata[event.metadata_id].name.split(":_Mkl")[-1].removeprefix("Native")
+                               for plane in space.planes for line in plane.lines for event in line.events)
+    # Three convolutions, of which the first needs no gradient of its input, and two dense layers.
     assert {name: done[name] for name in ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "MatMul")} == {
-        "Conv2D": 15, "Conv2DBackpropFilter": 15, "Conv2DBackpropInput": 10, "MatMul": 30}, done
+        "Conv2D": 15, "Conv2DBackpropFilter": 15, "Conv2DBackpropInput": 10, "MatMul": 30}
 
 
 @pytest.mark.parametrize("execution", ["eager", "graph"])

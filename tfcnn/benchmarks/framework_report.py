@@ -10,8 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfcnn.benchmarks import rates
-
 # TensorFlow's modes are blue, the suite's default the strongest, PyTorch's are of the colour of fire.
 _COLOURS = {"eager": "#c6dbef", "graph_single": "#6baed6", "graph": "#08519c", "xla": "#9e9ac8", "pytorch": "#fdd0a2",
             "pytorch_channels_last": "#fd8d3c", "pytorch_compiled": "#a63603"}
@@ -76,8 +74,9 @@ def text(result: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         "# How fast the networks train", "",
         f"{result['machine']}; batch {result['batch_size']}; TensorFlow {versions['tensorflow']}, Keras "
         f"{versions['keras']}, {pytorch}; commit {'-'.join([commit[:7], *dirty])}. Medians of {result['rounds']} "
-        f"rounds, in each of which every process had its turn of about {result['seconds']:g} s while the others were "
-        "stopped.", ""]
+        f"rounds, in each of which every process had its turn of about {result['seconds']:g} s, or of one step if that "
+        "takes longer, while the others were stopped. Where memory was short, not all modes of a network were in the "
+        "same rounds, but the default and the ceiling were in all.", ""]
     if not result["complete"]:
         lines += ["**This run is not complete:** what is missing below had not been measured when this was written.",
                   ""]
@@ -110,15 +109,16 @@ def text(result: Mapping[str, Any], labels: Mapping[str, str]) -> str:
 
 def _prose(result: Mapping[str, Any]) -> str:
     """What was measured, and what each mode is good and bad for."""
-    def speed(name: str, reference: str) -> str:
-        return _span(rates.ratio({key: arms[key]["images_per_second"] for key in (name, reference)}, name, reference)
-                     for arms in _measured(result, name, reference))
+    def speed(name: str, reference: str = "graph") -> str:
+        # Each was compared with the default in the same rounds, but perhaps not with each other.
+        return _span(arms[name]["over_default"] / arms[reference].get("over_default", 1.0)
+                     for arms in _measured(result, name, reference, "graph"))
 
     def first(name: str) -> str:
         return _span(arms[name]["first_seconds"] for arms in _measured(result, name))
 
     return _PROSE.format(
-        eager=speed("eager", "graph"), single=speed("graph_single", "graph"), xla=speed("xla", "graph"),
+        eager=speed("eager"), single=speed("graph_single"), xla=speed("xla"),
         pytorch=speed("pytorch", "eager"), channels_last=speed("pytorch_channels_last", "pytorch"),
         compiled=speed("pytorch_compiled", "pytorch_channels_last"), first_eager=first("eager"),
         first_graph=first("graph"), first_xla=first("xla"), first_pytorch=first("pytorch_channels_last"),
@@ -183,27 +183,27 @@ def picture(result: Mapping[str, Any], labels: Mapping[str, str]) -> bytes:
 
 
 def _draw(axes: Axes, networks: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> None:
-    """Bars of each mode beside each other, from the line at 1 up or down, and a dash for the ceiling."""
+    """Bars of each mode beside each other, a line at 1, and a dash for the ceiling of each network."""
     thickness = 0.8 / len(_COLOURS)
     for place, found in enumerate(networks.values()):
-        medians = {name: row["median"] for name, row in found["arms"].items() if "median" in row}
-        fastest = max((name for name in medians if name in _COLOURS), key=lambda name: medians[name], default=None)
-        if not fastest:
+        speeds = {name: row.get("over_default", 1.0) for name, row in found["arms"].items() if "median" in row}
+        if "graph" not in speeds:
+            speeds = {name: found["arms"][name]["median"] for name in speeds}
+        reference = speeds[found["best_pytorch"]] if found["best_pytorch"] else max(
+            [speeds[name] for name in speeds if name in _COLOURS], default=None)
+        if reference is None:
             continue
-        reference = medians[found["best_pytorch"] or fastest]
         for number, (name, colour) in enumerate(_COLOURS.items()):
-            if name in medians:
-                bar = axes.bar(place - 0.4 + (number + 0.5) * thickness, medians[name] / reference - 1, thickness,
-                               bottom=1, color=colour, edgecolor="black", linewidth=0.4, label=labels[name])
+            if name in speeds:
+                bar = axes.bar(place - 0.4 + (number + 0.5) * thickness, speeds[name] / reference, thickness,
+                               color=colour, edgecolor="black", linewidth=0.4, label=labels[name])
                 if name == "graph":
-                    axes.bar_label(bar, [f"{medians[name] / reference:.2f}"], padding=2, fontsize=7)
-        if "ceiling" in medians:
-            height = medians["ceiling"] / reference
+                    axes.bar_label(bar, [f"{speeds[name] / reference:.2f}"], padding=2, fontsize=7)
+        if "ceiling" in speeds:
+            height = speeds["ceiling"] / reference
             axes.plot([place - 0.42, place + 0.42], [height, height], color="black", linewidth=1.2, linestyle="--",
                       label=labels["ceiling"])
     axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_yscale("log", base=2)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(axis="y", color="0.88", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xticks(range(len(networks)), networks, fontsize=9)

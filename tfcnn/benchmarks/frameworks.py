@@ -1,15 +1,17 @@
 """How fast networks train in TensorFlow's modes and in PyTorch's, and how near that is to what the machine can do.
 
 Every network, in every mode and precision, is an arm of the comparison, a process of its own; see `arm`. The arms of
-one network and precision are alive together, and take turns round after round, so that a machine's moods hit all alike.
+one network and precision take turns, round after round, so that a machine's moods hit all alike.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -100,6 +102,9 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
     pairs = [(network, precision) for network in recipes for precision in precisions]
     for number, (network, precision) in enumerate(pairs, 1):
         rows = _compare(network, recipes[network].replace(precision=precision), present, rounds, seconds, limit)
+        for name, row in rows.items():
+            if "median" in row:
+                print(f"{network}, {precision}, {MODES[name].label}: {row['median']:,.0f} images/s", flush=True)
         networks.setdefault(network, {})[precision] = _judged(rows) | {
             f"asked_{what}": figures.get(precision, {}).get(network) for what, figures in asked.items()}
         result["complete"] = number == len(pairs)
@@ -122,60 +127,132 @@ def _write(result: Mapping[str, Any], workdir: Path) -> None:
 
 def _compare(network: str, recipe: Recipe, modes: Sequence[str], rounds: int, seconds: float,
              limit: float) -> dict[str, dict[str, Any]]:
-    """Measures one network in one precision; for each mode a row of what was found, or of why it failed."""
-    rows: dict[str, dict[str, Any]] = {}
-    arms: dict[str, Arm] = {}
+    """Measures one network in one precision; for each mode a row of what was found, or of why it failed.
 
-    def start(name: str) -> None:
-        arm = arms[name] = stack.enter_context(Arm(*MODES[name].work(network, recipe), limit))
-        rows[name] = {key: arm.started[key] for key in ("import_seconds", "first_seconds")}
-        rows[name]["steps"] = rates.repetitions(lambda steps: arm.run(steps)["seconds"], seconds)
-        rows[name]["images_per_second"] = []
+    All arms are alive together if there is memory for them. Else they come in groups, with rounds for each group, and
+    the suite's default and the ceiling are in all of them.
+    """
+    comparison = _Comparison(network, recipe, seconds, limit)
+    waiting = [name for name in modes if name not in (DEFAULT, CEILING)]
+    numbers = itertools.count()
+    with contextlib.closing(comparison):
+        for name in (DEFAULT, CEILING):
+            if name in modes:
+                comparison.start(name)
+        while True:
+            group: list[str] = []
+            while waiting and (not group or comparison.has_room()):
+                name = waiting.pop(0)
+                if comparison.start(name):
+                    group.append(name)
+            for number in itertools.islice(numbers, rounds):
+                comparison.run_round(number)
+            for name in group:
+                comparison.end(name)
+            if not waiting:
+                break
+    return {name: _summed_up(comparison.rows[name]) for name in modes}
 
-    def take_turn(name: str) -> None:
-        arm, row = arms[name], rows[name]
-        arm.run(1)  # brings back to the caches what the others have driven out
+
+class _Comparison:
+    """The living arms of one network in one precision, and what was found so far.
+
+    Attributes:
+      rows: mode -> what was found, or why it failed.
+    """
+
+    def __init__(self, network: str, recipe: Recipe, seconds: float, limit: float) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._network, self._recipe, self._seconds, self._limit = network, recipe, seconds, limit
+        self._arms: dict[str, Arm] = {}
+
+    def start(self, name: str) -> bool:
+        """Starts the arm and finds out how many steps fill its turns; tells whether it is alive then."""
+        def action() -> None:
+            arm = self._arms[name] = Arm(*MODES[name].work(self._network, self._recipe), self._limit)
+            steps = rates.repetitions(lambda times: arm.run(times)["seconds"], self._seconds)
+            self.rows[name] = {"import_seconds": arm.started["import_seconds"],
+                               "first_seconds": arm.started["first_seconds"],
+                               "peak_bytes": arm.started["peak_bytes"],
+                               "steps": steps, "rounds": [], "images_per_second": []}
+            self._print(name, f"first step after {arm.started['first_seconds']:.1f} s")
+        return self._attempt(name, action)
+
+    def run_round(self, number: int) -> None:
+        """Gives each living arm its turn. Who comes first, and who after whom, changes from round to round."""
+        names = list(self._arms)
+        first = number % max(1, len(names))
+        for name in names[first:] + names[:first]:
+            self._attempt(name, functools.partial(self._take_turn, name, number))
+
+    def _take_turn(self, name: str, number: int) -> None:
+        arm, row = self._arms[name], self.rows[name]
+        if row["steps"] > 1:
+            arm.run(1)  # brings back to the caches what the others have driven out
         answer = arm.run(row["steps"])
-        row["images_per_second"].append(recipe.batch_size * row["steps"] / answer["seconds"])
+        row["rounds"].append(number)
+        row["images_per_second"].append(self._recipe.batch_size * row["steps"] / answer["seconds"])
         row["peak_bytes"] = answer["peak_bytes"]
         if name != CEILING:
             row["loss"] = answer["value"]
 
-    def attempt(action: Callable[[str], None], name: str) -> None:
+    def _attempt(self, name: str, action: Callable[[], None]) -> bool:
         try:
-            action(name)
+            action()
         except Failed as error:
-            rows[name] = {"failed": str(error)}
-            if name in arms:
-                arms.pop(name).close()
-            print(f"{network}, {recipe.precision}, {MODES[name].label}: failed, {error}", flush=True)
+            self.rows[name] = {"failed": str(error)}
+            self.end(name)
+            self._print(name, f"failed, {error}")
+            return False
+        return True
 
-    with contextlib.ExitStack() as stack:
-        for name in modes:
-            attempt(start, name)
-        for number in range(rounds):
-            names = list(arms)
-            first = number % max(1, len(names))  # who comes first and who comes after whom changes
-            for name in names[first:] + names[:first]:
-                attempt(take_turn, name)
-    for name in arms:
-        speeds = rows[name]["images_per_second"]
-        rows[name] |= {"median": statistics.median(speeds), "smallest": min(speeds), "largest": max(speeds)}
-        print(f"{network}, {recipe.precision}, {MODES[name].label}: {rows[name]['median']:,.0f} images/s",
-              flush=True)
-    return rows
+    def _print(self, name: str, text: str) -> None:
+        print(f"{self._network}, {self._recipe.precision}, {MODES[name].label}: {text}", flush=True)
+
+    def has_room(self) -> bool:
+        """Whether there is memory for another arm as large as the largest, and for one that grows in its turn."""
+        with open("/proc/meminfo", encoding="utf-8") as file:
+            kibibytes, = (line.split()[1] for line in file if line.startswith("MemAvailable:"))
+        peaks = [row["peak_bytes"] for row in self.rows.values() if "peak_bytes" in row]
+        return 1024 * int(kibibytes) > 2 * max(peaks, default=0)
+
+    def end(self, name: str) -> None:
+        """Ends the arm if it is alive."""
+        if name in self._arms:
+            self._arms.pop(name).close()
+
+    def close(self) -> None:
+        """Ends all arms."""
+        for name in list(self._arms):
+            self.end(name)
+
+
+def _summed_up(row: dict[str, Any]) -> dict[str, Any]:
+    if "failed" in row:
+        return row
+    speeds = row["images_per_second"]
+    return row | {"median": statistics.median(speeds), "smallest": min(speeds), "largest": max(speeds)}
 
 
 def _judged(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The rows with each arm's share of the ceiling, PyTorch's best mode, and the suite's default beside both."""
-    speeds = {name: row["images_per_second"] for name, row in rows.items() if "median" in row}
-    best = max((name for name in speeds if name in PYTORCH), key=lambda name: rows[name]["median"], default=None)
-    for name in speeds:
-        if CEILING in speeds and name != CEILING:
-            rows[name]["share_of_ceiling"] = rates.ratio(speeds, name, CEILING)
+    """The rows beside the suite's default and the ceiling, PyTorch's best mode, and the default beside both."""
+    alive = [name for name in rows if "median" in rows[name]]
+    for name in alive:
+        for reference, key in ((DEFAULT, "over_default"), (CEILING, "share_of_ceiling")):
+            if reference in alive and name != reference:
+                rows[name][key] = _ratio(rows, name, reference)
+    best = max((name for name in alive if name in PYTORCH), default=None,
+               key=lambda name: rows[name].get("over_default", rows[name]["median"]))
     return {
         "arms": rows,
         "best_pytorch": best,
-        "over_pytorch": rates.ratio(speeds, DEFAULT, best) if best and DEFAULT in speeds else None,
+        "over_pytorch": _ratio(rows, DEFAULT, best) if best and DEFAULT in alive else None,
         "share_of_ceiling": rows.get(DEFAULT, {}).get("share_of_ceiling"),
     }
+
+
+def _ratio(rows: Mapping[str, Mapping[str, Any]], name: str, reference: str) -> float:
+    """How many times as fast one mode is as another, in the rounds in which both had their turn."""
+    speeds = {key: dict(zip(rows[key]["rounds"], rows[key]["images_per_second"])) for key in (name, reference)}
+    common = [number for number in speeds[name] if number in speeds[reference]]
+    return rates.ratio({key: [speeds[key][number] for number in common] for key in speeds}, name, reference)

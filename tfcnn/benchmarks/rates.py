@@ -32,7 +32,9 @@ def compare(measured: Mapping[str, tuple[Start, int]], rounds: int, seconds: flo
     """
     times = {}
     for name, (start, _) in measured.items():
-        times[name] = repetitions(functools.partial(_timed, start()), seconds)
+        work = start()
+        work(1)
+        times[name] = repetitions(functools.partial(_timed, work), seconds)
     rates: Rates = {name: [] for name in measured}
     for _ in range(rounds):
         for name, (start, images) in measured.items():
@@ -46,10 +48,9 @@ def repetitions(timed: Callable[[int], float], seconds: float) -> int:
     """How often some work is done in so many seconds, at least once, found by doing it.
 
     Args:
-      timed: does the work so many times and returns how many seconds that took.
+      timed: does the work, which was done before, so many times, and returns how many seconds that took.
       seconds: what is to be filled.
     """
-    timed(1)
     times = 1
     while (took := timed(times)) < seconds / 4:
         times = math.ceil(times * min(10, max(2, seconds / max(took, 1e-9))))

@@ -8,7 +8,8 @@ Command: python -m tfcnn.experiments.frameworks
 Target on two CPU cores, batch 128, the suite's default mode (graph) over PyTorch's best: in float32 1.15 for every
 network, 1.25 for ResNet-18 and VGG, 1.4 for ResNet-20; in bfloat16 1.1. Share of the ceiling in float32: 0.85 for VGG,
 ResNet-18, Inception and AlexNet, 0.7 for ResNet-20.
-Expected time: one to two hours on two CPU cores, with nothing else running.
+Expected time on two CPU cores, estimated: an hour in float32; in bfloat16 less if the processor has instructions for it
+(AVX-512), else five hours, which --precisions=float32 leaves out.
 """
 
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ def measure(values: Mapping[str, Any], workdir: Path) -> None:
 
     for name, minimum in (("batch_size", 1), ("rounds", 1), ("seconds", 0), ("limit", 0)):
         check(name, values[name], type(values[name]), minimum=minimum)
-    known = {"networks": RECIPES, "modes": frameworks.MODES, "precisions": frameworks.PRECISIONS}
+    known = {"networks": list(RECIPES), "modes": list(frameworks.MODES), "precisions": list(frameworks.PRECISIONS)}
     chosen = {option: list(dict.fromkeys(values[option].split(",") if values[option] else known[option]))
               for option in known}
     for option, names in chosen.items():
