@@ -65,3 +65,16 @@ def test_other_convolutions_are_left_to_keras(options: dict, monkeypatch: pytest
     ((128, 2, 2, 512), 512, True), ((9999, 1, 2, 512), 512, False), ((None, 8, 8, 64), 64, False)])
 def test_where_it_pays(shape: tuple, filters: int, expected: bool) -> None:
     assert winograd.pays(shape, filters) is expected
+
+
+@pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
+def test_narrow_types_are_multiplied_as_float32(narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_narrow_types_are_slow", lambda: True)
+    images = tf.cast(tf.random.stateless_normal((2, 6, 6, 5), [0, 1]), narrow)
+    layer = layers.Conv2D(3, 5, use_bias=False, dtype=f"mixed_{narrow}")
+    outputs = layer(images)
+    assert outputs.dtype == narrow
+    kernel = tf.cast(layer.kernel.value, narrow)
+    exact = tf.nn.conv2d(tf.cast(images, tf.float64), tf.cast(kernel, tf.float64), 1, "VALID")
+    rounding = {"bfloat16": 2.0 ** -8, "float16": 2.0 ** -10}[narrow]
+    np.testing.assert_allclose(tf.cast(outputs, tf.float64), exact, rtol=rounding, atol=1e-3)

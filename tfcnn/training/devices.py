@@ -30,8 +30,8 @@ def set_up(recipe: Recipe) -> None:
 def _keep_freed_memory() -> None:
     """Has the C library keep the memory of one training step for the next one.
 
-    By default glibc gives arrays above 32 MiB, and what is free at the end of its heap, back to the system, which clears
-    each page when it is used again: thousands of them a step, 5 to 10% of the time.
+    By default glibc gives arrays above 32 MiB, and what is free at the end of its heap, back to the system, which then
+    clears each page when it is used again: thousands of them a step, 5 to 10% of the time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has these options
     if mallopt:
