@@ -94,10 +94,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         offset = tf.zeros([channels]) if self.beta is None else tf.convert_to_tensor(self.beta)
         context = tf.distribute.get_replica_context()
         if training and self.synchronized and context and context.num_replicas_in_sync > 1:
-            single = tf.cast(inputs, tf.float32)
-            mean, variance = _moments_over_replicas(single, context)
+            outputs, mean, variance = _normalize_over_replicas(inputs, scale, offset, self.epsilon, context)
             self._move(mean, variance)
-            return tf.cast(tf.nn.batch_normalization(single, mean, variance, offset, scale, self.epsilon), inputs.dtype)
+            return outputs
         if len(inputs.shape) != 4:
             return super().call(inputs, training=training)
         statistics = [tf.zeros([0])] * 2 if training else [
@@ -118,28 +117,92 @@ class BatchNormalization(keras.layers.BatchNormalization):
             moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
 
 
-def _moments_over_replicas(x: tf.Tensor, context: tf.distribute.ReplicaContext) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and variance of each channel over the images of all replicas."""
-    moments = tf.stack(tf.nn.moments(x, list(range(len(x.shape) - 1))))
-    # Each replica sends its own, in a row of zeros: from them the variance follows without the difference of two large
-    # numbers that a sum of squares would need.
-    row = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
-    means, variances = tf.unstack(_sum_over_replicas(row[:, tf.newaxis, tf.newaxis] * moments, context), axis=1)
+def _normalize_over_replicas(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float,
+                             context: tf.distribute.ReplicaContext) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalizes by the images of all replicas; returns the mean and the variance of each channel, too.
+
+    What is exchanged is a row of numbers for each channel, once for the outputs and once for the gradient. Everything
+    else is four passes over the replica's images, two each way.
+    """
+    replicas = context.num_replicas_in_sync
+    row = tf.one_hot(context.replica_id_in_sync_group, replicas)
+
+    @tf.custom_gradient
+    def normalize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Any:
+        moments = _sum_over_replicas(_pass(_moments, x)(x, row), context)
+        outputs, mean, variance = _pass(_normalized, x)(x, moments, scale, offset, epsilon)
+
+        def gradient(dy: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            sums = _pass(_gradient_sums, x)(dy, x, mean, variance, epsilon)
+            means = _sum_over_replicas(sums, context) / (replicas * _positions(x))
+            return _pass(_input_gradient, x)(dy, x, mean, variance, scale, means, epsilon), sums[1], sums[0]
+
+        return (outputs, mean, variance), gradient
+
+    return normalize(x, scale, offset)
+
+
+def _moments(x: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    """Mean and variance of each channel in this replica's row, [replicas, 2, channels], the other rows zero.
+
+    From all the rows the variance over all replicas follows without the difference of two large numbers that a sum of
+    squares would need.
+    """
+    flat = _flat(x)
+    mean = tf.reduce_mean(flat, axis=0)
+    moments = tf.stack([mean, tf.reduce_mean(tf.square(flat - mean), axis=0)])
+    return row[:, tf.newaxis, tf.newaxis] * moments
+
+
+def _normalized(x: tf.Tensor, moments: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
+                ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    means, variances = tf.unstack(moments, axis=1)
     mean = tf.reduce_mean(means, axis=0)
-    return mean, tf.reduce_mean(variances + tf.math.squared_difference(means, mean), axis=0)
+    variance = tf.reduce_mean(variances + tf.math.squared_difference(means, mean), axis=0)
+    factor = scale * tf.math.rsqrt(variance + epsilon)
+    return tf.cast(tf.cast(x, tf.float32) * factor + (offset - mean * factor), x.dtype), mean, variance
+
+
+def _gradient_sums(dy: tf.Tensor, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """The sums over positions of `dy`, and of `dy` times the normalized inputs: the gradients of offset and scale."""
+    flat = _flat(dy)
+    return tf.stack([tf.reduce_sum(flat, axis=0),
+                     tf.reduce_sum(flat * (_flat(x) - mean), axis=0) * tf.math.rsqrt(variance + epsilon)])
+
+
+def _input_gradient(dy: tf.Tensor, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, scale: tf.Tensor,
+                    means: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """The gradient of the inputs, from what `_gradient_sums` gives, but as means over all replicas."""
+    root = tf.math.rsqrt(variance + epsilon)
+    slope = -scale * root * root * means[1]
+    shift = -scale * root * means[0] - slope * mean
+    return tf.cast(tf.cast(dy, tf.float32) * (scale * root) + (tf.cast(x, tf.float32) * slope + shift), x.dtype)
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    """[positions, channels], for XLA sums over one axis faster than over three."""
+    return tf.reshape(tf.cast(x, tf.float32), [-1, x.shape[-1]])
+
+
+def _positions(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+
+
+def _pass(function: Callable[..., Any], x: tf.Tensor) -> Callable[..., Any]:
+    """The function as one loop over memory: on a CPU TensorFlow would make one for each operation."""
+    return function if tf.config.list_physical_devices("GPU") else _compiled(function, x.device, x.shape, x.dtype)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any], *_: Any) -> Callable[..., Any]:
+    # One for each kind of input, because TensorFlow warns of a function that is traced for many.
+    return tf.function(function, jit_compile=True)
 
 
 def _sum_over_replicas(x: tf.Tensor, context: tf.distribute.ReplicaContext) -> tf.Tensor:
-    # The context's own gradient is the same, but to find out whether variables are involved it walks, at each call,
-    # through all of the graph before it on the other replicas: two minutes for Inception. It stops at stop_gradient.
-    @tf.custom_gradient
-    def total(x: tf.Tensor) -> Any:
-        def gradient(dy: tf.Tensor) -> tf.Tensor:
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(dy))
-
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(x)), gradient
-
-    return total(x)
+    # To find out whether variables are involved the context walks, at each call, through all of the graph before it on
+    # the other replicas, two minutes for Inception. It stops at stop_gradient.
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(x))
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")
