@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import resource
@@ -22,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
+from tests import mortal
 from tests.conftest import environment
 from tfcnn.recipe import UsageError
 from tfcnn.runs import RunFolder
@@ -43,19 +43,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def live(place: Path, class_folders: Path) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+def live(place: Path, class_folders: Path) -> Callable[..., list[dict[str, Any]]]:
     """Lets the run in a folder live these lives, and says what became of each, see `tests.mortal`."""
-    with subprocess.Popen([sys.executable, "-m", "tests.mortal"], cwd=place, env=environment(place), text=True,
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as mortal:
-        assert mortal.stdin and mortal.stdout
-        stdin, stdout = mortal.stdin, mortal.stdout
+    def live_in(workdir: str, lives: list[dict[str, Any]], *flags: str) -> list[dict[str, Any]]:
+        return mortal.follow(place, workdir, lives, *FLAGS, f"--data_dir={class_folders}", *flags)
 
-        def live_in(workdir: str, lives: list[dict[str, Any]], *flags: str) -> list[dict[str, Any]]:
-            arguments = [*FLAGS, f"--data_dir={class_folders}", f"--workdir={workdir}", *flags]
-            print(json.dumps({"arguments": arguments, "lives": lives}), file=stdin, flush=True)
-            return json.loads(stdout.readline())
-
-        yield live_in
+    return live_in
 
 
 @pytest.fixture(scope="module")

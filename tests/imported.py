@@ -1,0 +1,7 @@
+"""What a process that is forked has imported beforehand: see `tests.forked`."""
+
+import tfcnn  # noqa: F401 - before anything imports TensorFlow
+from tfcnn import cli
+
+cli.import_tensorflow()
+import tfcnn.training.trainer  # noqa: E402, F401
