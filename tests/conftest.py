@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.forked import Forked, run_module
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 ROOT = Path(tfcnn.__file__).resolve().parents[1]
@@ -55,12 +57,17 @@ def environment(folder: Path) -> dict[str, str]:
     return os.environ | {"TFDS_DATA_DIR": str(folder / "nothing-prepared"), "PYTHONPATH": str(ROOT)}
 
 
+def start(place: Path, *arguments: str, experiment: str = "alexnet", **further: str) -> Forked:
+    """Starts an experiment as a user would, in a folder, with further variables in its environment."""
+    return Forked(run_module, f"tfcnn.experiments.{experiment}", *arguments, cwd=place,
+                  env=environment(place) | further)
+
+
 @pytest.fixture
 def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Runs an experiment as a user would, in an empty folder."""
-    def run(*arguments: str, experiment: str = "alexnet") -> subprocess.CompletedProcess:
-        return subprocess.run(command(*arguments, experiment=experiment), cwd=tmp_path, env=environment(tmp_path),
-                              capture_output=True, text=True, timeout=300)
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        return start(tmp_path, *arguments).completed()
     return run
 
 

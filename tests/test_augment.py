@@ -6,9 +6,8 @@ import hashlib
 import itertools
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from tfcnn.data import augment, colour
 from tfcnn.augmentations import KINDS, MIXING, Operation, parse
 
-from .conftest import ROOT
+from .conftest import environment
+from .forked import Forked
 from .numpy_images import bilinear, grid
 
 MASK = 2**64 - 1
@@ -188,13 +188,15 @@ def _digest() -> str:
     return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
 
-def test_the_number_of_threads_does_not_matter() -> None:
-    program = ("import tfcnn, tensorflow as tf\n"
-               "tf.config.threading.set_intra_op_parallelism_threads({0})\n"
-               "tf.config.threading.set_inter_op_parallelism_threads({0})\n"
-               "from tests import test_augment; print(test_augment._digest())")
+def _print_digest(threads: int) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    print(_digest())
+
+
+def test_the_number_of_threads_does_not_matter(tmp_path: Path) -> None:
     other = 1 if (os.cpu_count() or 1) > 1 else 3
-    done = subprocess.run([sys.executable, "-c", program.format(other)], cwd=ROOT, capture_output=True, text=True)
+    done = Forked(_print_digest, other, cwd=tmp_path, env=environment(tmp_path)).completed()
     assert done.stdout.split()[-1:] == [_digest()], done.stderr
 
 

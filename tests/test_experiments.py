@@ -57,10 +57,11 @@ def test_every_network_has_an_experiment() -> None:
 def test_ten_images_can_be_learnt_by_heart(network: str, ten_images: Path, tmp_path: Path) -> None:
     """The first thing to try with a new network: if it cannot do this, something is broken."""
     recipe = OF_NETWORK[network]
+    smallest = next(iter(networks.find(network).VARIANTS.values())).smallest
     recipe = recipe.replace(
-        dataset="folder", validation=0.0, batch_size=10, epochs=60, augment="none", warmup_epochs=0.0, optimizer="adam",
-        schedule="constant", learning_rate=0.001, l2=0.0, ema=0.0, **{"dropout": 0.0} if "dropout" in recipe.options
-        else {})
+        dataset="folder", image_size=max(smallest, 16), validation=0.0, batch_size=10, epochs=60, augment="none",
+        warmup_epochs=0.0, optimizer="adam", schedule="constant", learning_rate=0.001, l2=0.0, ema=0.0,
+        **{"dropout": 0.0} if "dropout" in recipe.options else {})
     result = train(recipe, tmp_path / "run", data_dir=str(ten_images), callbacks=[UntilKnown()])
     last = RunFolder(result.workdir).read_metrics()[-1]
     assert last["accuracy"] == 1.0 and last["loss"] < 0.05

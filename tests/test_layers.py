@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,11 @@ import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are im
 import keras
 import tensorflow as tf
 
+from tests.conftest import environment
+from tests.forked import Forked
 from tests.numpy_layers import batch_normalization, convolution, random, response_normalization
 from tfcnn.networks.layers import BatchNormalization, GroupedConv2D, LocalResponseNormalization
+from tfcnn.training import devices
 
 # Constants under which the neighbours matter for inputs around one, unlike the papers'.
 STRONG: dict[str, Any] = {"depth_radius": 2, "bias": 1.5, "alpha": 0.4, "beta": 0.75}
@@ -134,36 +136,32 @@ def test_configuration_gives_the_layer_back() -> None:
     np.testing.assert_array_equal(again(random(2, 3, 3, 9)), layer(random(2, 3, 3, 9)))
 
 
-REPLICAS = """
-import numpy as np, tfcnn, keras, tensorflow as tf
-from tests.numpy_layers import batch_normalization, convolution, random, response_normalization
-from tfcnn.networks.layers import BatchNormalization, GroupedConv2D, LocalResponseNormalization
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
-with strategy.scope():
-    images = keras.Input((5, 5, 4))
-    x = GroupedConv2D(8, 3, groups=2)(images)
-    x = LocalResponseNormalization(2, 1.5, 0.4, 0.75)(x)
-    model = keras.Model(images, keras.layers.Flatten()(x))
+def _compare_two_replicas() -> None:
+    devices._divide_cpu(2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        images = keras.Input((5, 5, 4))
+        x = GroupedConv2D(8, 3, groups=2)(images)
+        x = LocalResponseNormalization(2, 1.5, 0.4, 0.75)(x)
+        model = keras.Model(images, keras.layers.Flatten()(x))
 
-def gradients(x):
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model(x) ** 2)
-    return tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    def gradients(x: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(x) ** 2)
+        return tape.gradient(loss, [variable.value for variable in model.trainable_variables])
 
-x = tf.constant(np.random.default_rng(0).normal(size=(6, 5, 5, 4)), tf.float32)
-halves = strategy.experimental_distribute_values_from_function(
-    lambda context: x[3 * context.replica_id_in_sync_group:][:3])
-run = tf.function(lambda x: [strategy.reduce("SUM", value, axis=None) for value in strategy.run(gradients, (x,))])
-for one, other in zip(run(halves), gradients(x)):
-    assert np.abs(other).max() > 0.1
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
-"""
+    x = tf.constant(random(6, 5, 5, 4))
+    halves = strategy.experimental_distribute_values_from_function(
+        lambda context: x[3 * context.replica_id_in_sync_group:][:3])
+    run = tf.function(lambda x: [strategy.reduce("SUM", value, axis=None) for value in strategy.run(gradients, (x,))])
+    for one, other in zip(run(halves), gradients(x)):
+        assert np.abs(other).max() > 0.1
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_two_replicas_have_one_devices_gradient() -> None:
-    done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True)
+def test_two_replicas_have_one_devices_gradient(tmp_path: Path) -> None:
+    """In a process of its own: how many devices a CPU has is settled once a process."""
+    done = Forked(_compare_two_replicas, cwd=tmp_path, env=environment(tmp_path)).completed()
     assert done.returncode == 0, done.stderr
 
 

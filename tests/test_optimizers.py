@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfcnn.data.sources import bounded
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices, optimizers
 from tfcnn.training.steps import Steps, averaged_weights
@@ -76,7 +77,7 @@ class _Regression:
 
     def run(self, steps: int) -> np.ndarray:
         dataset = tf.data.Dataset.from_tensors((self.images, self.labels)).repeat()
-        batches = iter(self.strategy.experimental_distribute_dataset(dataset))
+        batches = iter(self.strategy.experimental_distribute_dataset(bounded(dataset)))
         return self.steps.run(batches, tf.constant(steps)).numpy()
 
     def gradient(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[float, list[np.ndarray]]:
@@ -188,7 +189,7 @@ def test_evaluation_weighs_the_images() -> None:
     regression = _Regression()
     weights = np.array([1, 1, 0, 1, 0, 1, 1, 1], np.float32)
     dataset = tf.data.Dataset.from_tensors((regression.images, regression.labels, weights))
-    batches = iter(regression.strategy.experimental_distribute_dataset(dataset.repeat(2)))
+    batches = iter(regression.strategy.experimental_distribute_dataset(bounded(dataset.repeat(2))))
     totals = regression.steps.evaluate(batches, tf.constant(2)).numpy()
     kernel, bias = regression.weights
     logits = regression.images @ kernel + bias

@@ -12,6 +12,7 @@ from tfcnn.data.datasets import Dataset, Split
 from tfcnn.data.normalization import PerChannel as Normalization
 from tfcnn.data.pipeline import Pipeline, fit
 from tfcnn.recipe import Recipe, UsageError
+from tfcnn.training import devices
 
 SHAPE = (8, 8, 1)
 
@@ -224,8 +225,12 @@ def test_fit_pads_repeats_resizes_and_greys() -> None:
 
 def test_no_iterator_waits_for_autotuning_when_it_ends() -> None:
     pipeline = _pipeline()
+    strategy = devices.strategy(pipeline._recipe)
     for dataset in (pipeline.training(0), pipeline.evaluation("test")):
         assert dataset.options().autotune.enabled is False
+        # tf.distribute's own data sets, one a device, which take the batches from this one
+        of_device, = iter(strategy.experimental_distribute_dataset(dataset))._iterators[0]._iterator._device_iterators
+        assert of_device._dataset.options().autotune.enabled is False
 
 
 def test_fewer_images_than_a_batch_is_a_usage_error() -> None:

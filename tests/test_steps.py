@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfcnn.data.sources import bounded
 from tfcnn.recipe import Recipe
 from tfcnn.training.steps import Steps
 
@@ -40,7 +41,7 @@ def test_loss_of_shared_labels_is_numpys(smoothing: float) -> None:
     random = np.random.default_rng(0)
     images = random.normal(size=(6, *SHAPE)).astype(np.float32)
     shares = random.dirichlet(np.ones(CLASSES), 6).astype(np.float32)
-    batches = iter(tf.data.Dataset.from_tensors((images, shares)).repeat())
+    batches = iter(bounded(tf.data.Dataset.from_tensors((images, shares))))
     (loss, accuracy, *_), = steps.run(batches, tf.constant(1)).numpy()
     logits = _logits(model, images)
     targets = shares * (1 - smoothing) + smoothing / CLASSES
@@ -54,7 +55,8 @@ def test_labels_that_are_whole_are_trained_on_as_their_numbers() -> None:
     rows = []
     for given in (labels, np.eye(CLASSES, dtype=np.float32)[labels]):
         steps, _ = _steps(label_smoothing=0.1)
-        rows.append(steps.run(iter(tf.data.Dataset.from_tensors((images, given))), tf.constant(1)).numpy())
+        batches = iter(bounded(tf.data.Dataset.from_tensors((images, given))))
+        rows.append(steps.run(batches, tf.constant(1)).numpy())
     np.testing.assert_array_equal(*rows)
 
 
@@ -65,7 +67,8 @@ def test_predictions_for_crops_are_averaged() -> None:
     images = 2 * random.normal(size=(5, 10, *SHAPE)).astype(np.float32)
     labels = random.integers(0, CLASSES, 5, np.int32)
     weights = np.array([1, 1, 1, 1, 0], np.float32)
-    totals = steps.evaluate(iter(tf.data.Dataset.from_tensors((images, labels, weights))), tf.constant(1)).numpy()
+    batches = iter(bounded(tf.data.Dataset.from_tensors((images, labels, weights))))
+    totals = steps.evaluate(batches, tf.constant(1)).numpy()
     probabilities = _softmax(_logits(model, images.reshape(50, *SHAPE)).reshape(5, 10, CLASSES)).mean(axis=1)
     losses = -np.log(probabilities[range(5), labels])
     assert totals[0] == pytest.approx((losses * weights).sum(), rel=1e-5)

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import tfcnn.data
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
-from tests.conftest import command, environment
+from tests.conftest import command, environment, start
 from tfcnn.data import normalization
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import Recipe, flat
@@ -135,13 +135,24 @@ def _scalars(events: EventAccumulator, tag: str) -> list:
             for event in events.Tensors(tag)]
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(class_folders: Path, run_command: Callable,
+@pytest.fixture(scope="module")
+def colours_run(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of COLOURS."""
+    place = tmp_path_factory.mktemp("colours_run")
+    done = start(place, *_flags(COLOURS, class_folders), "--workdir=run").completed()
+    assert done.returncode == 0, done.stderr
+    return place / "run"
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(colours_run: Path, class_folders: Path,
                                                                      tmp_path: Path) -> None:
-    assert run_command(*_flags(COLOURS, class_folders), "--workdir=run").returncode == 0
-    assert run_command("--flagfile=run/command.flags", "--workdir=again").returncode == 0
+    # A process of its own, not a forked one: the order in which Python reads sets is another one, too.
+    words = command(f"--flagfile={colours_run / 'command.flags'}", "--workdir=again")
+    done = subprocess.run(words, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     train(COLOURS.replace(seed=1), tmp_path / "other", data_dir=str(class_folders))
-    assert _same(tmp_path / "run", tmp_path / "again") and not _same(tmp_path / "run", tmp_path / "other")
-    assert (tmp_path / "run" / "metrics.csv").read_bytes() == (tmp_path / "again" / "metrics.csv").read_bytes()
+    assert _same(colours_run, tmp_path / "again") and not _same(colours_run, tmp_path / "other")
+    assert (colours_run / "metrics.csv").read_bytes() == (tmp_path / "again" / "metrics.csv").read_bytes()
 
 
 def test_a_run_that_is_there_is_left_alone(sample_run, run_command: Callable) -> None:
@@ -169,13 +180,14 @@ def _interrupt(number: signal.Signals, flags: list[str], place: Path) -> tuple[i
     """Starts a run in the folder `cut`, sends the signal after its next epoch: status, output, errors."""
     metrics = place / "cut" / "metrics.csv"
     before = metrics.read_bytes() if metrics.exists() else b""
-    process = subprocess.Popen(command(*flags, "--workdir=cut"), cwd=place, env=environment(place),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start(place, *flags, "--workdir=cut")
     while process.poll() is None and not (metrics.exists() and metrics.read_bytes() != before):
         time.sleep(0.05)
     process.send_signal(number)
     output, errors = process.communicate()
-    return process.returncode, output, errors
+    status = process.poll()
+    assert status is not None
+    return status, output, errors
 
 
 def test_ctrl_c_saves_the_state_and_says_how_to_resume(class_folders: Path, tmp_path: Path) -> None:
@@ -186,7 +198,7 @@ def test_ctrl_c_saves_the_state_and_says_how_to_resume(class_folders: Path, tmp_
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(class_folders: Path, tmp_path: Path, run_command: Callable) -> None:
-    recipe = COLOURS.replace(epochs=12, ema=0.9, dropout=0.25)
+    recipe = COLOURS.replace(epochs=12, ema=0.9, dropout=0.25, image_size=16)
     train(recipe, tmp_path / "whole", data_dir=str(class_folders))
     status, output, errors = _interrupt(signal.SIGTERM, _flags(recipe, class_folders), tmp_path)
     assert status == 143, errors
@@ -217,27 +229,27 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(class_folders: Pat
 
 
 @pytest.mark.parametrize("changes", [{"execution": "eager"}, {"execution": "xla"}, {"deterministic": True}], ids=str)
-def test_every_execution_trains_alike(changes: dict, class_folders: Path, tmp_path: Path, run_command: Callable
-                                      ) -> None:
-    train(COLOURS, tmp_path / "graph", data_dir=str(class_folders))
+def test_every_execution_trains_alike(changes: dict, colours_run: Path, class_folders: Path, tmp_path: Path,
+                                      run_command: Callable) -> None:
     if "deterministic" in changes:  # in a process of its own, for TensorFlow stays so
         done = run_command(*_flags(COLOURS.replace(**changes), class_folders), "--workdir=other")
         assert done.returncode == 0, done.stderr
     else:
         train(COLOURS.replace(**changes), tmp_path / "other", data_dir=str(class_folders))
-    for one, two in zip(_weights(tmp_path / "graph"), _weights(tmp_path / "other"), strict=True):
+    for one, two in zip(_weights(colours_run), _weights(tmp_path / "other"), strict=True):
         np.testing.assert_allclose(one, two, atol=2e-4)
 
 
-@pytest.mark.parametrize("precision, tolerance", [("bfloat16", 0.1), ("float16", 0.02)])
-def test_lower_precision_learns_the_same(precision: str, tolerance: float, class_folders: Path, tmp_path: Path) -> None:
-    recipe = COLOURS.replace(optimizer="sgd", learning_rate=0.005)
-    full, low = (train(recipe.replace(precision=kind), tmp_path / kind, data_dir=str(class_folders))
-                 for kind in ("float32", precision))
-    losses = [RunFolder(result.workdir).read_metrics()[0]["loss"] for result in (full, low)]
-    assert losses[0] == pytest.approx(losses[1], rel=tolerance) and losses[0] != losses[1]
-    assert low.record["precision"] == precision
-    assert {variable.dtype for variable in low.model.trainable_variables} == {"float32"}
+def test_lower_precision_learns_the_same(class_folders: Path, tmp_path: Path) -> None:
+    recipe = COLOURS.replace(optimizer="sgd", learning_rate=0.005, epochs=1, image_size=16)
+    results = {kind: train(recipe.replace(precision=kind), tmp_path / kind, data_dir=str(class_folders))
+               for kind in ("float32", "bfloat16", "float16")}
+    losses = {kind: RunFolder(result.workdir).read_metrics()[0]["loss"] for kind, result in results.items()}
+    assert len(set(losses.values())) == 3
+    for precision, tolerance in (("bfloat16", 0.1), ("float16", 0.02)):
+        assert losses[precision] == pytest.approx(losses["float32"], rel=tolerance)
+        assert results[precision].record["precision"] == precision
+        assert {variable.dtype for variable in results[precision].model.trainable_variables} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"  # what else is in the process is left as it was
 
 

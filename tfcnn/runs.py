@@ -402,7 +402,7 @@ def draw_curves(folder: RunFolder, result: Mapping[str, Any] | None = None) -> P
             panel.xaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         figure.suptitle(_title(recipe, result), color="0.2")
         picture = io.BytesIO()
-        figure.savefig(picture, format="png", pil_kwargs={"optimize": True})
+        figure.savefig(picture, format="png")
     write(folder.path / CURVES, picture.getvalue())
     return folder.path / CURVES
 

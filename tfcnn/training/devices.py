@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import machines
@@ -17,6 +20,25 @@ _SEED_DISTANCE = 1_000_003
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+
+
+def _without_tuning(make: Callable[..., tf.data.Dataset]) -> Callable[..., tf.data.Dataset]:
+    """What makes the data set of one device for tf.distribute, but without autotuning.
+
+    Autotuning has a thread that sleeps for up to a minute, and an iterator's destruction may wait until it wakes: after
+    the last epoch, or at the end of the process. No public option reaches these data sets.
+    """
+    @functools.wraps(make)
+    def made(*arguments: Any) -> tf.data.Dataset:
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return make(*arguments).with_options(options)
+
+    return made
+
+
+if hasattr(multi_device_iterator_ops, "_create_device_dataset"):  # else there is a wait now and then
+    multi_device_iterator_ops._create_device_dataset = _without_tuning(multi_device_iterator_ops._create_device_dataset)
 
 
 def set_up(recipe: Recipe) -> None:

@@ -14,6 +14,10 @@ from tfcnn.recipe import Recipe
 from tfcnn.training import optimizers
 
 
+# AutoGraph is for the loops over steps. To have it convert all that they call takes half a second.
+_unconverted = tf.autograph.experimental.do_not_convert
+
+
 class Steps:
     """Training and evaluation of one model under a distribution strategy.
 
@@ -50,13 +54,17 @@ class Steps:
             values = values.write(step, self._strategy.experimental_local_results(per_replica)[0])
         return values.stack()
 
+    @_unconverted
     def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """One replica's part of a training step; returns a row of `run`, the same on all replicas."""
         loss, logits, gradients = self._accumulate(images, labels)
         right = tf.reduce_sum(_right(logits, labels)) / self._recipe.batch_size
-        if self._strategy.num_replicas_in_sync > 1:  # all in one exchange, since each takes its time
+        if self._strategy.num_replicas_in_sync > 1:
+            # All in one exchange, since each takes its time. A sum has a gradient itself: to find out whether variables
+            # are involved in it, TensorFlow would walk through all of the other replicas' graph, in a time that grows
+            # with its square, but not past stop_gradient.
             loss, right, *gradients = tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM, [loss, right, *gradients])
+                tf.distribute.ReduceOp.SUM, [tf.stop_gradient(part) for part in (loss, right, *gradients)])
         norms = tf.sqrt(tf.stack([2.0 * tf.nn.l2_loss(gradient) for gradient in gradients])) / self._loss_scale()
         if self._recipe.clip_norm:
             # A norm that is not finite makes all of the gradient so, and float16's loss scaling skips the step.
@@ -114,6 +122,7 @@ class Steps:
             totals += self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
         return totals
 
+    @_unconverted
     def _evaluate_batch(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         logits = self._predict(images)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

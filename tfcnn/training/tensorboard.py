@@ -132,7 +132,7 @@ class Sparsity:
         self._names = [layer.name.removesuffix("_activation") for layer in layers]
         # With the logits among them there is always one, and always a list.
         self._outputs = keras.Model(model.inputs, [model.outputs[0], *(layer.output for layer in layers)])
-        self._shares = tf.function(self._compute)
+        self._shares = tf.function(self._compute, autograph=False)
 
     def _compute(self) -> list[tf.Tensor]:
         _, *activations = self._outputs(self._images, training=False)
