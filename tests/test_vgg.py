@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tests import numpy_layers
 from tests.numpy_layers import max_pool, relu, shake
-from tfcnn.networks import vgg
+from tfcnn.networks import layers, vgg
 from tfcnn.recipe import UsageError
 
 # Table 1, as printed but for its input and its softmax: a row of the table a line, the convolutions between "maxpool".
@@ -75,7 +75,7 @@ def kinds(model: keras.Model) -> list[str]:
 def in_the_tables_words(model: keras.Model) -> list[str]:
     """The layers up to the flattening, as table 1 names them, without activation and batch normalization."""
     words = {keras.layers.MaxPooling2D: lambda layer: "maxpool" * (layer.pool_size == layer.strides == (2, 2)),
-             keras.layers.Conv2D: lambda layer: f"conv{layer.kernel_size[0]}-{layer.filters}"}
+             layers.Conv2D: lambda layer: f"conv{layer.kernel_size[0]}-{layer.filters}"}
     for before, layer in zip(model.layers, model.layers[1:]):
         assert layer.input is before.output  # there are no branches
     found = [words.get(type(layer), lambda layer: "LRN" if layer.name.startswith("norm") else "")(layer)

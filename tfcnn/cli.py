@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 from tfcnn.recipe import Option, Recipe, Scalar, UsageError, check, settings
-from tfcnn.runs import COMMAND, CURVES
+from tfcnn.runs import COMMAND, CURVES, RESULT
 
 _SAMPLE = "sample"
 
@@ -78,7 +78,13 @@ def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[
         if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())) and not values["overwrite"].value:
             raise UsageError(f"{workdir} is there already: choose another --workdir, or give --overwrite")
         import_tensorflow()
-        action({option_name: values[option_name].value for option_name in options}, workdir)
+        try:
+            action({option_name: values[option_name].value for option_name in options}, workdir)
+        except KeyboardInterrupt as interruption:
+            if not (workdir / RESULT).exists():
+                raise
+            print(f"\ninterrupted; what has been measured is in {workdir}", file=sys.stderr)
+            return _status(interruption)
         return 0
 
     _end(run_action)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import platform
@@ -29,7 +30,11 @@ def compare(measured: Mapping[str, tuple[Start, int]], rounds: int, seconds: flo
     Returns:
       name -> images a second in each round.
     """
-    times = {name: _repetitions(start(), seconds) for name, (start, _) in measured.items()}
+    times = {}
+    for name, (start, _) in measured.items():
+        work = start()
+        work(1)
+        times[name] = repetitions(functools.partial(_timed, work), seconds)
     rates: Rates = {name: [] for name in measured}
     for _ in range(rounds):
         for name, (start, images) in measured.items():
@@ -39,11 +44,15 @@ def compare(measured: Mapping[str, tuple[Start, int]], rounds: int, seconds: flo
     return rates
 
 
-def _repetitions(work: Work, seconds: float) -> int:
-    """How often the work is done in so many seconds, at least once, found by doing it."""
-    work(1)
+def repetitions(timed: Callable[[int], float], seconds: float) -> int:
+    """How often some work is done in so many seconds, at least once, found by doing it.
+
+    Args:
+      timed: does the work, which was done before, so many times, and returns how many seconds that took.
+      seconds: what is to be filled.
+    """
     times = 1
-    while (took := _timed(work, times)) < seconds / 4:
+    while (took := timed(times)) < seconds / 4:
         times = math.ceil(times * min(10, max(2, seconds / max(took, 1e-9))))
     return max(1, round(times * seconds / took))
 
@@ -61,7 +70,12 @@ def median(rates: Rates) -> dict[str, float]:
 
 def cost(rates: Rates, name: str, reference: str) -> float:
     """By what share `name` is slower than `reference`: the median over the rounds, in each of which both ran."""
-    return statistics.median(1 - one / other for one, other in zip(rates[name], rates[reference], strict=True))
+    return 1 - ratio(rates, name, reference)
+
+
+def ratio(rates: Rates, name: str, reference: str) -> float:
+    """How many times as fast as `reference` `name` is: the median over the rounds, in each of which both ran."""
+    return statistics.median(one / other for one, other in zip(rates[name], rates[reference], strict=True))
 
 
 def available() -> list[int]:

@@ -75,7 +75,7 @@ def _cifar(x: KerasTensor, normalization: str, activation: str, dropout: float, 
     """From images to the features that the logits are taken from; shapes are those of 32x32 images."""
 
     def convolution(x: KerasTensor, name: str) -> KerasTensor:
-        x = keras.layers.Conv2D(64, 5, padding="same", kernel_initializer=_weights(initializer, "cifar"), name=name)(x)
+        x = layers.Conv2D(64, 5, padding="same", kernel_initializer=_weights(initializer, "cifar"), name=name)(x)
         return _activate(x, normalization, activation, name)
 
     def normalize(x: KerasTensor, name: str) -> KerasTensor:
@@ -106,7 +106,7 @@ def _imagenet(x: KerasTensor, normalization: str, activation: str, dropout: floa
 
     def convolution(x: KerasTensor, filters: int, size: int, name: str, groups: int = 1, strides: int = 1,
                     padding: str = "same", bias: str = "zeros") -> KerasTensor:
-        layer: Callable = layers.GroupedConv2D if groups > 1 else keras.layers.Conv2D
+        layer: Callable = layers.GroupedConv2D if groups > 1 else layers.Conv2D
         x = layer(filters, size, strides=strides, padding=padding, groups=groups,
                   kernel_initializer=_weights(initializer, "paper"), bias_initializer=bias, name=name)(x)
         return _activate(x, normalization, activation, name)

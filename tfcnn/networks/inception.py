@@ -246,8 +246,8 @@ def _convolution(x: KerasTensor, filters: int, size: int | tuple[int, int], name
                  padding: str = "same", *, normalization: str, scaled: bool, activation: str,
                  initializer: str) -> KerasTensor:
     """A convolution and its activation, batch normalization between them if it is the choice."""
-    x = keras.layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=normalization != "batch",
-                            kernel_initializer=_weights(initializer), name=name)(x)
+    x = layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=normalization != "batch",
+                      kernel_initializer=_weights(initializer), name=name)(x)
     if normalization == "batch":
         x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, scale=scaled, name=f"{name}_normalization")(x)
     return layers.activate(x, activation, f"{name}_activation")

@@ -77,7 +77,7 @@ def build(variant: str = "modern", classes: int | None = None, image_size: int =
         if variant == "original" and name == "C3":
             x = layers.PartialConv2D(C3_SEES, 5, use_bias, weights(), name=name)(x)
         else:
-            x = keras.layers.Conv2D(filters, 5, use_bias=use_bias, kernel_initializer=weights(), name=name)(x)
+            x = layers.Conv2D(filters, 5, use_bias=use_bias, kernel_initializer=weights(), name=name)(x)
         if normalization == "batch":
             x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
         return activate(x, name)

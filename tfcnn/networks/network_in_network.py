@@ -62,8 +62,8 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
         return layers.initializer(initializer, keras.initializers.RandomNormal(stddev=0.05))
 
     def convolution(x: KerasTensor, filters: int, size: int, name: str) -> KerasTensor:
-        x = keras.layers.Conv2D(filters, size, padding="same", use_bias=normalization != "batch",
-                                kernel_initializer=weights(), name=name)(x)
+        x = layers.Conv2D(filters, size, padding="same", use_bias=normalization != "batch",
+                          kernel_initializer=weights(), name=name)(x)
         if normalization == "batch":
             x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
         return layers.activate(x, activation, f"{name}_activation")
@@ -82,7 +82,7 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     x = layers.drop(x, dropout, "pool2_dropout")
     x = convolution(x, 192, 3, "conv3")  # 8x8x192
     x = convolution(x, 192, 1, "cccp5")  # 8x8x192
-    x = keras.layers.Conv2D(classes, 1, kernel_initializer=weights(), dtype="float32", name="cccp6")(x)  # 8x8x10
+    x = layers.Conv2D(classes, 1, kernel_initializer=weights(), dtype="float32", name="cccp6")(x)  # 8x8x10
     logits = keras.layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)  # section 3.2
     return keras.Model(images, logits, name=f"network_in_network_{variant}")
 

@@ -166,8 +166,8 @@ def _convolution(x: KerasTensor, filters: int, size: int, strides: int, style: _
         padding = "valid"
     kernel = layers.initializer(style.initializer, _he_normal(variance)) if variance else "zeros"
     batch = style.normalization == "batch"
-    x = keras.layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=not batch,
-                            kernel_initializer=kernel, name=name)(x)
+    x = layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=not batch,
+                      kernel_initializer=kernel, name=name)(x)
     if batch:
         x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
     return x

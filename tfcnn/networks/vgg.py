@@ -113,8 +113,8 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     for stage, (filters, sizes) in enumerate(zip(_FILTERS, _COLUMNS[network.column]), 1):
         for number, size in enumerate(sizes, 1):
             name = f"conv{stage}_{number}"
-            x = keras.layers.Conv2D(filters, size, padding="same", use_bias=normalization != "batch" or network.bias,
-                                    kernel_initializer=convolution_weights(), name=name)(x)
+            x = layers.Conv2D(filters, size, padding="same", use_bias=normalization != "batch" or network.bias,
+                              kernel_initializer=convolution_weights(), name=name)(x)
             if normalization == "batch":
                 x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
             x = layers.activate(x, activation, f"{name}_activation")

@@ -51,28 +51,27 @@ class Steps:
         values = tf.TensorArray(tf.float32, size=count, element_shape=[3 + len(self._variables)])
         for step in tf.range(count):
             per_replica = self._strategy.run(self._step, args=next(batches))
-            values = values.write(step, self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None))
+            values = values.write(step, self._strategy.experimental_local_results(per_replica)[0])
         return values.stack()
 
     @_unconverted
     def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """One replica's part of a training step; the sum over replicas of what it returns is a row of `run`."""
+        """One replica's part of a training step; returns a row of `run`, the same on all replicas."""
         loss, logits, gradients = self._accumulate(images, labels)
         right = tf.reduce_sum(_right(logits, labels)) / self._recipe.batch_size
         if self._strategy.num_replicas_in_sync > 1:
-            # A sum has a gradient itself. To find out whether variables are involved in it, TensorFlow would walk
-            # through all of the other replicas' graph, in a time that grows with its square: not past stop_gradient.
-            gradients = tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM, [tf.stop_gradient(gradient) for gradient in gradients])
-        norms = tf.stack([tf.norm(gradient) for gradient in gradients]) / self._loss_scale()
+            # All in one exchange, since each takes its time. A sum has a gradient itself: to find out whether variables
+            # are involved in it, TensorFlow would walk through all of the other replicas' graph, in a time that grows
+            # with its square, but not past stop_gradient.
+            loss, right, *gradients = tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.SUM, [tf.stop_gradient(part) for part in (loss, right, *gradients)])
+        norms = tf.sqrt(tf.stack([2.0 * tf.nn.l2_loss(gradient) for gradient in gradients])) / self._loss_scale()
         if self._recipe.clip_norm:
             # A norm that is not finite makes all of the gradient so, and float16's loss scaling skips the step.
             factor = self._recipe.clip_norm / tf.maximum(tf.norm(norms), self._recipe.clip_norm)
             gradients = [gradient * factor for gradient in gradients]
         norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
         self._optimizer.apply(gradients, self._variables)
-        # All replicas have the same norms, and what they return is added up.
-        norms /= self._strategy.num_replicas_in_sync
         return tf.concat([[loss, right, tf.norm(norms)], norms], axis=0)
 
     def _accumulate(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:

@@ -1,0 +1,331 @@
+"""The comparison of frameworks: its processes, its order and arithmetic, the ceiling's operations, and debugging."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import tfcnn.networks.layers
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+from tfcnn import cli, networks
+from tfcnn.benchmarks import ceiling, frameworks
+from tfcnn.benchmarks.arm import Arm, Failed
+from tfcnn.describe import describe
+from tfcnn.experiments.frameworks import ASKED, RECIPES
+from tfcnn.training.steps import Steps
+from tfcnn.training.trainer import prepare
+
+COUNTING, FAILING = "tests.arm_work:counting", "tests.arm_work:failing"
+
+
+def _state(process: subprocess.Popen) -> str:
+    return Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def test_an_arm_works_when_asked_and_is_stopped_in_between() -> None:
+    with Arm(COUNTING, {}, 60) as arm:
+        process = arm._process
+        assert arm.started["value"] == 1 and arm.started["import_seconds"] > 0 and arm.started["first_seconds"] > 0
+        for times, total in ((3, 4), (5, 9)):
+            deadline = time.monotonic() + 30
+            while _state(process) != "T" and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert _state(process) == "T"
+            answer = arm.run(times)
+            assert answer["value"] == total and answer["seconds"] > 0 and answer["peak_bytes"] > 2**20
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("how", "limit", "reason"), [
+    ("raise", 60, "MemoryError: out of memory"), ("kill", 60, "the process was ended by SIGKILL"),
+    ("exit", 60, "the process ended with status 1: torn apart"), ("wait", 2, "no answer within 2 s"),
+    ("diverge", 60, "ArithmeticError: the result is nan")])
+@pytest.mark.parametrize("at", [0, 1], ids=["first", "later"])
+def test_a_failing_arm_says_why_and_leaves_no_process(how: str, limit: float, reason: str, at: int) -> None:
+    children = _children()
+    with pytest.raises(Failed, match=f"^{reason}$"):
+        with Arm(FAILING, {"at": at, "how": how}, limit) as arm:
+            arm.run(1)
+    assert _children() == children
+
+
+def _children() -> set[str]:
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+def test_a_stopped_arm_dies_with_its_parent() -> None:
+    program = (f"import time\nfrom tfcnn.benchmarks.arm import Arm\narm = Arm('{COUNTING}', {{}}, 60)\n"
+               "print(arm._process.pid, flush=True)\ntime.sleep(60)")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        arm = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{arm}").exists() and _is_alive(arm) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{arm}").exists() or not _is_alive(arm)
+
+
+def _is_alive(process: int) -> bool:
+    try:  # nobody may be there to ask what became of a process whose parent is dead
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_rounds_are_in_turn_and_what_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log"
+
+    def work(name: str, speed: float) -> frameworks.Mode:
+        return frameworks.Mode(f"Mode {name}", lambda network, recipe: (COUNTING, {
+            "log": str(log), "name": name, "seconds": 0.02 / speed}))
+
+    def failing(at: int, how: str) -> frameworks.Mode:
+        return frameworks.Mode(how, lambda network, recipe: (FAILING, {"at": at, "how": how}))
+
+    modes = {"eager": failing(0, "exit"), "graph": work("graph", 2.0), "pytorch": work("pytorch", 0.5),
+             "xla": failing(6, "raise"), "pytorch_compiled": work("pytorch_compiled", 1.0),
+             "ceiling": work("ceiling", 4.0)}
+    monkeypatch.setattr(frameworks, "MODES", modes)
+    monkeypatch.setattr(frameworks, "pytorch_version", lambda: "1.2.3")
+    recipes = {"mlp": RECIPES["mlp"].replace(dataset="sample", batch_size=100)}
+    frameworks.measure(recipes, list(modes), ["float32"], 3, 0.08, 60, ASKED, tmp_path / "there")
+
+    alive = ["graph", "pytorch", "pytorch_compiled", "ceiling"]
+    result = json.loads((tmp_path / "there" / "result.json").read_text())
+    found = result["networks"]["mlp"]["float32"]
+    arms = found["arms"]
+    assert list(arms) == list(modes) and result["complete"] and result["versions"]["torch"] == "1.2.3"
+    assert arms["eager"] == {"failed": "the process ended with status 1: torn apart"}
+    assert arms["xla"] == {"failed": "MemoryError: out of memory"}
+    for name in alive:
+        row = arms[name]
+        assert row["rounds"] == [0, 1, 2] and len(row["images_per_second"]) == 3 and row["peak_bytes"] > 2**20
+        assert row["smallest"] == min(row["images_per_second"]) <= row["median"] <= row["largest"]
+        # Sleeping takes at least as long as it was asked to.
+        assert row["largest"] <= 100 / 0.02 * {"graph": 2, "pytorch": 0.5, "pytorch_compiled": 1, "ceiling": 4}[name]
+    speeds = {name: np.array(arms[name]["images_per_second"]) for name in alive}
+    best = max(("pytorch", "pytorch_compiled"), key=lambda name: np.median(speeds[name] / speeds["graph"]))
+    assert found["best_pytorch"] == best and found["over_pytorch"] == np.median(speeds["graph"] / speeds[best])
+    assert found["share_of_ceiling"] == np.median(speeds["graph"] / speeds["ceiling"])
+    assert arms["pytorch"]["share_of_ceiling"] == np.median(speeds["pytorch"] / speeds["ceiling"])
+    assert arms["pytorch"]["over_default"] == np.median(speeds["pytorch"] / speeds["graph"])
+    assert found["asked_over_pytorch"] == 1.15 and found["asked_share_of_ceiling"] is None
+
+    # A turn is a step that does not count and the steps that do.
+    turns = [line.split() for line in log.read_text().splitlines()][-24:]
+    order = [name for name, _ in turns[::2]]
+    assert sorted(order[:4]) == sorted(order[4:8]) == sorted(order[8:]) == sorted(alive) and order[:4] != order[4:8]
+    assert turns == [[name, times] for name in order for times in ("1", str(arms[name]["steps"]))]
+
+    text = (tmp_path / "there" / "README.md").read_text()
+    printed = capsys.readouterr().out
+    assert text in printed and "mlp, float32, raise: failed, MemoryError: out of memory" in printed
+    assert f"| mlp | float32 | {arms['graph']['median']:,.0f} | {arms[best]['median']:,.0f} |" in text
+    assert f" | {found['over_pytorch']:.2f} | 1.15 | {found['share_of_ceiling']:.2f} |  |" in text
+    assert "| raise | failed: MemoryError: out of memory |" in text and "not complete" not in text
+    assert "{" not in text
+
+
+def test_without_room_the_default_meets_each_mode_in_rounds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[int] = []
+
+    def work(seconds: float) -> frameworks.Mode:
+        return frameworks.Mode("Mode", lambda network, recipe: (COUNTING, {"seconds": seconds}))
+
+    def has_room(comparison: Any) -> bool:
+        alive.append(len(_children()))
+        return False
+
+    modes = {"pytorch": work(0.02), "graph": work(0.01), "xla": work(0.01), "pytorch_compiled": work(0.03)}
+    monkeypatch.setattr(frameworks, "MODES", modes)
+    monkeypatch.setattr(frameworks._Comparison, "has_room", has_room)
+    before = len(_children())
+    rows = frameworks._compare("mlp", RECIPES["mlp"], list(modes), 2, 0.0, 60)
+    assert {name: row["rounds"] for name, row in rows.items()} == {
+        "pytorch": [0, 1], "graph": [0, 1, 2, 3, 4, 5], "xla": [2, 3], "pytorch_compiled": [4, 5]}
+    assert alive == [before + 2] * 2 and len(_children()) == before
+    judged = frameworks._judged(rows)
+    graph = rows["graph"]["images_per_second"]
+    for name, its_graph in (("pytorch", graph[:2]), ("xla", graph[2:4]), ("pytorch_compiled", graph[4:])):
+        assert rows[name]["over_default"] == np.median(np.divide(rows[name]["images_per_second"], its_graph))
+        if name == judged["best_pytorch"]:
+            assert judged["over_pytorch"] == np.median(np.divide(its_graph, rows[name]["images_per_second"]))
+    assert judged["best_pytorch"] == max(("pytorch", "pytorch_compiled"), key=lambda name: rows[name]["over_default"])
+
+
+def test_there_is_room_only_for_what_fits_twice() -> None:
+    comparison = frameworks._Comparison("mlp", RECIPES["mlp"], 1.0, 60)
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        total, = (1024 * int(line.split()[1]) for line in file if line.startswith("MemTotal:"))
+    assert comparison.has_room()
+    comparison.rows["xla"] = {"failed": "for some reason"}
+    comparison.rows["graph"] = {"peak_bytes": 2**20}
+    assert comparison.has_room()
+    comparison.rows["ceiling"] = {"peak_bytes": total // 2 + 2**20}
+    assert not comparison.has_room()
+
+
+def test_without_pytorch_its_modes_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mode = frameworks.Mode("Mode", lambda network, recipe: (COUNTING, {}))
+    monkeypatch.setattr(frameworks, "MODES", {"graph": mode, "pytorch": mode})
+    monkeypatch.setattr(frameworks, "pytorch_version", lambda: None)
+    written: list[dict[str, Any]] = []
+    monkeypatch.setattr(frameworks.runs, "write", lambda path, content: (
+        Path(path).write_bytes(content if isinstance(content, bytes) else content.encode()),
+        written.append(json.loads(content)) if path.name == "result.json" else None))
+    recipes = {name: RECIPES[name] for name in ("lenet5", "mlp")}
+    frameworks.measure(recipes, ["graph", "pytorch"], ["bfloat16"], 1, 0.0, 60, ASKED, tmp_path)
+    # What is measured is there before the rest is.
+    assert [list(result["networks"]) for result in written] == [["lenet5"], ["lenet5", "mlp"]]
+    assert [result["complete"] for result in written] == [False, True]
+    found = written[-1]["networks"]["mlp"]["bfloat16"]
+    assert list(found["arms"]) == ["graph"] and found["best_pytorch"] is None and found["over_pytorch"] is None
+    assert "pip install 'tfcnn[pytorch]'" in (tmp_path / "README.md").read_text()
+
+
+def test_the_experiment_leaves_table_picture_and_result(run_command: Callable[..., subprocess.CompletedProcess],
+                                                        tmp_path: Path) -> None:
+    modes = ["graph_single", "ceiling"]
+    if frameworks.pytorch_version():
+        modes.append("pytorch")
+    done = run_command("--networks=lenet5", f"--modes={','.join(modes)}", "--precisions=float32", "--batch_size=4",
+                       "--rounds=1", "--seconds=0.01", "--workdir=there", experiment="frameworks")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "there" / "result.json").read_text())
+    arms = result["networks"]["lenet5"]["float32"]["arms"]
+    assert set(arms) == set(modes) and result["complete"] and result["batch_size"] == 4
+    for name, row in arms.items():
+        assert row["median"] > 0 and row["first_seconds"] > 0 and row["peak_bytes"] > 2**26, (name, row)
+        assert name == "ceiling" or 0 < row["loss"] < 20
+    text = (tmp_path / "there" / "README.md").read_text()
+    assert text in done.stdout and "| lenet5 | float32 |" in text
+    assert Image.open(tmp_path / "there" / "frameworks.png").size[0] == 700
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_an_interruption_says_whether_there_is_something(measured: bool, tmp_path: Path,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    def action(values: Any, workdir: Path) -> None:
+        workdir.mkdir()
+        if measured:
+            (workdir / "result.json").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        cli.measure("frameworks", {}, action, ["frameworks", f"--workdir={tmp_path / 'there'}"])
+    assert end.value.code == 128 + signal.SIGINT
+    assert ("what has been measured is in" in capsys.readouterr().err) == measured
+
+
+@pytest.mark.parametrize("flag", ["--networks=lenet5,lenet6", "--modes=fast", "--precisions=float16", "--rounds=0",
+                                  "--batch_size=0"])
+def test_a_mistake_is_told_before_anything_is_measured(flag: str, tmp_path: Path) -> None:
+    from tfcnn.experiments.frameworks import OPTIONS, measure
+    from tfcnn.recipe import UsageError
+
+    name, value = flag.removeprefix("--").split("=")
+    values = {option_name: option.value for option_name, option in OPTIONS.items()}
+    values[name] = type(values[name])(value)
+    with pytest.raises(UsageError, match=flag):
+        measure(values, tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("network", RECIPES)
+def test_the_ceiling_has_all_products_of_the_network(network: str) -> None:
+    """Three times the products that are counted by `describe`, another reading of the same network, but once two."""
+    recipe = RECIPES[network]
+    with tf.Graph().as_default():
+        model = networks.find(recipe.network).build(classes=10, **recipe.network_options())
+        found = ceiling.products(model, 128)
+        counted = [row for row in describe(model).rows if row.multiply_accumulates]
+    products = {row.name: row.multiply_accumulates for row in counted}
+    if network == "lenet5":  # a convolution over all channels stands in for the paper's incomplete connections
+        connections = sum(map(len, tfcnn.networks.lenet.C3_SEES))
+        products["C3"] = products["C3"] // connections * 6 * 16
+    total = 128 * (3 * sum(products.values()) - products[counted[0].name])
+    assert sum(product.multiply_accumulates for product in found) == total
+    assert [product.input_gradient for product in found] == [False] + [True] * (len(found) - 1)
+
+
+def test_groups_are_products_of_their_own(policy: Callable[[str], None]) -> None:
+    policy("mixed_bfloat16")
+    images = keras.Input((8, 8, 4))
+    x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(images)
+    x = tfcnn.networks.layers.GroupedConv2D(6, 3, groups=2)(x)
+    x = keras.layers.Dense(5, dtype="float32")(keras.layers.Flatten()(x))
+    found = [dataclasses.astuple(product)[1:] for product in ceiling.products(keras.Model(images, x), 7)]
+    assert found == [
+        ((7, 8, 8, 4), (3, 3, 4, 4), (7, 4, 4, 4), (2, 2), "SAME", "bfloat16", False),
+        *[((7, 4, 4, 2), (3, 3, 2, 3), (7, 2, 2, 3), (1, 1), "VALID", "bfloat16", True)] * 2,
+        ((7, 24), (24, 5), (7, 5), (1, 1), "VALID", "float32", True)]
+
+
+def test_every_operation_is_done_every_time(tmp_path: Path) -> None:
+    """TensorFlow removes what it finds useless, and does once what it finds to be always the same."""
+    repeat = ceiling.repeater(RECIPES["lenet5"].replace(batch_size=2).to_dict())
+    repeat(1)
+    tf.profiler.experimental.start(str(tmp_path))
+    repeat(5)
+    tf.profiler.experimental.stop()
+    space = xplane_pb2.XSpace.FromString(next(tmp_path.rglob("*.xplane.pb")).read_bytes())
+    done = collections.Counter(plane.event_metadata[event.metadata_id].name.split(":_Mkl")[-1].removeprefix("Native")
+                               for plane in space.planes for line in plane.lines for event in line.events)
+    # Three convolutions, of which the first needs no gradient of its input, and two dense layers.
+    assert {name: done[name] for name in ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "MatMul")} == {
+        "Conv2D": 15, "Conv2DBackpropFilter": 15, "Conv2DBackpropInput": 10, "MatMul": 30}
+
+
+@pytest.mark.parametrize("execution", ["eager", "graph"])
+def test_a_breakpoint_sees_numbers_in_eager_mode_only(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def look() -> None:
+        frame: FrameType | None = sys._getframe(1)
+        while frame and "inputs" not in frame.f_locals:
+            frame = frame.f_back
+        assert frame
+        seen.append(frame.f_locals["inputs"])
+
+    original = keras.layers.Dense.call
+
+    def call(self: keras.layers.Dense, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        breakpoint()
+        return original(self, inputs)
+
+    setup = prepare(RECIPES["lenet5"].replace(dataset="sample", validation=0.95, batch_size=4, execution=execution))
+    steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
+    batches = iter(setup.training_batches(0))
+    monkeypatch.setattr(sys, "breakpointhook", look)
+    monkeypatch.setattr(keras.layers.Dense, "call", call)
+    steps.run(batches, tf.constant(1))
+    reached = len(seen)
+    steps.run(batches, tf.constant(2))
+    if execution == "eager":
+        assert reached == 2 and len(seen) == 6  # in each of the steps
+        values = [inputs.numpy() for inputs in seen]
+        assert [value.shape for value in values] == [(4, 120), (4, 84)] * 3
+        assert all(np.isfinite(value).all() and np.ptp(value) > 0 for value in values)
+        assert not np.array_equal(values[0], values[2])
+    else:
+        assert reached and len(seen) == reached  # while the graph is built, and never again
+        with pytest.raises((AttributeError, NotImplementedError)):
+            seen[0].numpy()

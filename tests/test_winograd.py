@@ -1,0 +1,80 @@
+"""Winograd's filtering, against direct convolutions in float64."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcnn import winograd
+from tfcnn.networks import layers
+
+# Whole tiles, images smaller than a tile, and tiles that reach beyond the image at the bottom and at the right.
+SHAPES = [(2, 8, 4, 5, 3), (3, 2, 2, 4, 6), (1, 6, 9, 2, 2)]
+
+
+def _with_gradients(convolve, images, kernel, upstream) -> list[np.ndarray]:
+    with tf.GradientTape() as tape:
+        tape.watch([images, kernel])
+        outputs = convolve(images, kernel)
+    return [part.numpy() for part in (outputs, *tape.gradient(outputs, [images, kernel], output_gradients=upstream))]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_outputs_and_gradients_are_those_of_a_direct_convolution(shape: tuple[int, ...]) -> None:
+    batch, height, width, channels, filters = shape
+    random = np.random.default_rng(0)
+    arguments = [random.standard_normal(size) for size in (
+        (batch, height, width, channels), (3, 3, channels, filters), (batch, height, width, filters))]
+    expected = _with_gradients(lambda images, kernel: tf.nn.conv2d(images, kernel, 1, "SAME"),
+                               *map(tf.constant, arguments))
+    single = [tf.constant(argument, tf.float32) for argument in arguments]
+    for found, wanted in zip(_with_gradients(winograd.convolve, *single), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_the_layer_trains_as_keras_own_and_infers_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    convolve = winograd.convolve
+    monkeypatch.setattr(winograd, "convolve", lambda *arguments: calls.append(arguments) or convolve(*arguments))
+    monkeypatch.setattr(winograd, "_FEWEST_WEIGHTS", 1)
+    monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
+    images = tf.random.stateless_normal((2, 8, 4, 5), [0, 1])
+    ours, keras_own = (kind(3, 3, padding="same", activation="relu", bias_initializer="ones")
+                       for kind in (layers.Conv2D, keras.layers.Conv2D))
+    for layer in (ours, keras_own):
+        layer.build(images.shape)
+    keras_own.set_weights(ours.get_weights())
+    np.testing.assert_array_equal(ours(images), keras_own(images))
+    assert not calls
+    np.testing.assert_allclose(ours(images, training=True), keras_own(images), atol=1e-5)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("options", [{"strides": 2}, {"padding": "valid"}, {"dilation_rate": 2}, {"groups": 3}],
+                         ids=str)
+def test_other_convolutions_are_left_to_keras(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "_FEWEST_WEIGHTS", 1)
+    monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
+    images = tf.random.stateless_normal((2, 12, 12, 6), [0, 1])
+    layer = layers.Conv2D(3, 3, **{"padding": "same"} | options)
+    np.testing.assert_array_equal(layer(images, training=True), layer(images))
+
+
+@pytest.mark.parametrize("shape, filters, expected", [
+    ((128, 8, 8, 64), 64, True), ((128, 8, 8, 32), 64, False), ((31, 8, 8, 64), 64, False), ((32, 8, 8, 64), 64, True),
+    ((128, 2, 2, 512), 512, True), ((9999, 1, 2, 512), 512, False), ((None, 8, 8, 64), 64, False)])
+def test_where_it_pays(shape: tuple, filters: int, expected: bool) -> None:
+    assert winograd.pays(shape, filters) is expected
+
+
+@pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
+def test_narrow_types_are_multiplied_as_float32(narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_narrow_types_are_slow", lambda: True)
+    images = tf.cast(tf.random.stateless_normal((2, 6, 6, 5), [0, 1]), narrow)
+    layer = layers.Conv2D(3, 5, use_bias=False, dtype=f"mixed_{narrow}")
+    outputs = layer(images)
+    assert outputs.dtype == narrow
+    kernel = tf.cast(layer.kernel.value, narrow)
+    exact = tf.nn.conv2d(tf.cast(images, tf.float64), tf.cast(kernel, tf.float64), 1, "VALID")
+    rounding = {"bfloat16": 2.0 ** -8, "float16": 2.0 ** -10}[narrow]
+    np.testing.assert_allclose(tf.cast(outputs, tf.float64), exact, rtol=rounding, atol=1e-3)

@@ -1,0 +1,131 @@
+"""How training speed grows with the devices of a process and with processes, beside the ideal."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tfcnn import runs
+from tfcnn.benchmarks import processes, rates
+from tfcnn.recipe import Recipe
+
+TARGET = 0.9
+
+
+def shares(cores: Sequence[int], count: int) -> list[list[int]]:
+    """So many equal shares of the cores, those that are left over in none."""
+    size = len(cores) // count
+    return [list(cores[index * size:(index + 1) * size]) for index in range(count)]
+
+
+def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequence[int], rounds: int, seconds: float,
+            workdir: Path) -> None:
+    """Measures everything, and leaves `result.json`, `README.md` and `scaling.png` in the folder.
+
+    Args:
+      recipe: what is trained; its batch is that of all devices or processes together.
+      device_counts: numbers of logical devices of one process that has all cores, 1 among them.
+      process_counts: numbers of processes, 1 among them; each has as many cores as when there are the most.
+      rounds: how often each is measured.
+      seconds: about how long in a round.
+      workdir: folder of the result, made if need be.
+    """
+    cores = rates.available()
+    each = shares(cores, max(process_counts))
+    with ExitStack() as stack:
+        def training(*setting: Any) -> tuple[rates.Start, int]:
+            work = stack.enter_context(processes.training(recipe, *setting))
+            return lambda: work, recipe.batch_size
+
+        found = rates.compare(
+            {f"{count} devices": training([cores], count) for count in device_counts}
+            | {f"{count} processes": training(each[:count]) for count in process_counts}, rounds, seconds)
+    whole, one = found["1 devices"], found["1 processes"]
+    result = {
+        "experiment": "scaling", "machine": rates.machine(), "recipe": recipe.to_dict(), "rounds": rounds,
+        "cores": len(cores), "cores_of_each_process": len(each[0]),
+        "devices": {str(count): _summary(found[f"{count} devices"], whole, whole) for count in device_counts},
+        "processes": {str(count): _summary(found[f"{count} processes"], whole, [count * speed for speed in one])
+                      for count in process_counts},
+        **runs.environment()}
+    workdir.mkdir(parents=True, exist_ok=True)
+    _draw(result, workdir / "scaling.png")
+    text = _report(result)
+    runs.write(workdir / "README.md", text)
+    runs.write(workdir / "result.json", json.dumps(result, indent=2) + "\n")
+    print(text)
+
+
+def _summary(speeds: Sequence[float], whole: Sequence[float], ideal: Sequence[float]) -> dict[str, Any]:
+    """Speeds beside those of one process with all cores, and the ideal ones, of the same rounds."""
+    def ratio(others: Sequence[float]) -> float:
+        return statistics.median(speed / other for speed, other in zip(speeds, others, strict=True))
+
+    return {"images_per_second": statistics.median(speeds), "rounds": list(speeds), "of_one_process": ratio(whole),
+            "of_the_ideal": ratio(ideal)}
+
+
+def _report(result: Mapping[str, Any]) -> str:
+    commit, *dirty = result["commit"].split("-")
+    recipe, cores, own = result["recipe"], _cores(result["cores"]), _cores(result["cores_of_each_process"])
+    lines = [
+        "# How training speed grows with devices and processes", "",
+        f"{result['machine']}; the network of the experiment {recipe['experiment']}, {recipe['batch_size']} images a "
+        f"step whatever the number of devices, on the CPU; medians of {result['rounds']} rounds, in each of which all "
+        "were measured in turn; "
+        f"TensorFlow {result['versions']['tensorflow']}, commit {'-'.join([commit[:7], *dirty])}.", "",
+        f"The logical devices of one process share its {cores}, so at best their speed stays the same. The processes, "
+        f"which speak over the loopback interface, have {own} each, so at best it grows with their number.", "",
+        f"| | images/s | lowest to highest | of one process with {cores} | of the ideal |", "|---|---:|---:|---:|---:|"]
+    rows = ([(f"1 process, {cores}, {count} device{'s' * (count != '1')}", row)
+             for count, row in result["devices"].items()]
+            + [(f"{count} process{'es' * (count != '1')}, {own} each", row)
+               for count, row in result["processes"].items()])
+    for name, row in rows:
+        lines.append(f"| {name} | {row['images_per_second']:,.0f} | {min(row['rounds']):,.0f} to "
+                     f"{max(row['rounds']):,.0f} | {row['of_one_process']:.3f} | {row['of_the_ideal']:.3f} |")
+    return "\n".join([*lines, "", "![Speed against the number of devices and of processes](scaling.png)", ""])
+
+
+def _cores(count: int) -> str:
+    return f"{count} core{'s' * (count > 1)}"
+
+
+def _draw(result: Mapping[str, Any], path: Path) -> None:
+    """Devices on the left, processes on the right, each with the ideal line."""
+    figure = Figure(figsize=(10, 4.5), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    whole = result["devices"]["1"]["images_per_second"]
+    one = result["processes"]["1"]["images_per_second"]
+    cores, own = _cores(result["cores"]), _cores(result["cores_of_each_process"])
+    for axes, kind, ideal in ((left, "devices", lambda count: whole), (right, "processes", lambda count: count * one)):
+        rows = {int(count): row for count, row in result[kind].items()}
+        speeds = [row["images_per_second"] for row in rows.values()]
+        spread = [[speed - min(row["rounds"]) for speed, row in zip(speeds, rows.values())],
+                  [max(row["rounds"]) - speed for speed, row in zip(speeds, rows.values())]]
+        axes.plot(list(rows), list(map(ideal, rows)), color="tab:gray", linestyle="--", label="ideal")
+        axes.errorbar(list(rows), speeds, spread, color="tab:blue", marker="o", capsize=4,
+                      label="measured (median, lowest to highest)")
+        for count, speed in zip(rows, speeds):
+            axes.annotate(f"{speed:,.0f}", (count, speed), (6, -14), textcoords="offset points", fontsize=8)
+        axes.set_xticks(list(rows))
+        axes.margins(x=0.15)
+        axes.grid(alpha=0.3)
+    right.axhline(TARGET * whole, color="tab:red", linestyle=":", label=f"{TARGET} of one process with {cores}")
+    left.set_title(f"logical devices of one process\nwhich share its {cores}", fontsize=10)
+    right.set_title(f"processes on one machine\nwith {own} each", fontsize=10)
+    left.set_xlabel("logical devices")
+    right.set_xlabel("processes")
+    left.set_ylabel(f"images a second ({result['recipe']['experiment']}, {result['recipe']['batch_size']} a step)")
+    left.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(path)

@@ -1,0 +1,33 @@
+"""The suite's own training step, on one batch that does not change: what an arm of TensorFlow's does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfcnn.recipe import Recipe
+from tfcnn.training.steps import Steps
+from tfcnn.training.trainer import prepare
+
+
+def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
+    """What runs so many training steps and returns the loss of the last one.
+
+    Args:
+      recipe: what is trained, as `Recipe.to_dict` has it; its `execution` says how.
+      single: whether each call of the compiled graph runs one step only; else one call runs all of them.
+    """
+    setup = prepare(Recipe(**recipe))
+    steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
+    batch = next(iter(setup.pipeline.training(0)))
+    batches = iter(setup.strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(batch).repeat()))
+
+    def run(count: int) -> float:
+        calls, steps_a_call = (count, 1) if single else (1, count)
+        for _ in range(calls):
+            rows = steps.run(batches, tf.constant(steps_a_call))
+        return float(rows[-1, 0])
+
+    return run

@@ -1,0 +1,57 @@
+"""How training speed grows with devices and with processes, beside the ideal.
+
+Measured in turn, so that a machine's moods hit all alike: 1, 2 and 4 logical devices of one process, which share all
+cores, so that at best they lose nothing; and 1 and 2 processes on this machine, each with as many cores, which at best
+are as many times as fast as one of them. Batch normalization is synchronized, the global batch is always the same.
+
+Command: python -m tfcnn.experiments.scaling
+Target: two processes with one core each train ResNet-20 at 0.9 of the speed of one process with two cores.
+Expected time: 4 minutes on two CPU cores, with nothing else running.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfcnn import cli
+from tfcnn.experiments.input_pipeline import recipes
+from tfcnn.recipe import Option, UsageError
+
+OPTIONS = {
+    "network": Option("resnet", help="the experiment whose network is trained"),
+    "batch_size": Option(128, help="images a step, of all devices and processes together"),
+    "devices": Option("1,2,4", help="numbers of logical devices in one process, separated by commas"),
+    "processes": Option("1,2", help="numbers of processes with equally many cores each, separated by commas"),
+    "rounds": Option(5, help="how often everything is measured"),
+    "seconds": Option(3.0, help="about how long each is measured in a round"),
+}
+
+
+def counts(values: Mapping[str, Any], name: str) -> list[int]:
+    """The numbers that a flag lists, and 1, in ascending order; the batch must divide by each."""
+    text, batch_size = values[name], values["batch_size"]
+    words = text.split(",")
+    if not all(word.isascii() and word.isdecimal() and int(word) for word in words):
+        raise UsageError(f"--{name}={text} must be whole numbers from 1, separated by commas, such as 1,2")
+    for word in words:
+        if batch_size % int(word):
+            raise UsageError(f"--batch_size={batch_size} does not divide by the {word} of --{name}={text}")
+    return sorted({1, *map(int, words)})
+
+
+def measure(values: Mapping[str, Any], workdir: Path) -> None:
+    """Measures, and writes table and picture into the folder."""
+    from tfcnn.benchmarks import rates, scaling
+
+    known = recipes()
+    if values["network"] not in known:
+        raise UsageError(f"--network={values['network']} is none of {', '.join(known)}")
+    processes, cores = counts(values, "processes"), len(rates.available())
+    if max(processes) > cores:
+        raise UsageError(f"--processes={values['processes']}: there are only {cores} cores, and each needs one")
+    recipe = known[values["network"]].replace(dataset="sample", batch_size=values["batch_size"])
+    scaling.measure(recipe, counts(values, "devices"), processes, values["rounds"], values["seconds"], workdir)
+
+
+if __name__ == "__main__":
+    cli.measure("scaling", OPTIONS, measure)
