@@ -134,7 +134,8 @@ def _vgg() -> nn.Module:
 
 def _network_in_network() -> nn.Module:
     def convolution(channels: int, filters: int, size: int, name: str) -> dict[str, nn.Module]:
-        return {name: nn.Conv2d(channels, filters, size, padding=size // 2), f"{name}_activation": nn.ReLU(inplace=True)}
+        return {name: nn.Conv2d(channels, filters, size, padding=size // 2),
+                f"{name}_activation": nn.ReLU(inplace=True)}
 
     return _sequence(
         convolution(3, 192, 5, "conv1") | convolution(192, 160, 1, "cccp1") | convolution(160, 96, 1, "cccp2")
@@ -223,7 +224,7 @@ class _Block(nn.Module):
 
 
 def _resnet(stages: Sequence[int], blocks: int, projects: bool) -> nn.Module:
-    """The network with stages of so many filters, of so many blocks each, with shortcuts B if it projects and else A."""
+    """The network with stages of so many filters and of so many blocks; shortcuts B if it projects, else A."""
     channels = stages[0]
     modules: dict[str, nn.Module] = {"conv1": _NormalizedConvolution(3, channels, 3),
                                      "conv1_activation": nn.ReLU(inplace=True)}

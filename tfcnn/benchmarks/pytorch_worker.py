@@ -28,6 +28,7 @@ class Trainer:
 
     Attributes:
       network: the PyTorch network.
+      average: the moving average of its weights, if the recipe keeps one.
     """
 
     def __init__(self, network: nn.Module, recipe: Mapping[str, Any], *, compiled: bool = False,
@@ -50,8 +51,7 @@ class Trainer:
         self.network = network.train()
         self._loss = torch.compile(self._compute_loss) if compiled else self._compute_loss
         self._optimizer = optimizer(recipe, self.network)
-        # The recipe's moving average of the weights, which are evaluated later.
-        self._average = swa_utils.AveragedModel(
+        self.average = swa_utils.AveragedModel(
             self.network, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(recipe["ema"])) if recipe["ema"] else None
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -60,8 +60,8 @@ class Trainer:
         loss = self._loss(images, labels)
         loss.backward()
         self._optimizer.step()
-        if self._average:
-            self._average.update_parameters(self.network)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
         return loss.detach()
 
     def _compute_loss(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -74,19 +74,17 @@ def optimizer(recipe: Mapping[str, Any], network: nn.Module) -> torch.optim.Opti
     """PyTorch's optimizer of a recipe, in its fused form, with the penalty on kernels as weight decay.
 
     Raises:
-      UsageError: the recipe's is one whose formula is another in PyTorch.
+      UsageError: the recipe's is another than stochastic gradient descent.
     """
     parameters = list(network.parameters())
     # PyTorch adds `weight_decay` times the weight to its gradient, which is that of l2 / 2 * sum(w^2).
     groups = [{"params": [parameter for parameter in parameters if parameter.dim() > 1], "weight_decay": recipe["l2"]},
               {"params": [parameter for parameter in parameters if parameter.dim() <= 1], "weight_decay": 0.0}]
-    name, rate = recipe["optimizer"], recipe["learning_rate"]
-    if name in ("sgd", "momentum", "nesterov"):
-        return torch.optim.SGD(groups, rate, momentum=0.0 if name == "sgd" else recipe["momentum"],
-                               nesterov=name == "nesterov", fused=True)
-    if name == "adam":
-        return torch.optim.Adam(groups, rate, eps=1e-7, fused=True)
-    raise UsageError(f"--optimizer={name} is not there for PyTorch: give sgd, momentum, nesterov or adam")
+    name = recipe["optimizer"]
+    if name not in ("sgd", "momentum", "nesterov"):
+        raise UsageError(f"--optimizer={name} is not there for PyTorch: give sgd, momentum or nesterov")
+    return torch.optim.SGD(groups, recipe["learning_rate"], momentum=0.0 if name == "sgd" else recipe["momentum"],
+                           nesterov=name == "nesterov", fused=True)
 
 
 def trainer(network: str, recipe: Mapping[str, Any], *, compiled: bool, channels_last: bool, bfloat16: bool,

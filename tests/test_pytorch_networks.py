@@ -1,0 +1,184 @@
+"""The PyTorch networks that ours are measured against do the same work: same weights, same logits, same training."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from typing import Any
+
+import tfcnn.networks.layers  # noqa: F401 - before anything imports TensorFlow
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.numpy_layers import random, shake
+from tfcnn import networks
+from tfcnn.recipe import Recipe, UsageError
+from tfcnn.training import optimizers
+from tfcnn.training.steps import Steps
+
+torch = pytest.importorskip("torch")
+from tfcnn.benchmarks import pytorch_networks, pytorch_worker  # noqa: E402 - they need what may not be there
+
+BATCH, STEPS = 8, 5
+# PyTorch's network -> the experiment it stands beside, and what is changed there. Where an activation is within
+# rounding of ReLU's kink, or two in a pooling window of each other, either framework may go either way. That changes
+# the gradient of all layers before by some thousandths, and large steps of deep networks magnify it: hence low rates.
+OURS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lenet5": ("lenet5", {}), "alexnet": ("alexnet", {}), "vgg": ("vgg", {"learning_rate": 1e-5}),
+    "network_in_network": ("network_in_network", {}),
+    "inception": ("inception", {"learning_rate": 1e-5, "image_size": 16}),
+    "resnet20": ("resnet", {"learning_rate": 1e-3}), "resnet18": ("resnet", {"depth": 18, "learning_rate": 1e-4}),
+    "mlp": ("mlp", {"learning_rate": 5e-4})}
+# What PyTorch calls the weights of a normalization; elsewhere "weight" is our kernel.
+NORMALIZATION = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _recipe(name: str, **changes: Any) -> Recipe:
+    """The experiment's recipe, at the peak of its learning rate from the first step."""
+    experiment, options = OURS[name]
+    recipe = importlib.import_module(f"tfcnn.experiments.{experiment}").RECIPE
+    constant = {"schedule": "constant", "warmup_epochs": 0.0, "batch_size": BATCH, "execution": "eager"}
+    return recipe.replace(**constant | options | changes)
+
+
+def _ours(recipe: Recipe) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    model = networks.find(recipe.network).build(classes=10, image_size=recipe.image_size, **recipe.network_options())
+    shake(model)
+    return model
+
+
+def _as_pytorch(model: keras.Model, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Our weights under the names and in the layout of PyTorch's; fails if one of either side has no counterpart."""
+    dense = next((layer for layer in model.layers if isinstance(layer, keras.layers.Dense)), None)
+    flattened = [layer.input.shape[1:] for layer in model.layers if isinstance(layer, keras.layers.Flatten)]
+    found = {}
+    for key in network.state_dict():
+        path, _, part = key.rpartition(".")
+        if part in ("num_batches_tracked", "places"):
+            continue
+        layer = model.get_layer(path.replace(".", "_"))
+        name = NORMALIZATION[part] if path.endswith("normalization") else part.replace("weight", "kernel")
+        variable, = [variable for variable in layer.weights if variable.name == name]
+        values = variable.numpy()
+        if layer is dense and name == "kernel" and flattened:  # PyTorch flattens channels first
+            height, width, channels = flattened[0]
+            values = values.reshape(height, width, channels, -1).transpose(2, 0, 1, 3).reshape(values.shape)
+        axes = {4: (3, 2, 0, 1), 3: (2, 0, 1), 2: (1, 0), 1: (0,)}[values.ndim]
+        found[key] = torch.from_numpy(np.ascontiguousarray(values.transpose(axes)))
+    assert sum(values.numel() for values in found.values()) == sum(np.prod(weight.shape) for weight in model.weights)
+    return found
+
+
+def _copy(model: keras.Model, network: torch.nn.Module) -> None:
+    without = network.load_state_dict(_as_pytorch(model, network), strict=False).missing_keys
+    assert {key.rpartition(".")[-1] for key in without} <= {"num_batches_tracked", "places"}
+
+
+def _batch(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    return random(BATCH, *model.input_shape[1:]), np.arange(BATCH, dtype=np.int32)
+
+
+def _channels_first(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+def _train_ours(model: keras.Model, recipe: Recipe) -> tuple[np.ndarray, keras.Optimizer]:
+    optimizer = optimizers.optimizer(recipe, optimizers.schedule(recipe, 1), model.trainable_variables)
+    steps = Steps(recipe, tf.distribute.get_strategy(), model, optimizer)
+    batches = tf.data.Dataset.from_tensors(_batch(model)).repeat()
+    return steps.run(iter(batches), tf.constant(STEPS)).numpy()[:, 0], optimizer
+
+
+def _train_pytorchs(training: Any, model: keras.Model) -> list[float]:
+    images, labels = _batch(model)
+    batch = _channels_first(images), torch.from_numpy(labels.astype(np.int64))
+    return [training.step(*batch).item() for _ in range(STEPS)]
+
+
+def test_all_are_compared() -> None:
+    assert set(OURS) == set(pytorch_networks.NETWORKS)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_is_our_network_and_trains_as_it_does(name: str) -> None:
+    recipe = _recipe(name)
+    model, network = _ours(recipe), pytorch_networks.NETWORKS[name]()
+    assert sum(values.numel() for values in network.parameters()) == sum(
+        np.prod(variable.shape) for variable in model.trainable_variables)
+
+    _copy(model, network)
+    images = random(BATCH, *model.input_shape[1:], seed=1)
+    channels, height, width = pytorch_networks.image_shape(name)
+    assert networks.input_shape(recipe.network, recipe.network_options()) == (height, width, channels)
+    ours = model(images, training=False).numpy()
+    with torch.inference_mode():
+        pytorchs = network.eval()(_channels_first(images)).numpy()
+    np.testing.assert_allclose(pytorchs, ours, rtol=1e-4, atol=1e-4 * np.abs(ours).max())
+
+    drops = {layer.name: layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    dropouts = {key: module for key, module in network.named_modules() if isinstance(module, torch.nn.Dropout)}
+    assert {key: module.p for key, module in dropouts.items()} == pytest.approx(
+        {key: layer.rate for key, layer in drops.items()})
+    for layer in drops.values():
+        layer.rate = 0.0
+    for module in dropouts.values():
+        module.p = 0.0
+    losses, _ = _train_ours(model, recipe)
+    training = pytorch_worker.Trainer(network, recipe.replace(image_size=0).to_dict())
+    found = _train_pytorchs(training, model)
+    np.testing.assert_allclose(found, losses, rtol=1e-3)
+    assert abs(losses[-1] - losses[0]) > 0.03 * losses[0]  # steps that do something
+
+
+@pytest.mark.parametrize("changes", [
+    {"optimizer": "sgd"}, {"optimizer": "momentum", "momentum": 0.7, "ema": 0.6}, {"optimizer": "nesterov"},
+], ids=lambda changes: changes["optimizer"])
+def test_optimizer_is_ours(changes: dict[str, Any]) -> None:
+    recipe = _recipe("lenet5", l2=0.5, **changes)
+    model, network = _ours(recipe), pytorch_networks.NETWORKS["lenet5"]()
+    _copy(model, network)
+    before = network.F6.weight.detach().clone()
+    losses, optimizer = _train_ours(model, recipe)
+    training = pytorch_worker.Trainer(network, recipe.to_dict())
+    np.testing.assert_allclose(_train_pytorchs(training, model), losses, rtol=1e-5)
+    pairs = [(training.network, _as_pytorch(model, network))]
+    if recipe.ema:
+        optimizers.inner(optimizer).finalize_variable_values(model.trainable_variables)
+        pairs.append((training.average.module, _as_pytorch(model, network)))
+    for pytorchs, ours in pairs:
+        assert (ours["F6.weight"] - before).abs().max() > 1e-3
+        for key, values in pytorchs.named_parameters():
+            np.testing.assert_allclose(values.detach(), ours[key], rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_what_is_not_done_there_is_refused() -> None:
+    network = pytorch_networks.NETWORKS["lenet5"]()
+    for changes in {"clip_norm": 1.0}, {"label_smoothing": 0.1}, {"optimizer": "adam"}:
+        with pytest.raises(UsageError, match=str(*changes)):
+            pytorch_worker.Trainer(network, _recipe("lenet5", **changes).to_dict())
+
+
+def test_steps_in_each_format_need_no_tensorflow() -> None:
+    program = (
+        "import sys\n"
+        "from tfcnn.benchmarks.pytorch_worker import trainer\n"
+        "from tfcnn.experiments.lenet5 import RECIPE\n"
+        "for mode in '', 'channels_last', 'bfloat16':\n"
+        "    print(trainer('lenet5', RECIPE.to_dict(), compiled=False, channels_last=mode == 'channels_last',\n"
+        "                  bfloat16=mode == 'bfloat16', batch_size=8, threads=1)(3))\n"
+        "sys.exit(f'imported {heavy}' if (heavy := {'tensorflow', 'keras'} & set(sys.modules)) else 0)\n")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    contiguous, channels_last, bfloat16 = map(float, done.stdout.split())
+    assert 0 < contiguous < 4
+    assert channels_last == pytest.approx(contiguous, rel=1e-4)
+    assert bfloat16 == pytest.approx(contiguous, rel=0.02) and bfloat16 != contiguous
