@@ -217,7 +217,7 @@ def test_the_experiment_leaves_table_picture_and_result(run_command: Callable[..
         assert name == "ceiling" or 0 < row["loss"] < 20
     text = (tmp_path / "there" / "README.md").read_text()
     assert text in done.stdout and "| lenet5 | float32 |" in text
-    assert Image.open(tmp_path / "there" / "frameworks.png").size[0] == 700
+    assert Image.open(tmp_path / "there" / "frameworks.png").size[0] == 800
 
 
 @pytest.mark.parametrize("measured", [True, False])

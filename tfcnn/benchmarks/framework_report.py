@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 # TensorFlow's modes are blue, the suite's default the strongest, PyTorch's are of the colour of fire.
 _COLOURS = {"eager": "#c6dbef", "graph_single": "#6baed6", "graph": "#08519c", "xla": "#9e9ac8", "pytorch": "#fdd0a2",
             "pytorch_channels_last": "#fd8d3c", "pytorch_compiled": "#a63603"}
-_INCHES = 7.0, 3.6  # of a precision's picture with few networks
+_INCHES = 8.0, 3.6  # of a precision's picture with few networks
 _INCHES_A_NETWORK = 1.5
 
 _PROSE = """## What was measured

@@ -99,7 +99,7 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
     result = {"experiment": "frameworks", "complete": False, "machine": rates.machine(),
               "batch_size": next(iter(recipes.values())).batch_size, "rounds": rounds, "seconds": seconds,
               "limit": limit, "networks": networks, **environment}
-    pairs = [(network, precision) for network in recipes for precision in precisions]
+    pairs = [(network, precision) for precision in precisions for network in recipes]
     for number, (network, precision) in enumerate(pairs, 1):
         rows = _compare(network, recipes[network].replace(precision=precision), present, rounds, seconds, limit)
         for name, row in rows.items():
