@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from tests.numpy_layers import shake
-from tfcnn import networks
+from tfcnn import networks, winograd
 from tfcnn.networks import layers
 from tfcnn.recipe import UsageError
 
@@ -108,6 +108,12 @@ def test_every_parameter_has_a_gradient(small: keras.Model) -> None:
     for variable, gradient in zip(small.trainable_variables, gradients, strict=True):
         assert gradient is not None, variable.path
         assert np.all(np.isfinite(gradient)) and np.any(gradient), variable.path
+
+
+@pytest.fixture(autouse=True)
+def unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions are direct, to the same bits in training and inference; Winograd's has tests of its own."""
+    monkeypatch.setattr(winograd, "pays", lambda shape, filters: False)
 
 
 def test_training_differs_from_inference_only_where_it_should(small: keras.Model, monkeypatch: pytest.MonkeyPatch
