@@ -66,8 +66,8 @@ def start(place: Path, *arguments: str, experiment: str = "alexnet", **further: 
 @pytest.fixture
 def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Runs an experiment as a user would, in an empty folder."""
-    def run(*arguments: str) -> subprocess.CompletedProcess:
-        return start(tmp_path, *arguments).completed()
+    def run(*arguments: str, experiment: str = "alexnet") -> subprocess.CompletedProcess:
+        return start(tmp_path, *arguments, experiment=experiment).completed()
     return run
 
 

@@ -75,4 +75,5 @@ def _call(action: Callable[..., None], arguments: tuple[Any, ...], cwd: Path, en
     os.environ.clear()
     os.environ.update(env)
     tempfile.tempdir = None  # where temporary files go is in the environment
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not have
     action(*arguments)
