@@ -41,7 +41,8 @@ def _state(process: subprocess.Popen) -> str:
 def test_an_arm_works_when_asked_and_is_stopped_in_between() -> None:
     with Arm(COUNTING, {}, 60) as arm:
         process = arm._process
-        assert arm.started["value"] == 1 and arm.started["import_seconds"] > 0 and arm.started["first_seconds"] > 0
+        started = arm.answer()
+        assert started["value"] == 1 and started["import_seconds"] > 0 and started["first_seconds"] > 0
         for times, total in ((3, 4), (5, 9)):
             deadline = time.monotonic() + 30
             while _state(process) != "T" and time.monotonic() < deadline:
@@ -61,6 +62,7 @@ def test_a_failing_arm_says_why_and_leaves_no_process(how: str, limit: float, re
     children = _children()
     with pytest.raises(Failed, match=f"^{reason}$"):
         with Arm(FAILING, {"at": at, "how": how}, limit) as arm:
+            arm.answer()
             arm.run(1)
     assert _children() == children
 
@@ -71,7 +73,7 @@ def _children() -> set[str]:
 
 def test_a_stopped_arm_dies_with_its_parent() -> None:
     program = (f"import time\nfrom tfcnn.benchmarks.arm import Arm\narm = Arm('{COUNTING}', {{}}, 60)\n"
-               "print(arm._process.pid, flush=True)\ntime.sleep(60)")
+               "arm.answer()\nprint(arm._process.pid, flush=True)\ntime.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         arm = int(parent.stdout.readline())

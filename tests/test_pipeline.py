@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +13,7 @@ from tfcnn.augmentations import parse
 from tfcnn.data import augment, normalization
 from tfcnn.data.datasets import Dataset, Split
 from tfcnn.data.normalization import PerChannel as Normalization
-from tfcnn.data.pipeline import Pipeline, fit
+from tfcnn.data.pipeline import Pipeline, fit, in_parallel
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import devices
 
@@ -236,3 +239,26 @@ def test_no_iterator_waits_for_autotuning_when_it_ends() -> None:
 def test_fewer_images_than_a_batch_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="--batch_size=104 .* 103"):
         _pipeline(batch_size=104)
+
+
+def test_threads_that_prepare_batches_give_way_and_no_others() -> None:
+    """Those which do the work are among them: their time grows as batches are drawn, that of no other thread does."""
+    dataset = tf.data.Dataset.range(10**9).map(lambda number: number + 1, 1)
+    assert next(iter(dataset)).numpy() == 1  # TensorFlow's own threads have started
+    before = {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in devices._threads()}
+    with devices.giving_way():
+        batches = iter(in_parallel(tf.data.Dataset.range(10**9), lambda seed: tf.reduce_sum(
+            tf.random.stateless_normal([10**6], [0, 1] + seed)), 2))
+    giving_way = [thread for thread in devices._threads() if os.getpriority(os.PRIO_PROCESS, thread) == 19]
+    assert len(giving_way) >= 2 and not before.keys() & set(giving_way)
+    assert all(os.getpriority(os.PRIO_PROCESS, thread) == priority for thread, priority in before.items()
+               if Path(f"/proc/self/task/{thread}").exists())
+    start = sum(map(_milliseconds, giving_way))
+    for _ in range(20):
+        next(batches)
+    assert sum(map(_milliseconds, giving_way)) - start >= 100
+
+
+def _milliseconds(thread: int) -> float:
+    """The time on a core that a thread of this process has had."""
+    return int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[0]) / 1e6

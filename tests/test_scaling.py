@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from tfcnn import cli
-from tfcnn.benchmarks import processes, rates, scaling
+from tfcnn.benchmarks import rates, scaling
+from tfcnn.benchmarks.arm import Arm, Failed
 from tfcnn.experiments import scaling as experiment
 from tfcnn.experiments.lenet5 import RECIPE
 from tfcnn.recipe import Recipe, UsageError
@@ -42,7 +43,7 @@ def test_counts_are_read_from_flags_and_begin_with_one() -> None:
     ({"processes": "1024", "batch_size": 1024}, "cores")], ids=str)
 def test_a_mistake_is_told_before_anything_starts(changes: dict[str, Any], word: str, tmp_path: Path,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(processes, "training")
+    monkeypatch.delattr(scaling, "training_together")
     with pytest.raises(UsageError, match=word) as caught:
         experiment.measure(_defaults(**changes), tmp_path)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
@@ -64,7 +65,7 @@ def test_ratios_are_medians_over_rounds(tmp_path: Path, monkeypatch: pytest.Monk
         yield train
         ended.append((shares, devices))
 
-    monkeypatch.setattr(processes, "training", training)
+    monkeypatch.setattr(scaling, "training_together", training)
     monkeypatch.setattr(rates, "available", lambda: [0, 1, 2, 3])
     recipe = RECIPE.replace(dataset="sample", batch_size=8)
     scaling.measure(recipe, [1, 2], [1, 2], 4, 1.0, tmp_path)
@@ -82,15 +83,14 @@ def test_ratios_are_medians_over_rounds(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Real processes, each with cores of its own; a TF_CONFIG of the user's, or what others print, does not matter."""
-    seen = []
-    start = processes._start
+    seen: list[tuple[Arm, set[int]]] = []
 
-    def started(*arguments: Any) -> Any:
-        process = start(*arguments)
-        seen.append((process, os.sched_getaffinity(process.pid)))
-        return process
+    class Watched(Arm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            seen.append((self, os.sched_getaffinity(self._process.pid)))
 
-    monkeypatch.setattr(processes, "_start", started)
+    monkeypatch.setattr(scaling, "Arm", Watched)
     monkeypatch.setenv("TF_CONFIG", "{")
     flags = ["scaling", "--network=lenet5", "--batch_size=8", "--devices=1", "--processes=2", "--rounds=1",
              "--seconds=0.01", f"--workdir={tmp_path / 'run'}"]
@@ -101,7 +101,7 @@ def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     half = len(before) // 2
     whole, first, second = set(before), set(before[:half]), set(before[half:2 * half])
     assert [cores for _, cores in seen] == [whole, first, first, second] and rates.available() == before
-    assert [process.returncode for process, _ in seen] == [0] * 4
+    assert all(arm._process.returncode is not None for arm, _ in seen)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["experiment"] == "scaling" and result["recipe"]["batch_size"] == 8
     rows = [result["devices"]["1"], result["processes"]["1"], result["processes"]["2"]]
@@ -111,13 +111,14 @@ def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert Image.open(tmp_path / "run" / "scaling.png").size[0] == 1000
 
 
-@pytest.mark.parametrize("asked", [False, True], ids=["before", "after"])
-def test_a_process_that_fails_is_heard(asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", ["", "echo '{}'; exec 0<&-; sleep 0.2", "echo '{}'; read steps"],
+                         ids=["starting", "waiting", "training"])
+def test_a_process_that_fails_is_heard(first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it ends before it is told to train, so that it cannot be told, or after."""
     program = tmp_path / "program"
-    first = "read steps" if asked else "exec 0<&-; sleep 0.2"
     program.write_text(f"#!/bin/sh\n{first}\necho out of luck >&2\nexit 1\n")
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(RuntimeError, match="out of luck"), processes.training(RECIPE, [rates.available()]):
-        pass
+    with (pytest.raises(Failed, match="^the process ended with status 1: out of luck$"),
+          scaling.training_together(RECIPE, [rates.available()]) as train):
+        train(1)

@@ -6,6 +6,7 @@ threads may look busily for work while there is none.
 
 The process is `python -m tfcnn.benchmarks.arm JSON`. It makes its work ready, does it once, and then as often as each
 line on standard input says; each time it answers on standard output with a line of JSON. `Arm` is the other end.
+Several arms can also be told to work at the same time, and then be asked for their answers.
 
 This module imports no framework: a process of PyTorch's never loads TensorFlow.
 """
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -38,54 +39,80 @@ class Failed(Exception):
 
 
 class Arm:
-    """A process that does its work when it is asked to, and else is stopped.
+    """A process that does its work when it is told to, and else is stopped."""
 
-    Attributes:
-      started: what it told of its start: `import_seconds`, what importing the work's module took; `first_seconds`, what
-        making the work ready and doing it once took after that; and, as every answer, `value`, what the work returned,
-        and `peak_bytes`, the most memory that the process has had.
-    """
-
-    def __init__(self, work: str, arguments: Mapping[str, Any], limit: float) -> None:
-        """Starts the process, and waits until it has done its work once.
+    def __init__(self, work: str, arguments: Mapping[str, Any], limit: float, cores: Iterable[int] = (),
+                 environment: Mapping[str, str] | None = None, stopped: bool = True) -> None:
+        """Starts the process; its first answer tells that it has done its work once.
 
         Args:
           work: "module:function"; the function returns what does the work so many times and then returns a number.
           arguments: of the function, as plain data.
           limit: how many seconds the process may take for any answer, the first one among them.
-
-        Raises:
-          Failed: it did not come so far.
+          cores: those that it may use, from its first thread on; by default those of this thread.
+          environment: variables that it has besides those of this process.
+          stopped: whether it is stopped while it waits. Processes that must not lose sight of each other are not.
         """
         self._limit = limit
+        self._stopped = stopped
         self._folder = tempfile.TemporaryDirectory(prefix="tfcnn-arm-")
         self._errors = Path(self._folder.name, "errors")
         # Compiled code kept from an earlier run would make the first step look shorter than it is. All arms compute on
         # the CPU, so that they can be compared.
-        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": self._folder.name, "CUDA_VISIBLE_DEVICES": "-1"}
-        with open(self._errors, "wb") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, json.dumps({"work": work, "arguments": dict(arguments)})],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, env=environment)
+        variables = os.environ | {"TORCHINDUCTOR_CACHE_DIR": self._folder.name, "CUDA_VISIBLE_DEVICES": "-1"} | dict(
+            environment or {})
+        command = [sys.executable, "-m", __name__, json.dumps({"work": work, "arguments": dict(arguments)})]
+        allowed = os.sched_getaffinity(0)
         try:
-            self.started = self._answer()
-        except BaseException:
-            self.close()
-            raise
+            os.sched_setaffinity(0, cores or allowed)  # a new process has the cores of the thread that starts it
+            with open(self._errors, "wb") as errors:
+                self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                                                 bufsize=0, env=variables)
+        finally:
+            os.sched_setaffinity(0, allowed)
 
     def run(self, times: int) -> dict[str, Any]:
-        """Has the work done so many times, and returns `seconds`, what that took, `value` and `peak_bytes`.
+        """Has the work done so many times, and returns the answer.
 
         Raises:
           Failed: it could not be done.
         """
+        self.tell(times)
+        return self.answer()
+
+    def tell(self, times: int) -> None:
+        """Has the process begin to do its work so many times."""
         assert self._process.stdin
         self._process.send_signal(signal.SIGCONT)
         try:
             self._process.stdin.write(f"{times}\n".encode())
-        except BrokenPipeError:  # it died while it was stopped: there is no answer, then
+        except BrokenPipeError:  # it died while it waited: there is no answer, then
             pass
-        return self._answer()
+
+    def answer(self) -> dict[str, Any]:
+        """Waits until the process has done what it was told, or has started.
+
+        Returns:
+          `seconds`, what the work took; `value`, what it returned; `peak_bytes`, the most memory that the process has
+          had. Of the start, instead of `seconds`: `import_seconds`, what importing the work's module took, and
+          `first_seconds`, what making the work ready and doing it once took after that.
+
+        Raises:
+          Failed: it could not be done.
+        """
+        assert self._process.stdout
+        ready, _, _ = select.select([self._process.stdout], [], [], self._limit)
+        if not ready:
+            raise Failed(f"no answer within {self._limit:g} s")
+        line = self._process.stdout.readline()
+        if not line:
+            raise Failed(self._end())
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Failed(answer["error"])
+        if self._stopped:
+            self._process.send_signal(signal.SIGSTOP)
+        return answer
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
@@ -99,21 +126,6 @@ class Arm:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
         self.close()
-
-    def _answer(self) -> dict[str, Any]:
-        """The process's next line; it is stopped after that."""
-        assert self._process.stdout
-        ready, _, _ = select.select([self._process.stdout], [], [], self._limit)
-        if not ready:
-            raise Failed(f"no answer within {self._limit:g} s")
-        line = self._process.stdout.readline()
-        if not line:
-            raise Failed(self._end())
-        answer = json.loads(line)
-        if "error" in answer:
-            raise Failed(answer["error"])
-        self._process.send_signal(signal.SIGSTOP)
-        return answer
 
     def _end(self) -> str:
         """How the process ended."""

@@ -170,12 +170,12 @@ class _Comparison:
         """Starts the arm and finds out how many steps fill its turns; tells whether it is alive then."""
         def action() -> None:
             arm = self._arms[name] = Arm(*MODES[name].work(self._network, self._recipe), self._limit)
+            started = arm.answer()
             steps = rates.repetitions(lambda times: arm.run(times)["seconds"], self._seconds)
-            self.rows[name] = {"import_seconds": arm.started["import_seconds"],
-                               "first_seconds": arm.started["first_seconds"],
-                               "peak_bytes": arm.started["peak_bytes"],
-                               "steps": steps, "rounds": [], "images_per_second": []}
-            self._print(name, f"first step after {arm.started['first_seconds']:.1f} s")
+            self.rows[name] = {"import_seconds": started["import_seconds"], "first_seconds": started["first_seconds"],
+                               "peak_bytes": started["peak_bytes"], "steps": steps, "rounds": [],
+                               "images_per_second": []}
+            self._print(name, f"first step after {started['first_seconds']:.1f} s")
         return self._attempt(name, action)
 
     def run_round(self, number: int) -> None:

@@ -21,6 +21,7 @@ from tfcnn.benchmarks import rates
 from tfcnn.data import augment, colour, datasets
 from tfcnn.data import pipeline as pipelines
 from tfcnn.recipe import Recipe
+from tfcnn.training import devices
 from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import prepare
 
@@ -139,7 +140,8 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
     feeds = {CONSTANT: tf.data.Dataset.from_tensors(next(iter(feeds[presets[0]]))).repeat()} | feeds
 
     def start(batches: tf.data.Dataset) -> rates.Work:
-        iterator = iter(setup.strategy.experimental_distribute_dataset(batches))
+        with devices.giving_way():
+            iterator = iter(setup.strategy.experimental_distribute_dataset(batches))
         return lambda times: steps.run(iterator, tf.constant(times)).numpy()
 
     return rates.compare({name: (functools.partial(start, batches), recipe.batch_size)

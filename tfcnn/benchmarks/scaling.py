@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import statistics
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,66 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tfcnn import runs
-from tfcnn.benchmarks import processes, rates
+from tfcnn.benchmarks import rates
+from tfcnn.benchmarks.arm import Arm
 from tfcnn.recipe import Recipe
+from tfcnn.training.machines import TF_CONFIG
 
 TARGET = 0.9
+LIMIT = 300.0  # seconds for which a process may not answer
 
 
 def shares(cores: Sequence[int], count: int) -> list[list[int]]:
     """So many equal shares of the cores, those that are left over in none."""
     size = len(cores) // count
     return [list(cores[index * size:(index + 1) * size]) for index in range(count)]
+
+
+@contextmanager
+def training_together(recipe: Recipe, shares: Sequence[Sequence[int]], devices: int = 1) -> Iterator[rates.Work]:
+    """Within the context there are processes that train one network together. They do nothing until told to.
+
+    They have trained for one step then, so that all is compiled.
+
+    Args:
+      recipe: what they train.
+      shares: the cores of each process. Thread pools have their size, because they are set before TensorFlow starts.
+      devices: into how many logical devices each divides its cores; 1 where there are several processes.
+
+    Yields:
+      What trains so many steps, in all of the processes at the same time, and returns when the last of them is done.
+
+    Raises:
+      Failed: a process has ended, then or within the context.
+    """
+    addresses = _free_addresses(len(shares))
+    with ExitStack() as stack:
+        arms = []
+        for index, cores in enumerate(shares):
+            cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            arms.append(stack.enter_context(Arm(
+                "tfcnn.benchmarks.tensorflow_worker:pipeline_trainer",
+                {"recipe": recipe.to_dict(), "devices": devices}, LIMIT, cores, {TF_CONFIG: json.dumps(cluster)},
+                stopped=False)))
+        # Before the next ones start, whose noise could make these lose sight of each other.
+        for arm in arms:
+            arm.answer()
+
+        def train(steps: int) -> None:
+            for arm in arms:
+                arm.tell(steps)
+            for arm in arms:
+                arm.answer()
+
+        yield train
+
+
+def _free_addresses(count: int) -> list[str]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return addresses
 
 
 def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequence[int], rounds: int, seconds: float,
@@ -41,7 +92,7 @@ def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequen
     each = shares(cores, max(process_counts))
     with ExitStack() as stack:
         def training(*setting: Any) -> tuple[rates.Start, int]:
-            work = stack.enter_context(processes.training(recipe, *setting))
+            work = stack.enter_context(training_together(recipe, *setting))
             return lambda: work, recipe.batch_size
 
         found = rates.compare(

@@ -1,4 +1,4 @@
-"""The suite's own training step, on one batch that does not change: what an arm of TensorFlow's does."""
+"""The suite's own training step: what an arm of TensorFlow's does."""
 
 from __future__ import annotations
 
@@ -8,12 +8,27 @@ from typing import Any
 import tensorflow as tf
 
 from tfcnn.recipe import Recipe
+from tfcnn.training import devices as devices_module
 from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import prepare
 
 
+def pipeline_trainer(recipe: Mapping[str, Any], devices: int) -> Callable[[int], float]:
+    """What runs so many training steps, as in a run of the recipe, and returns the loss of the last one.
+
+    Args:
+      recipe: what is trained, as `Recipe.to_dict` has it.
+      devices: on how many logical devices of this process.
+    """
+    setup = prepare(Recipe(**recipe), devices=devices)
+    steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
+    with devices_module.giving_way():
+        batches = iter(setup.training_batches(0))
+    return lambda count: float(steps.run(batches, tf.constant(count))[-1, 0])
+
+
 def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
-    """What runs so many training steps and returns the loss of the last one.
+    """What runs so many training steps on one batch that does not change, and returns the loss of the last one.
 
     Args:
       recipe: what is trained, as `Recipe.to_dict` has it; its `execution` says how.

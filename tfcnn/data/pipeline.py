@@ -185,6 +185,8 @@ def in_parallel(dataset: tf.data.Dataset, function: Callable[[tf.Tensor], Any], 
     options = tf.data.Options()
     # Autotuning has a thread that sleeps for up to a minute, and an iterator's destruction waits until it wakes.
     options.autotune.enabled = False
+    # Threads of its own, which need not have the priority of the others: see `training.devices.giving_way`.
+    options.threading.private_threadpool_size = threads
     # Nothing here branches on a tensor: to have AutoGraph convert it takes most of a second.
     function = tf.autograph.experimental.do_not_convert(function)
     return dataset.map(function, threads, deterministic=True).prefetch(2 * threads).with_options(options)

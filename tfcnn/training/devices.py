@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +19,8 @@ from tfcnn.training import machines
 
 # Between the seeds of one layer on neighbouring replicas. Any number does: two seeds have unrelated streams.
 _SEED_DISTANCE = 1_000_003
+
+_LOWEST_PRIORITY = 19
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -47,6 +51,28 @@ def set_up(recipe: Recipe) -> None:
     keras.utils.set_random_seed(recipe.seed % 2**32)
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def giving_way() -> Iterator[None]:
+    """Threads that start within the context run where otherwise a core would be idle: those that prepare batches.
+
+    A training step on the CPU is made of operations that use all cores, and each of them waits for the core that is
+    busy with the next batch. Where a GPU does the step, the batches have all of the CPU anyway. The threads keep a
+    share of the time, a 68th of another thread's, where a program beside this one leaves no core idle.
+    """
+    before = set(_threads())
+    yield
+    if not tf.config.list_physical_devices("GPU"):
+        for thread in set(_threads()) - before:
+            with suppress(OSError):  # it has ended
+                os.setpriority(os.PRIO_PROCESS, thread, _LOWEST_PRIORITY)
+
+
+def _threads() -> list[int]:
+    """This process's threads; none where the system does not tell them, and has but one priority for all of them."""
+    folder = Path("/proc/self/task")
+    return [int(thread.name) for thread in folder.iterdir()] if folder.exists() else []
 
 
 def _keep_freed_memory() -> None:

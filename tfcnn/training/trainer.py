@@ -343,7 +343,8 @@ class _Loop:
         """Trains until the last epoch, or until the recipe or a callback asks to stop; saves after each epoch."""
         progress, size = self.progress, self._pipeline.steps_per_epoch
         progress.started = progress.started or started
-        batches = iter(self._setup.training_batches(progress.step))
+        with devices_module.giving_way():
+            batches = iter(self._setup.training_batches(progress.step))
         graph = self._graph(batches)
         if not progress.events:
             self._board.begin(self._recipe, self._pipeline.examples(_SHOWN_IMAGES), self._model, graph)
