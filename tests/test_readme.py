@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -64,3 +65,16 @@ def test_every_module_is_in_the_tour() -> None:
         name = path.relative_to(ROOT)
         inside = [str(parent) + "/" for parent in name.parents]
         assert path.name == "__init__.py" or any(f"({place})" in README for place in [str(name), *inside]), name
+
+
+def test_speeds_are_those_of_the_recorded_run() -> None:
+    """Of every network in experiments/frameworks: the default mode, PyTorch's best, and the two ratios."""
+    networks = json.loads((ROOT / "experiments/frameworks/result.json").read_text())["networks"]
+    table = README.split("the best of PyTorch's:\n\n")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == len(networks) == 8
+    for line, precisions in zip(table, networks.values()):
+        _, _, default, pytorch, ratio, _, share, *_ = (cell.strip(" *") for cell in line.split("|"))
+        found = precisions["float32"]
+        assert [default, pytorch] == [f"{found['arms'][mode]['median']:,.0f}"
+                                      for mode in ("graph", found["best_pytorch"])]
+        assert [ratio, share] == [f"{found[name]:.2f}" for name in ("over_pytorch", "share_of_ceiling")]
