@@ -196,18 +196,21 @@ def _draw(result: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(10, 0.36 * len(names) + 1.5), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for place, (column, colour_name) in enumerate(((KERAS_ONE, "tab:gray"), (ONE, "tab:blue"))):
+    for side, (column, colour_name) in enumerate(((KERAS_ONE, "tab:gray"), (ONE, "tab:blue"))):
         shown = [(number, result["images_per_second"][name][column]) for number, name in enumerate(names)
                  if column in result["images_per_second"][name]]
-        bars = axes.barh([number - 0.2 + 0.4 * place for number, _ in shown], [speed for _, speed in shown], 0.4,
+        bars = axes.barh([number - 0.2 + 0.4 * side for number, _ in shown], [speed for _, speed in shown], 0.4,
                          label="tfcnn" if column == ONE else "keras.layers", color=colour_name)
         axes.bar_label(bars, [f"{speed:,.0f}" for _, speed in shown], padding=2, fontsize=7)
-    for name, row in result["training"].items():
-        axes.axvline(row[CONSTANT], color="tab:red", linewidth=0.8, linestyle=":")
-        axes.text(row[CONSTANT], len(names) - 0.3, name, rotation=60, fontsize=7, color="tab:red")
+    place = 0.0
+    for name, speed in sorted(((name, row[CONSTANT]) for name, row in result["training"].items()),
+                              key=lambda entry: entry[1]):
+        axes.axvline(speed, color="tab:red", linewidth=0.8, linestyle=":")
+        place = max(speed, 1.3 * place)  # not on top of the name before
+        axes.text(place, len(names) - 0.3, name, rotation=60, fontsize=7, color="tab:red")
     axes.set_xscale("log")
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_ylim(-0.6, len(names) + 1.2)
+    axes.set_ylim(-0.6, len(names) + 2.2)
     axes.set_xlabel(f"images a second on one core (32x32x3, batch {result['batch_size']}); "
                     "dotted: what networks consume in training, on all cores")
     axes.legend(loc="lower right")
