@@ -49,9 +49,9 @@ def follow(place: Path, workdir: str, lives: list[dict[str, Any]], *flags: str, 
     for life in lives:
         if life.get("injure"):
             _injure(folder / "checkpoints")
+        sent.unlink(missing_ok=True)
         process = Forked(_live, life, experiment, [f"--workdir={workdir}", *flags], str(sent), cwd=place,
                          env=environment(place))
-        sent.unlink(missing_ok=True)
         _end_from_outside(process, life, folder, sent)
         output, errors = process.communicate()
         ends.append({"status": process.poll(), "unfinished": (folder / "checkpoints" / "unfinished").exists(),

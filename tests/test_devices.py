@@ -192,17 +192,20 @@ def results(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 def compare(trained: list[bool], before: list[np.ndarray], alone: list[np.ndarray], after: list[np.ndarray]
-            ) -> tuple[float, float]:
+            ) -> tuple[float, float, float]:
     """By how much weights are other ones than on one device.
 
-    Each of them as a share of 1 or of its size; and all that are trained together, as a share of what training changed.
+    Each of them as a share of 1 or of its size; what training changed in a variable as a share of that, at most; and
+    the same for all trained variables together.
     """
     def norm(ones: list[np.ndarray], others: list[np.ndarray]) -> float:
-        return sum(float(np.square(one.astype(np.float64) - other).sum())
-                   for one, other, counts in zip(ones, others, trained) if counts) ** 0.5
+        return sum(float(np.square(one.astype(np.float64) - other).sum()) for one, other in zip(ones, others)) ** 0.5
 
     of_weights = max(float((np.abs(many - one) / np.maximum(np.abs(one), 1)).max()) for many, one in zip(after, alone))
-    return of_weights, norm(after, alone) / norm(alone, before)
+    of_updates = max(norm([many], [one]) / max(norm([one], [first]), 1e-12)
+                     for many, one, first in zip(after, alone, before))
+    chosen = [[weight for weight, counts in zip(weights, trained) if counts] for weights in (after, alone, before)]
+    return of_weights, of_updates, norm(chosen[0], chosen[1]) / norm(chosen[1], chosen[2])
 
 
 def _difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
@@ -212,10 +215,12 @@ def _difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("name", networks.names())
 def test_several_devices_give_the_weights_of_one(name: str, count: int, results: dict) -> None:
-    rows, rows_of_one, of_weights, of_update = results[name, count]
+    rows, rows_of_one, of_weights, of_updates, of_update = results[name, count]
     assert len(rows) == STEPS and rows_of_one[:, 2].max() > recipes()[name].clip_norm  # so it was clipped
     assert of_weights < 1e-5  # moving averages, of up to 20, by this share of their size
-    assert of_update < 0.01  # so that weights which hardly move are not the same for that
+    # So that weights which hardly move are not the same for that. A delicate network's variables can have a gradient that
+    # is next to nothing, of which rounding makes a larger share.
+    assert of_update < 0.01 and (of_updates < 0.02 or name in DELICATE)
     # Loss, accuracy, norm of the gradient, and that of each variable, to which a jump makes most of the difference.
     columns = 3 if name in DELICATE else None
     np.testing.assert_allclose(rows[:, :columns], rows_of_one[:, :columns], rtol=1e-3, atol=1e-5)

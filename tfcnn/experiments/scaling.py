@@ -6,7 +6,7 @@ are as many times as fast as one of them. Batch normalization is synchronized, t
 
 Command: python -m tfcnn.experiments.scaling
 Target: two processes with one core each train ResNet-20 at 0.9 of the speed of one process with two cores.
-Expected time: 4 minutes on two CPU cores, with nothing else running.
+Expected time: 6 minutes on two CPU cores, with nothing else running.
 """
 
 from collections.abc import Mapping
