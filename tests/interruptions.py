@@ -1,11 +1,12 @@
-"""How long SIGTERM and Ctrl-C take to end the main job on the sample, whatever it is doing.
+"""How long SIGTERM and Ctrl-C take to end a run on the sample, whatever it is doing.
 
-`python -m tests.interruptions` prints a table in Markdown; seconds are from the signal to the end of the process. No
-test asserts them, for they judge the machine, too.
+`python -m tests.interruptions [EXPERIMENT]` prints a table in Markdown, by default of the main job; seconds are from
+the signal to the end of the process. No test asserts them, for they judge the machine, too.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,16 +26,17 @@ STAGES = {
 }
 
 
-def main() -> None:
+def main(experiment: str = "alexnet") -> None:
     print("| interrupted during | SIGTERM, s | status | Ctrl-C, s | status |\n|---|---:|---:|---:|---:|")
     for stage, life in STAGES.items():
         cells = []
         for name in ("SIGTERM", "SIGINT"):
             with tempfile.TemporaryDirectory() as place:
-                end, = mortal.follow(Path(place), "run", [life | {"signal": name}], "--epochs=1", experiment="alexnet")
+                end, = mortal.follow(Path(place), "run", [life | {"signal": name}], "--epochs=1", "--dataset=sample",
+                                     experiment=experiment)
             cells += [f"{end['seconds']:.1f}", str(end["status"])]
         print(f"| {stage} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -6,6 +6,7 @@ A life is the command line as a user would give it, in a process of its own. It 
     before    regular expression: sent by the process itself, right before it moves such a file to its place
     inside    name of a method of the trainer's loop: sent by the process itself when that is called
     call      at which call of it, from 1, the default
+    during    number of the call, from 1, that need not come to its end: sent by itself within it, and it never ends
     watch     name in the run's folder: sent from outside when it appears
     after     seconds: sent from outside so long after that, or after the start
     injure    flip a bit of the newest checkpoint beforehand
@@ -18,6 +19,7 @@ import itertools
 import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,19 @@ def _live(life: dict[str, Any], experiment: str, flags: list[str], sent: str) ->
             return method(*arguments)
 
         setattr(trainer._Loop, life["inside"], method_after_end)
+    if "during" in life:
+        from tfcnn.training.interruption import Abandonable
+
+        call, numbers = Abandonable.call, itertools.count(1)
+
+        def end_and_wait() -> None:
+            end()
+            threading.Event().wait()
+
+        def call_or_end(self: Abandonable, function: Any, received: Any) -> Any:
+            return call(self, end_and_wait if next(numbers) == life["during"] else function, received)
+
+        setattr(Abandonable, "call", call_or_end)
     cli.run(importlib.import_module(f"tfcnn.experiments.{experiment}").RECIPE, [experiment, *flags])
 
 

@@ -218,8 +218,8 @@ def test_several_devices_give_the_weights_of_one(name: str, count: int, results:
     rows, rows_of_one, of_weights, of_updates, of_update = results[name, count]
     assert len(rows) == STEPS and rows_of_one[:, 2].max() > recipes()[name].clip_norm  # so it was clipped
     assert of_weights < 1e-5  # moving averages, of up to 20, by this share of their size
-    # So that weights which hardly move are not the same for that. A delicate network's variables can have a gradient that
-    # is next to nothing, of which rounding makes a larger share.
+    # So that weights which hardly move are not the same for that. A delicate network's variables can have a gradient
+    # that is next to nothing, of which rounding makes a larger share.
     assert of_update < 0.01 and (of_updates < 0.02 or name in DELICATE)
     # Loss, accuracy, norm of the gradient, and that of each variable, to which a jump makes most of the difference.
     columns = 3 if name in DELICATE else None

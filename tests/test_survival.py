@@ -147,7 +147,11 @@ def test_interruptions_at_any_stage_are_heeded(whole: Path, place: Path, live: C
         ("SIGINT", {"inside": "_graph"}, None),
         ("SIGINT", {"before": rf"ckpt-{STEPS}\.data.*"}, STEPS),  # while a checkpoint is being written
         ("SIGTERM", {"inside": "_evaluate"}, 2 * STEPS),
-        ("SIGINT", {"inside": "test"}, EPOCHS * STEPS), ("SIGTERM", {"before": "curves.png"}, EPOCHS * STEPS)]
+        # In calls that never end: validation, what TensorBoard shows, the next epoch's first step, its validation.
+        ("SIGTERM", {"during": 1}, 2 * STEPS), ("SIGINT", {"during": 2}, 2 * STEPS),
+        ("SIGTERM", {"during": 3}, 2 * STEPS), ("SIGINT", {"during": 4}, 3 * STEPS),
+        ("SIGINT", {"inside": "test"}, EPOCHS * STEPS), ("SIGTERM", {"during": 1}, EPOCHS * STEPS),  # the test
+        ("SIGTERM", {"before": "curves.png"}, EPOCHS * STEPS)]
     ends = live("interrupted", [life | {"signal": name} for name, life, _ in lives] + [{}])
     for (name, _, step), end in zip(lives, ends):
         assert end["status"] == {"SIGTERM": 143, "SIGINT": 130}[name], end

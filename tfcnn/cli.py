@@ -23,7 +23,7 @@ from tfcnn.recipe import Option, Recipe, Scalar, UsageError, check, settings
 from tfcnn.runs import COMMAND, CURVES, RESULT
 
 _SAMPLE = "sample"
-
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 # Recorded with the recipe, so that a run that goes on does so as it began.
 _KEPT_FLAGS = ("data_dir", "devices", "cluster", "histograms", "checkpoint_every")
@@ -106,6 +106,8 @@ def _end(action: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
     sys.stderr.flush()
+    if status in _INTERRUPTED:
+        os._exit(status)  # at once: TensorFlow may be at work in another thread for something that nobody needs now
     sys.exit(status)
 
 

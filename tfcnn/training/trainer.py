@@ -12,15 +12,13 @@ import functools
 import math
 import os
 import re
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -34,6 +32,7 @@ from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import devices as devices_module
 from tfcnn.training import machines, optimizers, tensorboard, validation
 from tfcnn.training.checkpoints import Checkpoints, Progress
+from tfcnn.training.interruption import Abandonable, Abandoned, Interrupted, signals
 from tfcnn.training.report import Report
 from tfcnn.training.steps import Steps, averaged_weights
 
@@ -43,21 +42,11 @@ _CALL_SECONDS = 1.0
 _INSPECTED_IMAGES = 128
 _SHOWN_IMAGES = 25
 
+_Value = TypeVar("_Value")
+
 
 class NotFiniteError(Exception):
     """The loss became infinite or not a number."""
-
-
-class Interrupted(Exception):
-    """SIGINT or SIGTERM came; the state is saved.
-
-    Attributes:
-      signal_number: which of them.
-    """
-
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"{signal.Signals(signal_number).name} after step {step}; the state is saved")
-        self.signal_number = signal_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,6 +306,8 @@ class _Loop:
         self._pipeline = setup.pipeline
         self._folder = folder
         self._interval = interval
+        self._received: Sequence[int] = []
+        self._abandonable = Abandonable()
         self._histograms = histograms
         self._steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
         self._sparsity = tensorboard.Sparsity(setup.model, setup.pipeline.inspected(_INSPECTED_IMAGES))
@@ -328,6 +319,7 @@ class _Loop:
         self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, setup.model, setup.optimizer, self.progress,
                                         self._best)
         self._checkpoints.restore()
+        self._saved_step = self.progress.step
         devices_module.separate_seeds(setup.strategy, setup.model)
         self._set_rate_factor()
         self._write_tables()
@@ -341,7 +333,7 @@ class _Loop:
 
     def train(self, started: str) -> None:
         """Trains until the last epoch, or until the recipe or a callback asks to stop; saves after each epoch."""
-        progress, size = self.progress, self._pipeline.steps_per_epoch
+        progress = self.progress
         progress.started = progress.started or started
         with devices_module.giving_way():
             batches = iter(self._setup.training_batches(progress.step))
@@ -349,23 +341,34 @@ class _Loop:
         if not progress.events:
             self._board.begin(self._recipe, self._pipeline.examples(_SHOWN_IMAGES), self._model, graph)
         self._callbacks.on_train_begin()
-        with _signals() as received:
-            while not progress.finished:
-                epoch = len(progress.metrics)
-                self._callbacks.on_epoch_begin(epoch)
-                while progress.step < (epoch + 1) * size:
-                    self._train_call(batches, epoch)
-                    within = progress.step < (epoch + 1) * size
-                    number, due = machines.agreed(self._setup.strategy, received, self._interval.over(progress.step))
-                    if number or (within and due):
-                        self._save()
-                    if number:
-                        raise Interrupted(number, progress.step)
-                self._end_epoch(epoch)
-                number, _ = machines.agreed(self._setup.strategy, received)
+        with signals() as self._received:
+            try:
+                self._train_epochs(batches)
+            except Abandoned:
+                if progress.step > self._saved_step:
+                    self._save()
+                raise Interrupted(self._received[0], progress.step) from None
+        self._callbacks.on_train_end()
+
+    def _train_epochs(self, batches: Iterator) -> None:
+        """Trains to the end, unless a signal comes: then it saves and raises Interrupted."""
+        progress, size = self.progress, self._pipeline.steps_per_epoch
+        while not progress.finished:
+            epoch = len(progress.metrics)
+            self._callbacks.on_epoch_begin(epoch)
+            while progress.step < (epoch + 1) * size:
+                self._train_call(batches, epoch)
+                within = progress.step < (epoch + 1) * size
+                number, due = machines.agreed(
+                    self._setup.strategy, self._received, self._interval.over(progress.step))
+                if number or (within and due):
+                    self._save()
                 if number:
                     raise Interrupted(number, progress.step)
-        self._callbacks.on_train_end()
+            self._end_epoch(epoch)
+            number, _ = machines.agreed(self._setup.strategy, self._received)
+            if number:
+                raise Interrupted(number, progress.step)
 
     def take_final_weights(self) -> None:
         """Gives the network the weights that are to be tested and kept: averages if there are any, or the best."""
@@ -391,8 +394,8 @@ class _Loop:
         """Loss and accuracy over every image of a part, "validation" or "test"."""
         batches, count = self._evaluated(part)
         with _naming_damage(lambda: self._pipeline.check_evaluation(part)):
-            totals = self._steps.evaluate(batches, tf.constant(count)).numpy().astype(np.float64)
-        loss, right, images = totals
+            totals = self._unless_signalled(lambda: self._steps.evaluate(batches, tf.constant(count)).numpy())
+        loss, right, images = totals.astype(np.float64)
         if not np.isfinite(loss):
             raise NotFiniteError(f"the {part} loss is not finite after step {self.progress.step}{self._saved_state()}")
         return {"accuracy": float(right / images), "loss": float(loss / images)}
@@ -404,9 +407,14 @@ class _Loop:
         if self._interval.steps:
             count = min(count, self._interval.steps - progress.step % self._interval.steps)
         self._callbacks.on_train_batch_begin(progress.step - epoch * size)
+
+        def run() -> np.ndarray:
+            return self._steps.run(batches, tf.constant(count)).numpy()
+
         begin = time.perf_counter()
         with _naming_damage(lambda: self._pipeline.check_training(progress.step, count)):
-            values = self._steps.run(batches, tf.constant(count)).numpy().astype(np.float64)
+            values = run() if progress.step > self._saved_step else self._unless_signalled(run)
+        values = values.astype(np.float64)
         # The same on all machines, because the steps of the next call follow from it.
         seconds, = machines.mean(self._setup.strategy, [time.perf_counter() - begin])
         finite = np.isfinite(values[:, 0])
@@ -425,6 +433,16 @@ class _Loop:
         self._callbacks.on_train_batch_end(done - 1, {"loss": progress.sums[0] / done,
                                                       "accuracy": progress.sums[1] / done})
 
+    def _unless_signalled(self, call: Callable[[], _Value]) -> _Value:
+        """The value of a call that takes long and of which nothing needs to be saved.
+
+        Raises:
+          Abandoned: a signal came, and this is the only machine: others would wait for the call's end.
+        """
+        if machines.several(self._setup.strategy):
+            return call()
+        return self._abandonable.call(call, self._received)
+
     def _saved_state(self) -> str:
         saved = self._checkpoints.newest
         return f"; the last saved state is {saved}" if saved else "; no epoch was complete: lower --learning_rate"
@@ -441,7 +459,7 @@ class _Loop:
             if self._best and all(validated["loss"] < row["validation_loss"] for row in progress.metrics):
                 for best, variable in zip(self._best, self._model.weights):
                     best.assign(variable.value)
-            shares = self._sparsity.shares()
+            shares = self._unless_signalled(self._sparsity.shares)
         rate = {"learning_rate": float(self._setup.schedule(progress.step - 1))}
         speed = {"images_per_second": size * recipe.batch_size / progress.epoch_seconds}
         variables = self._model.trainable_variables
@@ -479,6 +497,7 @@ class _Loop:
         """Saves the state, TensorBoard's events before it."""
         self.progress.events = self._board.flush()
         self._checkpoints.save()
+        self._saved_step = self.progress.step
         self._interval.saved()
 
     def _write_tables(self) -> None:
@@ -495,22 +514,6 @@ def _naming_damage(check: Callable[[], None]) -> Iterator[None]:
     except tf.errors.OpError:
         check()
         raise
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Within the context SIGINT and SIGTERM only enter a list, for the loop to stop where its state is whole."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield received
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.signal(number, lambda number, frame: received.append(number)) for number in numbers]
-    try:
-        yield received
-    finally:
-        for number, handler in zip(numbers, handlers):
-            signal.signal(number, handler)
 
 
 def _now() -> str:
