@@ -7,6 +7,7 @@ An image's result is the same bits whatever is beside it in the batch: see `resa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,8 +48,12 @@ def shift(images: tf.Tensor, factors: tf.Tensor, colour_components: np.ndarray) 
     """Adds to all pixels of an image its own sum of the components, with the factors [batch, channels]."""
     # Term by term: a matrix product would round in an order that depends on the size of the batch.
     terms = [factors[:, index:index + 1] * column for index, column in enumerate(colour_components.T)]
-    width = images.shape[2]
-    return _lines(tf.cast(images, tf.float32), _by_channel(sum(terms[1:], terms[0]), width), tf.add)
+    return _shifted(images, _by_channel(sum(terms[1:], terms[0]), images.shape[2]))
+
+
+@functools.partial(tf.function, jit_compile=True, autograph=False)  # one pass over memory instead of two
+def _shifted(images: tf.Tensor, line: tf.Tensor) -> tf.Tensor:
+    return _lines(tf.cast(images, tf.float32), line, tf.add)
 
 
 def brightness(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:

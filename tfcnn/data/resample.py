@@ -70,8 +70,13 @@ def read(images: tf.Tensor, indices: tf.Tensor, place: Place) -> tf.Tensor:
     Returns:
       [batch, height, width, channels], of the same type.
     """
-    x, y = (tf.cast(axis, tf.int32) for axis in _evaluate(place, images.shape[1:3]))
-    return _compiled_read(images, indices, x, y)
+    height, width = images.shape[1:3]
+    x, y = (tf.cast(axis, tf.int32) for axis in _evaluate(place, (height, width)))
+    # Of lines and columns, not of each pixel: what the loop over pixels need not compute saves a quarter of it. Outside
+    # of the image their sum is negative, and no sum leaves the range of int32.
+    lines = tf.where((y >= 0) & (y < height), (indices[:, None, None] * height + y) * width, -width)
+    columns = tf.where((x >= 0) & (x < width), x, width - 2**31)
+    return _compiled_read(images, lines, columns)
 
 
 def interpolate(images: tf.Tensor, place: Place, field: tf.Tensor | None = None) -> tf.Tensor:
@@ -96,8 +101,10 @@ _compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
 
 
 @_compiled
-def _compiled_read(images: tf.Tensor, indices: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    return _pixels(images, indices[:, None, None], x, y)
+def _compiled_read(images: tf.Tensor, lines: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    places = lines + columns
+    values = tf.gather(tf.reshape(images, (-1, images.shape[-1])), tf.maximum(places, 0))
+    return tf.where((places >= 0)[..., None], values, tf.zeros([], images.dtype))
 
 
 @_compiled
