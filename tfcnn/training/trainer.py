@@ -348,6 +348,7 @@ class _Loop:
                 if progress.step > self._saved_step:
                     self._save()
                 raise Interrupted(self._received[0], progress.step) from None
+        self._heed()
         self._callbacks.on_train_end()
 
     def _train_epochs(self, batches: Iterator) -> None:
@@ -366,9 +367,13 @@ class _Loop:
                 if number:
                     raise Interrupted(number, progress.step)
             self._end_epoch(epoch)
-            number, _ = machines.agreed(self._setup.strategy, self._received)
-            if number:
-                raise Interrupted(number, progress.step)
+            self._heed()
+
+    def _heed(self) -> None:
+        """Ends the run, whose state is saved, if any machine has received a signal."""
+        number, _ = machines.agreed(self._setup.strategy, self._received)
+        if number:
+            raise Interrupted(number, self.progress.step)
 
     def take_final_weights(self) -> None:
         """Gives the network the weights that are to be tested and kept: averages if there are any, or the best."""
