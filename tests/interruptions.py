@@ -1,7 +1,7 @@
 """How long SIGTERM and Ctrl-C take to end a run on the sample, whatever it is doing.
 
-`python -m tests.interruptions [EXPERIMENT]` prints a table in Markdown, by default of the main job; seconds are from
-the signal to the end of the process. No test asserts them, for they judge the machine, too.
+`python -m tests.interruptions [EXPERIMENT [FLAGS]]` prints a table in Markdown, by default of the main job; seconds are
+from the signal to the end of the process. No test asserts them, for they judge the machine, too.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ STAGES = {
 }
 
 
-def main(experiment: str = "alexnet") -> None:
+def main(experiment: str = "alexnet", *flags: str) -> None:
     print("| interrupted during | SIGTERM, s | status | Ctrl-C, s | status |\n|---|---:|---:|---:|---:|")
     for stage, life in STAGES.items():
         cells = []
         for name in ("SIGTERM", "SIGINT"):
             with tempfile.TemporaryDirectory() as place:
                 end, = mortal.follow(Path(place), "run", [life | {"signal": name}], "--epochs=1", "--dataset=sample",
-                                     experiment=experiment)
+                                     *flags, experiment=experiment)
             cells += [f"{end['seconds']:.1f}", str(end["status"])]
         print(f"| {stage} | {' | '.join(cells)} |", flush=True)
 

@@ -68,13 +68,15 @@ def test_every_module_is_in_the_tour() -> None:
 
 
 def test_speeds_are_those_of_the_recorded_run() -> None:
-    """Of every network in experiments/frameworks: the default mode, PyTorch's best, and the two ratios."""
-    networks = json.loads((ROOT / "experiments/frameworks/result.json").read_text())["networks"]
+    """Of every network in experiments/frameworks: the default mode, PyTorch's best, and the ratios."""
+    networks, in_bfloat16 = (json.loads((ROOT / "experiments" / name / "result.json").read_text())["networks"]
+                             for name in ("frameworks", "frameworks_bfloat16"))
     table = README.split("the best of PyTorch's:\n\n")[1].split("\n\n")[0].splitlines()[2:]
     assert len(table) == len(networks) == 8
-    for line, precisions in zip(table, networks.values()):
-        _, _, default, pytorch, ratio, _, share, *_ = (cell.strip(" *") for cell in line.split("|"))
+    for line, (network, precisions) in zip(table, networks.items()):
+        _, _, default, pytorch, ratio, _, share, _, bfloat16, _ = (cell.strip(" *") for cell in line.split("|"))
         found = precisions["float32"]
+        assert bfloat16 == f"{in_bfloat16[network]['bfloat16']['over_pytorch']:.1f}"
         assert [default, pytorch] == [f"{found['arms'][mode]['median']:,.0f}"
                                       for mode in ("graph", found["best_pytorch"])]
         assert [ratio, share] == [f"{found[name]:.2f}" for name in ("over_pytorch", "share_of_ceiling")]

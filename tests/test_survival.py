@@ -144,22 +144,26 @@ def test_a_run_killed_again_and_again_ends_as_the_one_never_killed(whole: Path, 
 def test_interruptions_at_any_stage_are_heeded(whole: Path, place: Path, live: Callable) -> None:
     lives = [
         ("SIGTERM", {"before": "recipe.json"}, None),  # while it is being set up
+        ("SIGTERM", {"during": 1}, 0),  # a first step that never ends
         ("SIGINT", {"inside": "_graph"}, None),
         ("SIGINT", {"before": rf"ckpt-{STEPS}\.data.*"}, STEPS),  # while a checkpoint is being written
         ("SIGTERM", {"inside": "_evaluate"}, 2 * STEPS),
-        # In calls that never end: validation, what TensorBoard shows, the next epoch's first step, its validation.
+        # In calls that never end. The epoch's validation, what TensorBoard shows of it, and the next one's first step;
         ("SIGTERM", {"during": 1}, 2 * STEPS), ("SIGINT", {"during": 2}, 2 * STEPS),
-        ("SIGTERM", {"during": 3}, 2 * STEPS), ("SIGINT", {"during": 4}, 3 * STEPS),
+        ("SIGTERM", {"during": 3}, 2 * STEPS),
+        # a first step, then its validation; that, another first step, its validation, and what TensorBoard shows of it.
+        ("SIGINT", {"during": 2}, 3 * STEPS), ("SIGTERM", {"during": 5}, 4 * STEPS),
         ("SIGINT", {"inside": "test"}, EPOCHS * STEPS), ("SIGTERM", {"during": 1}, EPOCHS * STEPS),  # the test
         ("SIGTERM", {"before": "curves.png"}, EPOCHS * STEPS)]
     ends = live("interrupted", [life | {"signal": name} for name, life, _ in lives] + [{}])
     for (name, _, step), end in zip(lives, ends):
         assert end["status"] == {"SIGTERM": 143, "SIGINT": 130}[name], end
         assert "Traceback" not in end["err"] and not end["unfinished"]
-        if step:
+        if step == 0:
+            assert "SIGTERM before the first step; there is nothing to save yet" in end["err"]
+        if step is not None:
             assert "--flagfile=interrupted/command.flags --workdir=interrupted" in end["err"], end
-        if step and "after step" in end["err"]:
-            assert f"{name} after step {step};" in end["err"]
+            assert (f"{name} after step {step};" in end["err"]) == (step < EPOCHS * STEPS), end
     assert ends[-1]["status"] == 0, ends[-1]["err"]
     _assert_same_end(whole, place / "interrupted")
 

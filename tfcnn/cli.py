@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,9 +21,9 @@ from absl import flags
 
 from tfcnn.recipe import Option, Recipe, Scalar, UsageError, check, settings
 from tfcnn.runs import COMMAND, CURVES, RESULT
+from tfcnn.training import interruption
 
 _SAMPLE = "sample"
-_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 # Recorded with the recipe, so that a run that goes on does so as it began.
 _KEPT_FLAGS = ("data_dir", "devices", "cluster", "histograms", "checkpoint_every")
@@ -80,11 +80,11 @@ def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[
         import_tensorflow()
         try:
             action({option_name: values[option_name].value for option_name in options}, workdir)
-        except KeyboardInterrupt as interruption:
+        except KeyboardInterrupt as interrupt:
             if not (workdir / RESULT).exists():
                 raise
             print(f"\ninterrupted; what has been measured is in {workdir}", file=sys.stderr)
-            return _status(interruption)
+            return _status(interrupt)
         return 0
 
     _end(run_action)
@@ -99,15 +99,17 @@ def _end(action: Callable[[], int]) -> NoReturn:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    except KeyboardInterrupt as interruption:  # in training it is heeded where the state can be saved
+    except KeyboardInterrupt as interrupt:  # in training it is heeded where the state can be saved
         print("\ninterrupted before there was anything to save", file=sys.stderr)
-        status = _status(interruption)
+        status = _status(interrupt)
     except BrokenPipeError:  # nobody reads on, as in `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
     sys.stderr.flush()
-    if status in _INTERRUPTED:
-        os._exit(status)  # at once: TensorFlow may be at work in another thread for something that nobody needs now
+    if interruption.calls_go_on():
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
+        os._exit(status)
     sys.exit(status)
 
 
@@ -115,8 +117,8 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM came."""
 
 
-def _status(interruption: KeyboardInterrupt) -> int:
-    return 128 + (signal.SIGTERM if isinstance(interruption, _Terminated) else signal.SIGINT)
+def _status(interrupt: KeyboardInterrupt) -> int:
+    return 128 + (signal.SIGTERM if isinstance(interrupt, _Terminated) else signal.SIGINT)
 
 
 @contextmanager
@@ -215,7 +217,7 @@ def _run(recipe: Recipe, argv: list[str], action: Action, on_sample: Mapping[str
 def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     """Trains and tells how it went; returns the exit status."""
     from tfcnn.training import machines
-    from tfcnn.training.trainer import Interrupted, NotFiniteError, train
+    from tfcnn.training.trainer import NotFiniteError, train
 
     cluster = machines.cluster(values["cluster"].value)
     if cluster and not values["workdir"].value:
@@ -243,14 +245,14 @@ def _train(recipe: Recipe, values: flags.FlagValues) -> int:
                        cluster=values["cluster"].value, overwrite=values["overwrite"].value,
                        histograms=values["histograms"].value, checkpoint_every=values["checkpoint_every"].value,
                        command_flags=_command_flags(recipe, values), on_start=announce)
-    except Interrupted as error:
+    except interruption.Interrupted as error:
         print(f"\n{error}\nresume: {resume}", file=sys.stderr)
         return 128 + error.signal_number
-    except KeyboardInterrupt as interruption:  # before the first step or after the last one
+    except KeyboardInterrupt as interrupt:  # before the first step or after the last one
         if not begun:
             raise
         print(f"\ninterrupted; all that was done is saved\nresume: {resume}", file=sys.stderr)
-        return _status(interruption)
+        return _status(interrupt)
     except NotFiniteError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 3

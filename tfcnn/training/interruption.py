@@ -16,16 +16,20 @@ from typing import TypeVar
 _LOOK_SECONDS = 0.1
 _Value = TypeVar("_Value")
 
+_abandoned: list[futures.Future] = []
+
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM came; the state is saved.
+    """SIGINT or SIGTERM came; what was done is saved.
 
     Attributes:
       signal_number: which of them.
     """
 
     def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"{signal.Signals(signal_number).name} after step {step}; the state is saved")
+        name = signal.Signals(signal_number).name
+        super().__init__(f"{name} after step {step}; the state is saved" if step else
+                         f"{name} before the first step; there is nothing to save yet")
         self.signal_number = signal_number
 
 
@@ -65,8 +69,19 @@ class Abandonable:
         Raises:
           Abandoned: a signal came first.
         """
+        if received:
+            raise Abandoned
         future = self._thread.submit(function)
-        while not futures.wait([future], _LOOK_SECONDS).done:
-            if received:
-                raise Abandoned
+        try:
+            while not futures.wait([future], _LOOK_SECONDS).done:
+                if received:
+                    raise Abandoned
+        except BaseException:
+            _abandoned.append(future)
+            raise
         return future.result()
+
+
+def calls_go_on() -> bool:
+    """Whether an abandoned call goes on, whose end the interpreter's own would wait for."""
+    return not all(call.done() for call in _abandoned)

@@ -101,7 +101,8 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         full, and what was saved before is as it was.
       NotFiniteError: the loss is not finite; the last saved state is in the folder.
       MachineLost: another machine of the run has stopped.
-      Interrupted: SIGINT or SIGTERM came; the state is saved.
+      Interrupted: SIGINT or SIGTERM came; what was done is saved. An evaluation, or a first step, that was not waited
+        for goes on in a thread until it is done.
     """
     started = _now()
     interval = _Interval(checkpoint_every)
@@ -347,7 +348,6 @@ class _Loop:
             except Abandoned:
                 if progress.step > self._saved_step:
                     self._save()
-                raise Interrupted(self._received[0], progress.step) from None
         self._heed()
         self._callbacks.on_train_end()
 
@@ -461,10 +461,10 @@ class _Loop:
         with averaged_weights(self._model, self._optimizer):
             if recipe.validation:
                 validated = self._evaluate("validation")
+            shares = self._unless_signalled(self._sparsity.shares)
             if self._best and all(validated["loss"] < row["validation_loss"] for row in progress.metrics):
                 for best, variable in zip(self._best, self._model.weights):
                     best.assign(variable.value)
-            shares = self._unless_signalled(self._sparsity.shares)
         rate = {"learning_rate": float(self._setup.schedule(progress.step - 1))}
         speed = {"images_per_second": size * recipe.batch_size / progress.epoch_seconds}
         variables = self._model.trainable_variables
