@@ -64,7 +64,8 @@ class Abandonable:
 
         Args:
           function: what to call.
-          received: signals, as `signals` lists them. Where handlers raise exceptions these end the waiting, too.
+          received: signals, as `signals` lists them. It must do so meanwhile: an exception of a handler, anywhere in
+            here, could leave a lock behind.
 
         Raises:
           Abandoned: a signal came first.
@@ -72,13 +73,10 @@ class Abandonable:
         if received:
             raise Abandoned
         future = self._thread.submit(function)
-        try:
-            while not futures.wait([future], _LOOK_SECONDS).done:
-                if received:
-                    raise Abandoned
-        except BaseException:
-            _abandoned.append(future)
-            raise
+        while not futures.wait([future], _LOOK_SECONDS).done:
+            if received:
+                _abandoned.append(future)
+                raise Abandoned
         return future.result()
 
 

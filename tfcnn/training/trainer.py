@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -383,7 +383,10 @@ class _Loop:
 
     def test(self) -> dict[str, float]:
         """Loss and accuracy over the test set, for TensorBoard too."""
-        figures = self._evaluate("test")
+        figures: dict[str, float] = {}
+        with signals() as self._received, suppress(Abandoned):
+            figures = self._evaluate("test")
+        self._heed()
         self._board.scalars(len(self.progress.metrics) - 1, {f"test_{name}": value for name, value in figures.items()},
                             runs.VALIDATION_EVENTS)
         self._board.flush()
