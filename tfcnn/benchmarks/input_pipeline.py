@@ -141,7 +141,7 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
 
     def start(batches: tf.data.Dataset) -> rates.Work:
         with devices.giving_way():
-            iterator = iter(setup.strategy.experimental_distribute_dataset(batches))
+            iterator = iter(devices.distribute(setup.strategy, batches))
         return lambda times: steps.run(iterator, tf.constant(times)).numpy()
 
     return rates.compare({name: (functools.partial(start, batches), recipe.batch_size)

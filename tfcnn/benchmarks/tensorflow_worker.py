@@ -37,7 +37,7 @@ def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
     setup = prepare(Recipe(**recipe))
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
     batch = next(iter(setup.pipeline.training(0)))
-    batches = iter(setup.strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(batch).repeat()))
+    batches = iter(devices_module.distribute(setup.strategy, tf.data.Dataset.from_tensors(batch).repeat()))
 
     def run(count: int) -> float:
         calls, steps_a_call = (count, 1) if single else (1, count)

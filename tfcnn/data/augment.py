@@ -84,9 +84,12 @@ def image_seeds(seed: int, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
 
 
 def order_seed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
-    """The seed of an epoch's order of the images, for `tf.random.experimental.index_shuffle`: int32 [2]."""
+    """The seed of an epoch's order of the images, for `tf.random.experimental.index_shuffle`: int32 [2].
+
+    Of several epochs, [n], they are [n, 2].
+    """
     # One draw of the seeds' own generator, so that neighbouring seeds and epochs have unrelated orders.
-    return tf.bitcast(image_seeds(seed, epoch, tf.constant([-1], tf.int64)), tf.int32)[0]
+    return tf.bitcast(image_seeds(seed, epoch, tf.fill(tf.shape(epoch), tf.constant(-1, tf.int64))), tf.int32)
 
 
 def uniform(seeds: tf.Tensor, draw: int) -> tf.Tensor:
@@ -144,7 +147,7 @@ def apply(images: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
     for group in _groups(operations):
         if group[0].name in _MOVING:
             place, field = _place(seeds, group, images.shape[1:3])
-            images = (resample.read(images, tf.range(tf.shape(images)[0]), place) if _exact(group) else
+            images = (resample.read(images, tf.range(tf.shape(images)[0]), place) if moves_only(group) else
                       resample.interpolate(images, place, field))
             continue
         for name, arguments in ((operation.name, operation.arguments) for operation in group):
@@ -170,7 +173,7 @@ def take(images: tf.Tensor, indices: tf.Tensor, seeds: tf.Tensor, operations: Se
          colour_components: np.ndarray | None = None) -> tf.Tensor:
     """`apply` of the images of some indices, [batch], of all images: faster than to copy them first."""
     groups = _groups(operations)
-    if not groups or not _exact(groups[0]):
+    if not groups or not moves_only(groups[0]):
         return apply(tf.gather(images, indices), seeds, operations, colour_components)
     place, _ = _place(seeds, groups[0], images.shape[1:3])
     moved = resample.read(images, tf.cast(indices, tf.int32), place)
@@ -202,6 +205,26 @@ def mix(images: tf.Tensor, partners: tf.Tensor, seeds: tf.Tensor,
     raise ValueError(f"none of {', '.join(MIXING)} is among the operations")
 
 
+def moves_only(operations: Sequence[Operation]) -> bool:
+    """Whether all that the operations do is to move pixels to whole places."""
+    return {operation.name for operation in operations} <= {"mirror", "crop"}
+
+
+@tf.autograph.experimental.do_not_convert
+def moved_from(indices: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation], size: tuple[int, int]
+               ) -> tuple[tf.Tensor, tf.Tensor]:
+    """The lines and columns, for `resample.pixels`, of images on which are only operations that `moves_only`.
+
+    Args:
+      indices: [batch], int32: which images.
+      seeds: [batch], uint64, of `image_seeds`.
+      operations: of `augmentations.parse`.
+      size: (height, width) of the images.
+    """
+    place, _ = _place(seeds, operations, size)
+    return resample.lines_and_columns(indices, place, size)
+
+
 def mixes(operations: Sequence[Operation]) -> bool:
     """Whether one of the operations mixes images."""
     return any(operation.name in MIXING for operation in operations)
@@ -213,11 +236,6 @@ def mixes(operations: Sequence[Operation]) -> bool:
 def _groups(operations: Sequence[Operation]) -> list[list[Operation]]:
     """The operations, those that move pixels and stand side by side together."""
     return [list(group) for _, group in itertools.groupby(operations, lambda operation: operation.name in _MOVING)]
-
-
-def _exact(group: Sequence[Operation]) -> bool:
-    """Whether the operations move pixels to whole places only."""
-    return {operation.name for operation in group} <= {"mirror", "crop"}
 
 
 def _place(seeds: tf.Tensor, operations: Sequence[Operation], size: tuple[int, int]

@@ -7,12 +7,13 @@ An image's result is the same bits whatever is beside it in the batch: see `resa
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from tfcnn.data import resample
 
 _LUMA = (0.299, 0.587, 0.114)  # the grey of red, green and blue: ITU-R BT.601
 
@@ -51,7 +52,7 @@ def shift(images: tf.Tensor, factors: tf.Tensor, colour_components: np.ndarray) 
     return _shifted(images, _by_channel(sum(terms[1:], terms[0]), images.shape[2]))
 
 
-@functools.partial(tf.function, jit_compile=True, autograph=False)  # one pass over memory instead of two
+@resample.compiled  # one pass over memory instead of two
 def _shifted(images: tf.Tensor, line: tf.Tensor) -> tf.Tensor:
     return _lines(tf.cast(images, tf.float32), line, tf.add)
 

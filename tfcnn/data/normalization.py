@@ -37,9 +37,11 @@ class Normalization(abc.ABC):
 
     Attributes:
       kind: its name, one of `KINDS`.
+      elementwise: whether what becomes of a value depends on no other value of the image.
     """
 
     kind: ClassVar[str]
+    elementwise: ClassVar[bool] = True
 
     @abc.abstractmethod
     def apply(self, images: tf.Tensor) -> tf.Tensor:
@@ -122,6 +124,7 @@ class PerImage(Normalization):
     """
 
     kind = "image"
+    elementwise = False
 
     def apply(self, images: tf.Tensor) -> tf.Tensor:
         mean, deviation = (tf.reshape(tf.cast(moment, tf.float32), (-1, 1, 1, 1)) for moment in
@@ -188,6 +191,7 @@ class Zca(Normalization):
     """
 
     kind = "zca"
+    elementwise = False
 
     mean: np.ndarray
     matrix: np.ndarray

@@ -30,6 +30,10 @@ Place = tuple[Form, Form]
 UNMOVED: Place = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
 
+# One loop over the pixels, without anything in between: twice as fast as TensorFlow's operations one after the other.
+compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+
+
 def mirror(place: Place, turned: tf.Tensor) -> Place:
     """Left to right, where `turned`, bool `[batch, 1, 1]`."""
     x, y = place
@@ -70,13 +74,34 @@ def read(images: tf.Tensor, indices: tf.Tensor, place: Place) -> tf.Tensor:
     Returns:
       [batch, height, width, channels], of the same type.
     """
-    height, width = images.shape[1:3]
-    x, y = (tf.cast(axis, tf.int32) for axis in _evaluate(place, (height, width)))
-    # Of lines and columns, not of each pixel: what the loop over pixels need not compute saves a quarter of it. Outside
-    # of the image their sum is negative, and no sum leaves the range of int32.
+    return pixels(images, *lines_and_columns(indices, place, images.shape[1:3]))
+
+
+def lines_and_columns(indices: tf.Tensor, place: Place, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where `read` finds its pixels: what a line and what a column of the result add to a pixel's place in memory.
+
+    Of lines and columns, not of each pixel: what the loop over pixels need not compute saves a quarter of it.
+
+    Returns:
+      [batch, height, 1] and [batch, 1, width], int32. Outside of the image their sum is negative, and no sum leaves the
+      range of int32.
+    """
+    height, width = size
+    x, y = (tf.cast(axis, tf.int32) for axis in _evaluate(place, size))
     lines = tf.where((y >= 0) & (y < height), (indices[:, None, None] * height + y) * width, -width)
     columns = tf.where((x >= 0) & (x < width), x, width - 2**31)
-    return _compiled_read(images, lines, columns)
+    return lines, columns + tf.zeros_like(indices)[:, None, None]
+
+
+@compiled
+def pixels(images: tf.Tensor, lines: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """The pixels of images [n, height, width, channels] at `lines_and_columns`; zeros where the two are negative."""
+    flat = tf.reshape(images, (-1, images.shape[-1]))
+    places = lines + columns
+    # One comparison bounds both ends: what is negative is, without a sign, beyond the last pixel.
+    bounded = tf.minimum(tf.bitcast(places, tf.uint32), tf.cast(tf.shape(flat)[0] - 1, tf.uint32))
+    values = tf.gather(flat, tf.bitcast(bounded, tf.int32))
+    return tf.where((places >= 0)[..., None], values, tf.zeros([], images.dtype))
 
 
 def interpolate(images: tf.Tensor, place: Place, field: tf.Tensor | None = None) -> tf.Tensor:
@@ -96,18 +121,7 @@ def interpolate(images: tf.Tensor, place: Place, field: tf.Tensor | None = None)
     return _compiled_interpolate(images, x, y)
 
 
-# One loop over the pixels, without anything in between: twice as fast as TensorFlow's operations one after the other.
-_compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
-
-
-@_compiled
-def _compiled_read(images: tf.Tensor, lines: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    places = lines + columns
-    values = tf.gather(tf.reshape(images, (-1, images.shape[-1])), tf.maximum(places, 0))
-    return tf.where((places >= 0)[..., None], values, tf.zeros([], images.dtype))
-
-
-@_compiled
+@compiled
 def _compiled_interpolate(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     left, top = tf.floor(x), tf.floor(y)
     right_share, lower_share = (x - left)[..., None], (y - top)[..., None]

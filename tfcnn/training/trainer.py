@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -165,7 +165,7 @@ class Setup:
     schedule: keras.optimizers.schedules.LearningRateSchedule
     optimizer: keras.optimizers.Optimizer
 
-    def training_batches(self, first_step: int) -> tf.distribute.DistributedDataset:
+    def training_batches(self, first_step: int) -> Iterable[Any]:
         """The training batches from a step on, each machine making those of its own replicas."""
         def on_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:
             local = context.num_replicas_in_sync // context.num_input_pipelines
@@ -174,12 +174,12 @@ class Setup:
             # Otherwise several machines would agree before each step on whether there is another batch.
             return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
-        return self.strategy.distribute_datasets_from_function(on_machine)
+        return devices_module.distribute_from(self.strategy, on_machine)
 
     def evaluation_batches(self, part: str) -> tuple[Iterator, int]:
         """The batches of every image of a part, "validation" or "test", over and over, and how many they are."""
         batches = self.pipeline.evaluation(part)
-        return iter(self.strategy.experimental_distribute_dataset(batches.repeat())), len(batches)
+        return iter(devices_module.distribute(self.strategy, batches.repeat())), len(batches)
 
 
 def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, cluster: str = "") -> Setup:
