@@ -23,6 +23,8 @@ from tfcnn.recipe import Recipe, UsageError
 # network's input, images are padded (28x28 to 32x32, as LeNet-5 did), beyond it they are resized.
 _LARGEST_PADDING = 0.25
 
+_CORES = os.cpu_count() or 1
+
 # So many batches are planned at once: what is computed of each image's few numbers then takes next to no time.
 _PLANNED = 16
 
@@ -120,7 +122,9 @@ class Pipeline:
             return self._plan(pieces // local, first_replica + pieces % local, replicas)
 
         plans = tf.data.Dataset.range(first_step * local, 2**62, _PLANNED).map(planned).unbatch()
-        return in_parallel(plans, self._batch)
+        # To move pixels takes a small part of any training step on the same processor, and one thread takes less of it.
+        alone = augment.moves_only(self._operations) and not tf.config.list_physical_devices("GPU")
+        return in_parallel(plans, self._batch, 1 if alone else _CORES)
 
     def examples(self, count: int) -> np.ndarray:
         """Training images spread over the training part, augmented as in the first epoch, as pixels: uint8."""
@@ -222,7 +226,7 @@ class Pipeline:
         return images, own * share[:, None] + other * (1.0 - share[:, None])
 
 
-def in_parallel(dataset: tf.data.Dataset, function: Callable[..., Any], threads: int = os.cpu_count() or 1
+def in_parallel(dataset: tf.data.Dataset, function: Callable[..., Any], threads: int = _CORES
                 ) -> tf.data.Dataset:
     """The function of each element, in order, computed by several threads some elements ahead."""
     options = tf.data.Options()
@@ -232,7 +236,9 @@ def in_parallel(dataset: tf.data.Dataset, function: Callable[..., Any], threads:
     options.threading.private_threadpool_size = threads
     # Nothing here branches on a tensor: to have AutoGraph convert it takes most of a second.
     function = tf.autograph.experimental.do_not_convert(function)
-    return dataset.map(function, threads, deterministic=True).prefetch(2 * threads).with_options(options)
+    # A single thread does better without the hand-over to others: the one that looks ahead.
+    mapped = dataset.map(function, threads, deterministic=True) if threads > 1 else dataset.map(function)
+    return mapped.prefetch(2 * threads).with_options(options)
 
 
 def _on_host(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
