@@ -15,7 +15,9 @@ from PIL import Image
 from tfcnn.augmentations import KINDS, PRESETS, parse
 from tfcnn.benchmarks import contact_sheet, input_pipeline, rates
 from tfcnn.experiments import augmentations
+from tfcnn.experiments import input_pipeline as experiment
 from tfcnn.experiments.lenet5 import RECIPE
+from tfcnn.recipe import UsageError
 
 
 def test_each_is_started_anew_and_timed_in_turn_for_the_seconds_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +47,13 @@ def test_cost_is_the_median_share_of_speed_lost() -> None:
     assert rates.cost(found, "fed", "constant") == pytest.approx(0.1)
 
 
+def test_uncertainty_is_how_much_the_cost_varies_when_all_is_measured_again() -> None:
+    speeds = np.random.default_rng(0).normal(95, 4, (2000, 41))
+    runs = [{"constant": [100.0] * 41, "fed": list(row)} for row in speeds]
+    varies = np.std([rates.cost(run, "fed", "constant") for run in runs])
+    assert np.mean([rates.uncertainty(run, "fed", "constant") for run in runs]) == pytest.approx(varies, rel=0.1)
+
+
 def test_all_threads_share_the_cores() -> None:
     before, seen, go = rates.available(), [], threading.Event()
 
@@ -69,15 +78,23 @@ def test_report_has_every_augmentation_and_network(tmp_path: Path, monkeypatch: 
               "standard": None}
     monkeypatch.setattr(input_pipeline, "KERAS", chosen)
     recipe = RECIPE.replace(dataset="sample", variant="modern")
-    input_pipeline.measure({"lenet5": recipe}, ("standard",), 1, 0.01, tmp_path / "speeds")
+    input_pipeline.measure({"lenet5": recipe}, ("standard",), 2, 0.01, tmp_path / "speeds")
     result = json.loads((tmp_path / "speeds" / "result.json").read_text())
     speeds = result["images_per_second"]
     assert list(speeds) == list(chosen) and all(speed > 0 for row in speeds.values() for speed in row.values())
     assert [len(row) for row in speeds.values()] == [4, 4, 2]
-    assert set(result["training"]["lenet5"]) == {"constant batch", "cost of standard"}
+    assert set(result["training"]["lenet5"]) == {"constant batch", "cost of standard", "uncertainty of standard"}
     text = (tmp_path / "speeds" / "README.md").read_text()
     assert text in capsys.readouterr().out and f"{speeds['standard']['one core']:,.0f}" in text and "| lenet5 |" in text
     assert Image.open(tmp_path / "speeds" / "speeds.png").size[0] == 1000
+
+
+@pytest.mark.parametrize(("flag", "message"), [("rounds", "--rounds=1: "), ("networks", "--networks=1: 1 is none of alex")])
+def test_what_cannot_be_measured_is_a_usage_error(flag: str, message: str, tmp_path: Path) -> None:
+    values = {name: option.default for name, option in experiment.OPTIONS.items()}
+    with pytest.raises(UsageError, match=message):
+        experiment.measure(values | {flag: type(values[flag])(1)}, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_contact_sheet_shows_every_augmentation(tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ KERAS: dict[str, Callable[[], list[keras.Layer]] | None] = {
 ONE, ALL, KERAS_ONE, KERAS_ALL = "one core", "all cores", "Keras, one core", "Keras, all cores"
 CONSTANT = "constant batch"
 
+# A round of a network whose steps take milliseconds is off by several percent. It has many short rounds, of so many
+# steps, and so many times as long in all.
+_SHORT = 20
+_MORE = 6
+
 
 def augmentations(batch_size: int, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
     """Images a second of each augmentation of `KERAS`, ours and Keras's, on one core and on all.
@@ -144,8 +149,11 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
             iterator = iter(devices.distribute(setup.strategy, batches))
         return lambda times: steps.run(iterator, tf.constant(times)).numpy()
 
-    return rates.compare({name: (functools.partial(start, batches), recipe.batch_size)
-                          for name, batches in feeds.items()}, rounds, seconds)
+    starts = {name: (functools.partial(start, batches), recipe.batch_size) for name, batches in feeds.items()}
+    steps_a_round = seconds * rates.compare({CONSTANT: starts[CONSTANT]}, 1, seconds)[CONSTANT][0] / recipe.batch_size
+    if steps_a_round > 4 * _SHORT:
+        rounds, seconds = round(_MORE * rounds * steps_a_round / _SHORT), seconds * _SHORT / steps_a_round
+    return rates.compare(starts, rounds, seconds)
 
 
 def measure(recipes: Mapping[str, Recipe], presets: Sequence[str], rounds: int, seconds: float, workdir: Path) -> None:
@@ -156,7 +164,8 @@ def measure(recipes: Mapping[str, Recipe], presets: Sequence[str], rounds: int, 
     for name, recipe in recipes.items():
         found = training(recipe, presets, rounds, 4 * seconds)
         consumed[name] = {CONSTANT: statistics.median(found[CONSTANT])} | {
-            f"cost of {preset}": rates.cost(found, preset, CONSTANT) for preset in presets}
+            f"{figure} of {preset}": of(found, preset, CONSTANT) for preset in presets
+            for figure, of in (("cost", rates.cost), ("uncertainty", rates.uncertainty))}
         print(f"{name}: {consumed[name]}", flush=True)
         gc.collect()
     result = {"experiment": "input_pipeline", "machine": rates.machine(), "batch_size": batch_size, "rounds": rounds,
@@ -180,7 +189,7 @@ def _report(result: Mapping[str, Any], presets: Sequence[str]) -> str:
         cells = [f"{speeds[column]:,.0f}" if column in speeds else "" for column in columns]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     lines += ["", "Training, on all cores, and what augmentation costs it (the share of speed lost, median over the "
-              "rounds), beside how many times as fast the pipeline alone is:", "",
+              "rounds, with its standard error), beside how many times as fast the pipeline alone is:", "",
               "| network | on one constant batch, images/s | " + " | ".join(
                   f"`{preset}`, times | cost" for preset in presets) + " |", f"|---|---:|{'---:|---:|' * len(presets)}"]
     for name, row in result["training"].items():

@@ -73,6 +73,13 @@ def cost(rates: Rates, name: str, reference: str) -> float:
     return 1 - ratio(rates, name, reference)
 
 
+def uncertainty(rates: Rates, name: str, reference: str) -> float:
+    """The standard error of `cost`, of the quartiles of at least two rounds, as if these were normally distributed."""
+    ratios = [one / other for one, other in zip(rates[name], rates[reference], strict=True)]
+    lower, _, upper = statistics.quantiles(ratios, n=4)
+    return 0.93 * (upper - lower) / math.sqrt(len(ratios))  # 0.93 = sqrt(pi / 2) / 1.349
+
+
 def ratio(rates: Rates, name: str, reference: str) -> float:
     """How many times as fast as `reference` `name` is: the median over the rounds, in each of which both ran."""
     return statistics.median(one / other for one, other in zip(rates[name], rates[reference], strict=True))

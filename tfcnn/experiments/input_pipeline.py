@@ -21,7 +21,7 @@ from tfcnn.recipe import Option, Recipe, UsageError
 OPTIONS = {
     "networks": Option("", help="experiments whose networks are trained, separated by commas; by default all"),
     "batch_size": Option(128, help="images a batch"),
-    "rounds": Option(5, help="how often everything is measured"),
+    "rounds": Option(5, help="how often everything is measured, LeNet-5's training more often"),
     "seconds": Option(0.5, help="about how long each augmentation is measured in a round; training four times as long"),
 }
 
@@ -37,6 +37,8 @@ def measure(values: Mapping[str, Any], workdir: Path) -> None:
     """Measures, and writes table and picture into the folder."""
     from tfcnn.benchmarks import input_pipeline
 
+    if values["rounds"] < 2:
+        raise UsageError(f"--rounds={values['rounds']}: without a second round nothing says how sure the first is")
     known = recipes()
     names = values["networks"].split(",") if values["networks"] else list(known)
     for name in names:
