@@ -249,7 +249,7 @@ def test_threads_that_prepare_batches_give_way_and_no_others() -> None:
     with devices.giving_way():
         batches = iter(in_parallel(tf.data.Dataset.range(10**9), lambda seed: tf.reduce_sum(
             tf.random.stateless_normal([10**6], [0, 1] + seed)), 2))
-    giving_way = [thread for thread in set(devices._threads()) - before.keys()  # among which some of other tests may be
+    giving_way = [thread for thread in set(devices._threads()) - before.keys()
                   if os.getpriority(os.PRIO_PROCESS, thread) == 19]
     assert len(giving_way) >= 2
     assert all(os.getpriority(os.PRIO_PROCESS, thread) == priority for thread, priority in before.items()
@@ -258,6 +258,7 @@ def test_threads_that_prepare_batches_give_way_and_no_others() -> None:
     for _ in range(20):
         next(batches)
     assert sum(map(_milliseconds, giving_way)) - start >= 100
+    assert set(devices._threads()) <= before.keys() | set(giving_way)  # none has started since
 
 
 def _milliseconds(thread: int) -> float:

@@ -197,10 +197,9 @@ class Pipeline:
 
     def _batch(self, epoch: tf.Tensor, indices: tf.Tensor, *moved_from: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A planned piece: its images, normalized, and its labels."""
-        shape = (indices.shape[0], *self._input_shape)
         if not moved_from:
             images, labels = self._augmented(indices, epoch)
-            return self.normalization.apply(tf.ensure_shape(images, shape)), labels
+            return self.normalization.apply(tf.ensure_shape(images, (indices.shape[0], *self._input_shape))), labels
 
         @resample.compiled  # each operation by itself would take half as long again
         def moved(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -234,6 +233,7 @@ def in_parallel(dataset: tf.data.Dataset, function: Callable[..., Any], threads:
     options.autotune.enabled = False
     # Threads of its own, which need not have the priority of the others: see `training.devices.giving_way`.
     options.threading.private_threadpool_size = threads
+    options.experimental_warm_start = True  # they start with the iterator, not with its first batch
     # Nothing here branches on a tensor: to have AutoGraph convert it takes most of a second.
     function = tf.autograph.experimental.do_not_convert(function)
     # A single thread does better without the hand-over to others: the one that looks ahead.
