@@ -193,8 +193,8 @@ def _report(result: Mapping[str, Any], presets: Sequence[str]) -> str:
               "| network | on one constant batch, images/s | " + " | ".join(
                   f"`{preset}`, times | cost" for preset in presets) + " |", f"|---|---:|{'---:|---:|' * len(presets)}"]
     for name, row in result["training"].items():
-        cells = [f"{result['images_per_second'][preset][ALL] / row[CONSTANT]:,.0f} | {row[f'cost of {preset}']:.1%}"
-                 for preset in presets]
+        cells = [f"{result['images_per_second'][preset][ALL] / row[CONSTANT]:,.0f} | {row[f'cost of {preset}']:.1%} "
+                 f"± {row[f'uncertainty of {preset}']:.1%}" for preset in presets]
         lines.append(f"| {name} | {row[CONSTANT]:,.0f} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", "![Images a second of each augmentation](speeds.png)", ""])
 

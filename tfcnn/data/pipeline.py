@@ -26,7 +26,7 @@ _LARGEST_PADDING = 0.25
 _CORES = os.cpu_count() or 1
 
 # So many batches are planned at once: what is computed of each image's few numbers then takes next to no time.
-_PLANNED = 16
+_PLANNED = 32
 
 
 def fit(split: Split, input_shape: tuple[int, int, int]) -> Split:
@@ -91,6 +91,7 @@ class Pipeline:
         self._evaluated = {"validation": dataset.validation, "test": dataset.test}
         self._input_shape = input_shape
         self._operations = recipe.augmentations()
+        self._moves_only = augment.moves_only(self._operations)
         self._components = None
         if any(operation.name == "colour_pca" for operation in self._operations):
             self._components = colour.components(train.images)
@@ -122,9 +123,10 @@ class Pipeline:
             return self._plan(pieces // local, first_replica + pieces % local, replicas)
 
         plans = tf.data.Dataset.range(first_step * local, 2**62, _PLANNED).map(planned).unbatch()
+        if not self._moves_only:
+            return in_parallel(plans, self._altered)
         # To move pixels takes a small part of any training step on the same processor, and one thread takes less of it.
-        alone = augment.moves_only(self._operations) and not tf.config.list_physical_devices("GPU")
-        return in_parallel(plans, self._batch, 1 if alone else _CORES)
+        return in_parallel(plans, self._moved, _CORES if tf.config.list_physical_devices("GPU") else 1)
 
     def examples(self, count: int) -> np.ndarray:
         """Training images spread over the training part, augmented as in the first epoch, as pixels: uint8."""
@@ -179,7 +181,7 @@ class Pipeline:
           replicas: in how many pieces a global batch is divided.
 
         Returns:
-          Of each piece its epoch, its images' indices, and, where they are only moved, `augment.moved_from`.
+          What `_altered` takes of each piece, or, where images are but moved, `_moved`.
         """
         size = self._recipe.batch_size // replicas
         epochs = steps // self.steps_per_epoch
@@ -187,28 +189,30 @@ class Pipeline:
         indices = tf.stack([
             tf.random.experimental.index_shuffle(start + tf.range(size, dtype=tf.int64), seed, len(self._labels) - 1)
             for start, seed in zip(tf.unstack(starts), tf.unstack(augment.order_seed(self._recipe.seed, epochs)))])
-        if not augment.moves_only(self._operations):
+        if not self._moves_only:
             return epochs, indices
         flat = tf.reshape(indices, [-1])
         seeds = augment.image_seeds(self._recipe.seed, tf.repeat(epochs, size), flat)
         lines, columns = augment.moved_from(tf.cast(flat, tf.int32), seeds, self._operations, self._input_shape[:2])
         height, width, _ = self._input_shape
-        return (epochs, indices, tf.reshape(lines, (-1, size, height, 1)), tf.reshape(columns, (-1, size, 1, width)))
+        return (tf.gather(self._labels, indices), tf.reshape(lines, (-1, size, height, 1)),
+                tf.reshape(columns, (-1, size, 1, width)))
 
-    def _batch(self, epoch: tf.Tensor, indices: tf.Tensor, *moved_from: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """A planned piece: its images, normalized, and its labels."""
-        if not moved_from:
-            images, labels = self._augmented(indices, epoch)
-            return self.normalization.apply(tf.ensure_shape(images, (indices.shape[0], *self._input_shape))), labels
+    def _altered(self, epoch: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The images of a piece, augmented and normalized, and its labels."""
+        images, labels = self._augmented(indices, epoch)
+        return self.normalization.apply(tf.ensure_shape(images, (indices.shape[0], *self._input_shape))), labels
 
-        @resample.compiled  # each operation by itself would take half as long again
-        def moved(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            images = resample.pixels(images, *moved_from)
-            labels = tf.gather(labels, indices)
-            return self.normalization.apply(images) if self.normalization.elementwise else images, labels
+    def _moved(self, labels: tf.Tensor, lines: tf.Tensor, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same where all augmentation is to read pixels from elsewhere: see `augment.moved_from`."""
+        if not self.normalization.elementwise:
+            return self.normalization.apply(resample.pixels(self._images, lines, columns)), labels
 
-        images, labels = moved(self._images, self._labels)
-        return images if self.normalization.elementwise else self.normalization.apply(images), labels
+        @resample.compiled  # in one loop over memory: one after the other, the two take half as long again
+        def normalized(images: tf.Tensor) -> tf.Tensor:
+            return self.normalization.apply(resample.pixels(images, lines, columns))
+
+        return normalized(self._images), labels
 
     def _augmented(self, indices: tf.Tensor, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Training images as they are altered in an epoch, and their labels, mixed if the images are."""
