@@ -40,7 +40,7 @@ a layer runs only while the graph is built: a breakpoint there sees tensors with
 `tf.debugging` become part of the graph and do see them.
 
 **TensorFlow, graph, many steps a call** (the suite's default). The loop over the steps is in the graph too, and Python
-does nothing while they run. In return Python sees losses, and a signal, only when a call is over, so the trainer keeps
+does nothing while they run. In return Python sees losses only when a call is over, so the trainer keeps
 its calls short. It took {first_graph} s to the end of the first step, because the graph is built before, against
 {first_eager} s in eager mode.
 

@@ -175,8 +175,7 @@ def take(images: tf.Tensor, indices: tf.Tensor, seeds: tf.Tensor, operations: Se
     groups = _groups(operations)
     if not groups or not moves_only(groups[0]):
         return apply(tf.gather(images, indices), seeds, operations, colour_components)
-    place, _ = _place(seeds, groups[0], images.shape[1:3])
-    moved = resample.read(images, tf.cast(indices, tf.int32), place)
+    moved = resample.pixels(images, *moved_from(tf.cast(indices, tf.int32), seeds, groups[0], images.shape[1:3]))
     return apply(moved, seeds, list(itertools.chain(*groups[1:])), colour_components)
 
 
