@@ -23,11 +23,13 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from tfcnn import cli, networks
+from tfcnn import cli, networks, runs
 from tfcnn.benchmarks import ceiling, frameworks
 from tfcnn.benchmarks.arm import Arm, Failed
 from tfcnn.describe import describe
+from tfcnn.experiments import frameworks as experiment
 from tfcnn.experiments.frameworks import ASKED, RECIPES
+from tfcnn.recipe import UsageError
 from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import prepare
 
@@ -203,6 +205,55 @@ def test_without_pytorch_its_modes_are_left_out(tmp_path: Path, monkeypatch: pyt
     assert "pip install 'tfcnn[pytorch]'" in (tmp_path / "README.md").read_text()
 
 
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    there = tmp_path / "there"
+    begun: list[str] = []
+
+    def begin(network: str, recipe: Any) -> tuple[str, dict]:
+        begun.append(network)
+        if begun == ["lenet5", "mlp"]:
+            raise KeyboardInterrupt
+        return COUNTING, {}
+
+    monkeypatch.setattr(frameworks, "MODES", {"graph": frameworks.Mode("Mode", begin)})
+    monkeypatch.setattr(frameworks, "pytorch_version", lambda: None)
+
+    def run(*flags: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as end:
+            cli.measure("frameworks", experiment.OPTIONS, experiment.measure, [
+                "frameworks", "--networks=lenet5,mlp", "--precisions=float32", "--seconds=0.01", f"--workdir={there}",
+                *flags])
+        return end.value.code, capsys.readouterr().err
+
+    def found() -> dict[str, Any]:
+        return json.loads((there / "result.json").read_text())
+
+    status, said = run()
+    first = found()
+    assert status == 128 + signal.SIGINT and f"the same command with --workdir={there} measures the rest" in said
+    assert list(first["networks"]) == ["lenet5"] and not first["complete"] and first["sittings"] == 1
+
+    for flag, name in (("--rounds=6", "rounds"), ("--networks=lenet5", "measured"), ("--batch_size=64", "batch_size")):
+        status, said = run(flag)
+        assert status == 2 and said == (f"error: {there} holds what was measured with other {name}: choose another "
+                                        "--workdir, or give --overwrite\n")
+    assert found() == first and begun == ["lenet5", "mlp"]
+
+    status, _ = run()
+    assert status == 0 and begun == ["lenet5", "mlp", "mlp"]
+    assert found()["networks"]["lenet5"] == first["networks"]["lenet5"]
+    assert list(found()["networks"]) == ["lenet5", "mlp"] and found()["complete"] and found()["sittings"] == 2
+    assert "it took 2 sittings" in (there / "README.md").read_text()
+
+    status, said = run()
+    assert status == 2 and "is there already" in said and begun == ["lenet5", "mlp", "mlp"]
+    runs.write(there / "result.json", json.dumps(first))
+    begun.append("")
+    status, _ = run("--overwrite")
+    assert status == 0 and begun[4:] == ["lenet5", "mlp"] and found()["sittings"] == 1
+
+
 def test_the_experiment_leaves_table_picture_and_result(run_command: Callable[..., subprocess.CompletedProcess],
                                                         tmp_path: Path) -> None:
     modes = ["graph_single", "ceiling"]
@@ -240,14 +291,11 @@ def test_an_interruption_says_whether_there_is_something(measured: bool, tmp_pat
 @pytest.mark.parametrize("flag", ["--networks=lenet5,lenet6", "--modes=fast", "--precisions=float16", "--rounds=0",
                                   "--batch_size=0"])
 def test_a_mistake_is_told_before_anything_is_measured(flag: str, tmp_path: Path) -> None:
-    from tfcnn.experiments.frameworks import OPTIONS, measure
-    from tfcnn.recipe import UsageError
-
     name, value = flag.removeprefix("--").split("=")
-    values = {option_name: option.value for option_name, option in OPTIONS.items()}
+    values = {option_name: option.value for option_name, option in experiment.OPTIONS.items()}
     values[name] = type(values[name])(value)
     with pytest.raises(UsageError, match=flag):
-        measure(values, tmp_path / "there")
+        experiment.measure(values | {"overwrite": False}, tmp_path / "there")
     assert not (tmp_path / "there").exists()
 
 

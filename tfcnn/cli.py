@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 from tfcnn.recipe import Option, Recipe, Scalar, UsageError, check, settings
-from tfcnn.runs import COMMAND, CURVES, RESULT
+from tfcnn.runs import COMMAND, CURVES, RESULT, unfinished
 from tfcnn.training import interruption
 
 _SAMPLE = "sample"
@@ -57,7 +57,8 @@ def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[
     Args:
       name: the experiment's.
       options: its flags.
-      action: called, with TensorFlow imported, with the flags' values and a folder of their own for what it makes.
+      action: called, with TensorFlow imported, with the flags' values, --overwrite's among them, and a folder for what
+        it makes: a new one, one that may be written over, or one in which a result is `unfinished`.
       argv: the program's name and its arguments; by default the process's.
     """
     arguments = list(sys.argv if argv is None else argv)
@@ -66,7 +67,8 @@ def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[
         values = flags.FlagValues()
         for option_name, option in options.items():
             _define(values, name, option_name, option.value, option.choices, option.help)
-        _define(values, name, "workdir", "", (), "folder for the result. By default a new one under runs/")
+        _define(values, name, "workdir", "", (),
+                "folder for the result; one that is not complete is completed. By default a new one under runs/")
         _define(values, name, "overwrite", False, (), "write over the result that is in --workdir")
         if _asks_for_help(arguments):
             print(_usage(name) + values.get_help())
@@ -75,15 +77,18 @@ def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[
         for option_name, option in options.items():
             check(option_name, values[option_name].value, type(option.value), option.choices)
         workdir = Path(values["workdir"].value or Path("runs", f"{name}-{datetime.now():%Y%m%d-%H%M%S}"))
-        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())) and not values["overwrite"].value:
+        taken = workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir()))
+        if taken and not values["overwrite"].value and not unfinished(workdir):
             raise UsageError(f"{workdir} is there already: choose another --workdir, or give --overwrite")
         import_tensorflow()
         try:
-            action({option_name: values[option_name].value for option_name in options}, workdir)
+            action({option_name: values[option_name].value for option_name in (*options, "overwrite")}, workdir)
         except KeyboardInterrupt as interrupt:
             if not (workdir / RESULT).exists():
                 raise
-            print(f"\ninterrupted; what has been measured is in {workdir}", file=sys.stderr)
+            rest = f"; the same command with --workdir={shlex.quote(str(workdir))} measures the rest"
+            print(f"\ninterrupted; what has been measured is in {workdir}{rest if unfinished(workdir) else ''}",
+                  file=sys.stderr)
             return _status(interrupt)
         return 0
 

@@ -683,6 +683,19 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp")
 
 
+def unfinished(folder: Path) -> dict[str, Any] | None:
+    """What an experiment that trains nothing to its end had measured in the folder when it was interrupted.
+
+    Returns:
+      its result, which says that it is not complete; None if the folder holds no such result.
+    """
+    try:
+        result = json.loads((folder / RESULT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) and result.get("complete") is False else None
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all.
 

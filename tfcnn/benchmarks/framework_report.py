@@ -76,7 +76,11 @@ def text(result: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         f"{versions['keras']}, {pytorch}; commit {'-'.join([commit[:7], *dirty])}. Medians of {result['rounds']} "
         f"rounds, in each of which every process had its turn of about {result['seconds']:g} s, or of one step if that "
         "takes longer, while the others were stopped. Where memory was short, not all modes of a network were in the "
-        "same rounds, but the default and the ceiling were in all.", ""]
+        "same rounds, but the default and the ceiling were in all."]
+    if result["sittings"] > 1:
+        lines[-1] += (f" The run was interrupted and went on, so that it took {result['sittings']} sittings; each "
+                      "network and precision was measured within one.")
+    lines.append("")
     if not result["complete"]:
         lines += ["**This run is not complete:** what is missing below had not been measured when this was written.",
                   ""]

@@ -69,10 +69,11 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Sequence[str], rounds: int, seconds: float,
-            limit: float, asked: Mapping[str, Mapping[str, Mapping[str, float]]], workdir: Path) -> None:
+            limit: float, asked: Mapping[str, Mapping[str, Mapping[str, float]]], workdir: Path,
+            overwrite: bool = False) -> None:
     """Measures everything, and leaves `result.json`, `README.md` and `frameworks.png` in the folder.
 
-    They are written anew after each network and precision, so that what was measured is there if the rest is not.
+    They are written anew after each network and precision. Where they are not complete, what they lack is measured.
 
     Args:
       recipes: of the networks, by the names that the PyTorch networks have, too.
@@ -83,9 +84,10 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
       limit: how many seconds an arm may take for its first step, and for any turn; if it takes longer, it has failed.
       asked: "over_pytorch" and "share_of_ceiling" -> precision -> network -> what is asked of the suite's default mode.
       workdir: the folder, made if need be.
+      overwrite: whether to begin anew where the folder has a result that is not complete.
 
     Raises:
-      UsageError: the folder cannot be written.
+      UsageError: the folder cannot be written, or its result was measured in another way.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -95,11 +97,19 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
     present = [name for name in modes if pytorch or name not in PYTORCH]
     if pytorch:
         environment["versions"]["torch"] = pytorch
-    networks: dict[str, Any] = {}
     result = {"experiment": "frameworks", "complete": False, "machine": rates.machine(),
+              "measured": {"networks": list(recipes), "precisions": list(precisions), "modes": present},
               "batch_size": next(iter(recipes.values())).batch_size, "rounds": rounds, "seconds": seconds,
-              "limit": limit, "networks": networks, **environment}
-    pairs = [(network, precision) for precision in precisions for network in recipes]
+              "limit": limit, **environment}
+    earlier = {} if overwrite else runs.unfinished(workdir) or {}
+    differing = [key for key in result if earlier and earlier.get(key) != result[key]]
+    if differing:
+        raise UsageError(f"{workdir} holds what was measured with other {', '.join(differing)}: choose another "
+                         "--workdir, or give --overwrite")
+    networks = earlier.get("networks", {})
+    result |= {"sittings": earlier.get("sittings", 0) + 1, "networks": networks}
+    pairs = [(network, precision) for precision in precisions for network in recipes
+             if precision not in networks.get(network, {})]
     for number, (network, precision) in enumerate(pairs, 1):
         rows = _compare(network, recipes[network].replace(precision=precision), present, rounds, seconds, limit)
         for name, row in rows.items():

@@ -59,9 +59,7 @@ KERAS: dict[str, Callable[[], list[keras.Layer]] | None] = {
 ONE, ALL, KERAS_ONE, KERAS_ALL = "one core", "all cores", "Keras, one core", "Keras, all cores"
 CONSTANT = "constant batch"
 
-# A round of a network whose steps take milliseconds is off by several percent. It has many short rounds, of so many
-# steps, and so many times as long in all.
-_SHORT = 20
+# A round is off by several percent, however long it is: training has many short ones, and so many times as long in all.
 _MORE = 6
 
 
@@ -136,7 +134,14 @@ def _draw_batches(iterator: Iterator, times: tf.Tensor) -> None:
 
 
 def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float) -> rates.Rates:
-    """Images a second of training on one constant batch, and on the pipeline with each of the presets."""
+    """Images a second of training on one constant batch, and on the pipeline with each of the presets.
+
+    Args:
+      recipe: what is trained.
+      presets: of augmentations.
+      rounds: how often all are measured at least; they are as often as six times this many rounds' time allows.
+      seconds: about how long a round is. One has no more steps than the pipeline plans at once, but at least one.
+    """
     setup = prepare(recipe)
     steps = Steps(recipe, setup.strategy, setup.model, setup.optimizer)
     dataset = datasets.load(recipe.dataset, validation=recipe.validation)
@@ -150,10 +155,9 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
         return lambda times: steps.run(iterator, tf.constant(times)).numpy()
 
     starts = {name: (functools.partial(start, batches), recipe.batch_size) for name, batches in feeds.items()}
-    steps_a_round = seconds * rates.compare({CONSTANT: starts[CONSTANT]}, 1, seconds)[CONSTANT][0] / recipe.batch_size
-    if steps_a_round > 4 * _SHORT:
-        rounds, seconds = round(_MORE * rounds * steps_a_round / _SHORT), seconds * _SHORT / steps_a_round
-    return rates.compare(starts, rounds, seconds)
+    step = recipe.batch_size / rates.compare({CONSTANT: starts[CONSTANT]}, 1, seconds)[CONSTANT][0]
+    turn = max(step, min(seconds, pipelines.PLANNED * step))
+    return rates.compare(starts, max(rounds, round(_MORE * rounds * seconds / turn)), turn)
 
 
 def measure(recipes: Mapping[str, Recipe], presets: Sequence[str], rounds: int, seconds: float, workdir: Path) -> None:
@@ -163,7 +167,7 @@ def measure(recipes: Mapping[str, Recipe], presets: Sequence[str], rounds: int, 
     consumed: dict[str, Any] = {}
     for name, recipe in recipes.items():
         found = training(recipe, presets, rounds, 4 * seconds)
-        consumed[name] = {CONSTANT: statistics.median(found[CONSTANT])} | {
+        consumed[name] = {CONSTANT: statistics.median(found[CONSTANT]), "rounds": len(found[CONSTANT])} | {
             f"{figure} of {preset}": of(found, preset, CONSTANT) for preset in presets
             for figure, of in (("cost", rates.cost), ("uncertainty", rates.uncertainty))}
         print(f"{name}: {consumed[name]}", flush=True)
@@ -182,20 +186,22 @@ def _report(result: Mapping[str, Any], presets: Sequence[str]) -> str:
     columns = (ONE, ALL, KERAS_ONE, KERAS_ALL)
     commit, *dirty = result["commit"].split("-")
     lines = ["# The speed of the input pipeline", "",
-             f"{result['machine']}; 32x32x3 images, batch {result['batch_size']}, medians of {result['rounds']} rounds "
-             f"in one process; TensorFlow {result['versions']['tensorflow']}, commit {'-'.join([commit[:7], *dirty])}.",
-             "", "Images a second:", "", f"| augmentation | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+             f"{result['machine']}; 32x32x3 images, batch {result['batch_size']}, medians, in one process; "
+             f"TensorFlow {result['versions']['tensorflow']}, commit {'-'.join([commit[:7], *dirty])}.",
+             "", f"Images a second, of {result['rounds']} rounds:", "",
+             f"| augmentation | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     for name, speeds in result["images_per_second"].items():
         cells = [f"{speeds[column]:,.0f}" if column in speeds else "" for column in columns]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    lines += ["", "Training, on all cores, and what augmentation costs it (the share of speed lost, median over the "
-              "rounds, with its standard error), beside how many times as fast the pipeline alone is:", "",
-              "| network | on one constant batch, images/s | " + " | ".join(
-                  f"`{preset}`, times | cost" for preset in presets) + " |", f"|---|---:|{'---:|---:|' * len(presets)}"]
+    lines += ["", "Training, on all cores, and what augmentation costs it (the share of speed lost, with its standard "
+              "error), beside how many times as fast the pipeline alone is:", "",
+              "| network | rounds | on one constant batch, images/s | " + " | ".join(
+                  f"`{preset}`, times | cost" for preset in presets) + " |",
+              f"|---|---:|---:|{'---:|---:|' * len(presets)}"]
     for name, row in result["training"].items():
         cells = [f"{result['images_per_second'][preset][ALL] / row[CONSTANT]:,.0f} | {row[f'cost of {preset}']:.1%} "
                  f"± {row[f'uncertainty of {preset}']:.1%}" for preset in presets]
-        lines.append(f"| {name} | {row[CONSTANT]:,.0f} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {row['rounds']} | {row[CONSTANT]:,.0f} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", "![Images a second of each augmentation](speeds.png)", ""])
 
 

@@ -26,7 +26,7 @@ _LARGEST_PADDING = 0.25
 _CORES = os.cpu_count() or 1
 
 # So many batches are planned at once: what is computed of each image's few numbers then takes next to no time.
-_PLANNED = 32
+PLANNED = 32
 
 
 def fit(split: Split, input_shape: tuple[int, int, int]) -> Split:
@@ -119,10 +119,10 @@ class Pipeline:
 
         @tf.autograph.experimental.do_not_convert
         def planned(first: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            pieces = first + tf.range(_PLANNED, dtype=tf.int64)
+            pieces = first + tf.range(PLANNED, dtype=tf.int64)
             return self._plan(pieces // local, first_replica + pieces % local, replicas)
 
-        plans = tf.data.Dataset.range(first_step * local, 2**62, _PLANNED).map(planned).unbatch()
+        plans = tf.data.Dataset.range(first_step * local, 2**62, PLANNED).map(planned).unbatch()
         if not self._moves_only:
             return in_parallel(plans, self._altered)
         # To move pixels takes a small part of any training step on the same processor, and one thread takes less of it.

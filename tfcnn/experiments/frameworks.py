@@ -59,7 +59,7 @@ def measure(values: Mapping[str, Any], workdir: Path) -> None:
     recipes = {name: RECIPES[name].replace(dataset="sample", augment="none", batch_size=values["batch_size"])
                for name in chosen["networks"]}
     frameworks.measure(recipes, chosen["modes"], chosen["precisions"], values["rounds"], values["seconds"],
-                       values["limit"], ASKED, workdir)
+                       values["limit"], ASKED, workdir, values["overwrite"])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ on one core and on all; training on one constant batch and on the pipeline with 
 Command: python -m tfcnn.experiments.input_pipeline
 Target: on one core crop and mirror 150,000 images/s, rotation, shear and zoom composed 40,000, elastic 15,000, colour
 PCA 300,000, RandAugment 15,000; standard costs training at most 3%, strong ResNet-20 and slower networks at most 15%.
-Expected time: 25 minutes on two CPU cores, with nothing else running.
+Expected time: 40 minutes on two CPU cores, with nothing else running.
 """
 
 import importlib
@@ -21,8 +21,9 @@ from tfcnn.recipe import Option, Recipe, UsageError
 OPTIONS = {
     "networks": Option("", help="experiments whose networks are trained, separated by commas; by default all"),
     "batch_size": Option(128, help="images a batch"),
-    "rounds": Option(5, help="how often everything is measured, LeNet-5's training more often"),
-    "seconds": Option(0.5, help="about how long each augmentation is measured in a round; training four times as long"),
+    "rounds": Option(5, help="how often everything is measured, training more often"),
+    "seconds": Option(0.5, help="about how long each augmentation is measured in a round; training at most four times "
+                      "as long"),
 }
 
 
