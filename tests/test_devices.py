@@ -34,7 +34,7 @@ STEPS = 20
 # These two magnify rounding, so that they are trained at a small rate, without the jumps of a ReLU's gradient, and
 # without Winograd's filtering, whose rounding depends on how many images a device has: see BUILD_NOTES.md.
 DELICATE = {"inception": 0.0001, "vgg": 0.0003}
-# Graphs of four devices take minutes to build where networks are large: two devices are enough for these.
+# Where networks are large, the graph of four devices takes up to 40 seconds to build: for these two are enough.
 COUNTS = {name: (2,) if name in DELICATE else (2, 4) for name in networks.names()}
 WHOLE = ("graph", 1, 1)
 PARTS = [("graph", 1, 4), ("graph", 2, 2), ("eager", 1, 4), ("xla", 2, 2)]

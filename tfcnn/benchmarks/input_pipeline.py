@@ -139,7 +139,7 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
     Args:
       recipe: what is trained.
       presets: of augmentations.
-      rounds: how often all are measured at least; they are as often as six times this many rounds' time allows.
+      rounds: how often all are measured at least: there are so many more rounds as fill six times their time.
       seconds: about how long a round is. One has no more steps than the pipeline plans at once, but at least one.
     """
     setup = prepare(recipe)

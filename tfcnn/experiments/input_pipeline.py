@@ -6,7 +6,7 @@ on one core and on all; training on one constant batch and on the pipeline with 
 Command: python -m tfcnn.experiments.input_pipeline
 Target: on one core crop and mirror 150,000 images/s, rotation, shear and zoom composed 40,000, elastic 15,000, colour
 PCA 300,000, RandAugment 15,000; standard costs training at most 3%, strong ResNet-20 and slower networks at most 15%.
-Expected time: 40 minutes on two CPU cores, with nothing else running.
+Expected time: 45 minutes on two CPU cores, with nothing else running.
 """
 
 import importlib
