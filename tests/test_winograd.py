@@ -1,11 +1,14 @@
-"""Winograd's filtering, against direct convolutions in float64."""
+"""Winograd's filtering, against direct convolutions in float64, and in which type others are computed."""
+
+import platform
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcnn import winograd
+from tfcnn import processor, winograd
 from tfcnn.networks import layers
 
 # Whole tiles, images smaller than a tile, and tiles that reach beyond the image at the bottom and at the right.
@@ -36,7 +39,7 @@ def test_the_layer_trains_as_keras_own_and_infers_with_it(monkeypatch: pytest.Mo
     calls = []
     convolve = winograd.convolve
     monkeypatch.setattr(winograd, "convolve", lambda *arguments: calls.append(arguments) or convolve(*arguments))
-    monkeypatch.setattr(winograd, "_FEWEST_WEIGHTS", 1)
+    monkeypatch.setattr(winograd, "_fewest_weights", lambda direct: 1)
     monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
     images = tf.random.stateless_normal((2, 8, 4, 5), [0, 1])
     ours, keras_own = (kind(3, 3, padding="same", activation="relu", bias_initializer="ones")
@@ -53,7 +56,7 @@ def test_the_layer_trains_as_keras_own_and_infers_with_it(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("options", [{"strides": 2}, {"padding": "valid"}, {"dilation_rate": 2}, {"groups": 3}],
                          ids=str)
 def test_other_convolutions_are_left_to_keras(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winograd, "_FEWEST_WEIGHTS", 1)
+    monkeypatch.setattr(winograd, "_fewest_weights", lambda direct: 1)
     monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
     images = tf.random.stateless_normal((2, 12, 12, 6), [0, 1])
     layer = layers.Conv2D(3, 3, **{"padding": "same"} | options)
@@ -63,13 +66,50 @@ def test_other_convolutions_are_left_to_keras(options: dict, monkeypatch: pytest
 @pytest.mark.parametrize("shape, filters, expected", [
     ((128, 8, 8, 64), 64, True), ((128, 8, 8, 32), 64, False), ((31, 8, 8, 64), 64, False), ((32, 8, 8, 64), 64, True),
     ((128, 2, 2, 512), 512, True), ((9999, 1, 2, 512), 512, False), ((None, 8, 8, 64), 64, False)])
-def test_where_it_pays(shape: tuple, filters: int, expected: bool) -> None:
-    assert winograd.pays(shape, filters) is expected
+def test_where_it_pays(shape: tuple, filters: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2"}))
+    assert winograd.pays(shape, filters, tf.float32) is expected
+
+
+@pytest.mark.parametrize("direct, shape, filters, expected", [
+    ("float32", (128, 16, 16, 64), 64, False), ("float32", (128, 16, 16, 64), 128, True),
+    ("bfloat16", (128, 8, 8, 256), 256, False), ("bfloat16", (128, 4, 4, 512), 512, True),
+    ("bfloat16", (128, 2, 2, 512), 512, False)])
+def test_faster_direct_convolutions_leave_it_less(direct: str, shape: tuple, filters: int, expected: bool,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2", "avx512bw"}))
+    assert winograd.pays(shape, filters, tf.as_dtype(direct)) is expected
+
+
+def test_instructions_are_those_of_the_processor() -> None:
+    known = processor.instructions()
+    if platform.machine() == "x86_64" and sys.platform == "linux":
+        assert {"fpu", "sse2"} <= known  # without these there is no such machine
+        assert "flags" not in known and ":" not in known
+    else:
+        assert not known
+
+
+@pytest.mark.parametrize("instructions, slow", [
+    ({"avx2"}, {"bfloat16", "float16"}), ({"avx512bw"}, {"float16"}), ({"avx512bw", "avx512_fp16"}, set()),
+    (set(), set())], ids=str)
+def test_types_without_instructions_are_multiplied_as_float32(instructions: set, slow: set,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset(instructions))
+    multiplied = []
+    convolve = tf.nn.conv2d
+    monkeypatch.setattr(tf.nn, "conv2d", lambda inputs, *rest, **options: (
+        multiplied.append(inputs.dtype) or convolve(inputs, *rest, **options)))
+    for name in ("float32", "bfloat16", "float16"):
+        layer = layers.PartialConv2D([[0], [1]], 3, dtype=name if name == "float32" else f"mixed_{name}")
+        layer.build((None, 6, 6, 2))
+        layer(tf.zeros((1, 6, 6, 2), name))
+    assert multiplied == [tf.float32 if name in slow else name for name in ("float32", "bfloat16", "float16")]
 
 
 @pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
-def test_narrow_types_are_multiplied_as_float32(narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "_narrow_types_are_slow", lambda: True)
+def test_sums_of_narrow_types_are_rounded_once(narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2"}))
     images = tf.cast(tf.random.stateless_normal((2, 6, 6, 5), [0, 1]), narrow)
     layer = layers.Conv2D(3, 5, use_bias=False, dtype=f"mixed_{narrow}")
     outputs = layer(images)

@@ -3,7 +3,7 @@
 The output is computed in tiles of 4x4 pixels, each from the 6x6 pixels that it depends on. Tile and kernel are brought
 into a form in which their convolution is one product a place; over channels and tiles that makes 36 matrix products,
 of together a quarter of the multiplications that the definition needs. Both gradients are of the same kind. What is
-gained in products is lost in part by moving tiles, so that it pays from 64 channels on.
+gained in products is lost in part by moving tiles, so that it pays from 64 or so channels on, see `pays`.
 
 Rounding is that of float32, but a few times larger than a direct convolution's: the factors below go up to 8.
 
@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from tfcnn import processor
 
 SIZE = 4  # height and width of an output tile
 
@@ -42,22 +44,33 @@ OUTPUT = np.array([[1, 1, 1, 1, 1, 0],
 
 _KERNELS = np.kron(KERNEL, KERNEL)  # the same for kernels as columns of 9 numbers
 
-# With fewer channels times filters moving tiles costs more than the products save, with fewer tiles bringing the kernel
-# into its form does: measured, see BUILD_NOTES.md.
-_FEWEST_WEIGHTS = 64 * 64
+# With fewer tiles bringing the kernel into its form costs more than the products save: measured, see BUILD_NOTES.md.
 _FEWEST_TILES = 128
 
 Grid = Sequence[Sequence[tf.Tensor]]
 
 
-def pays(shape: Sequence[Any], filters: int) -> bool:
-    """Whether training with `convolve` is faster than with a direct convolution, for images of a known shape."""
+def pays(shape: Sequence[Any], filters: int, direct: tf.DType) -> bool:
+    """Whether training with `convolve` is faster than with a direct convolution, for images of a known shape.
+
+    Args:
+      shape: of the images, `[batch, height, width, channels]`.
+      filters: how many there are.
+      direct: the type in which the direct convolution would multiply.
+    """
     if None in shape:
         return False
     batch, height, width, channels = shape
-    rows, columns = _whole_tiles(height), _whole_tiles(width)
-    return (channels * filters >= _FEWEST_WEIGHTS and batch * rows * columns >= _FEWEST_TILES * SIZE ** 2
-            and rows * columns <= 4 * height * width)  # beyond that tiles are mostly padding
+    tiled, pixels = _whole_tiles(height) * _whole_tiles(width), height * width
+    return (channels * filters * pixels >= _fewest_weights(direct) * tiled and tiled <= 4 * pixels
+            and batch * tiled >= _FEWEST_TILES * SIZE ** 2)
+
+
+def _fewest_weights(direct: tf.DType) -> int:
+    """With fewer channels times filters moving tiles costs more than products save: measured, see BUILD_NOTES.md."""
+    if "avx512bw" not in processor.instructions():
+        return 64 * 64
+    return 64 * 128 if direct == tf.float32 else 256 * 512
 
 
 def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor
 
-from tfcnn import winograd
+from tfcnn import processor, winograd
 
 
 def activate(x: KerasTensor, activation: str, name: str) -> KerasTensor:
@@ -282,7 +281,7 @@ class Conv2D(keras.layers.Conv2D):
 
     In training a convolution of 3x3 with stride 1 is, where it pays, computed by Winograd's filtering, in float32 under
     whatever dtype policy: see `tfcnn.winograd`. Others are TensorFlow's own; on a processor without instructions for
-    bfloat16 and float16, numbers of these types are multiplied as float32, ten times as fast, and the sums rounded.
+    bfloat16 or float16, numbers of that type are multiplied as float32, ten times as fast, and the sums rounded.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -300,25 +299,28 @@ class Conv2D(keras.layers.Conv2D):
     def _can_be_filtered(self, inputs: tf.Tensor) -> bool:
         return (self.kernel_size == (3, 3) and self.strides == self.dilation_rate == (1, 1) and self.padding == "same"
                 and self.groups == 1 and self.data_format == "channels_last"
-                and winograd.pays(inputs.shape, self.filters)
+                and winograd.pays(inputs.shape, self.filters, _direct_type(inputs.dtype))
                 and not tf.config.list_physical_devices("GPU"))
 
 
 def _in_fast_type(convolve: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
     """The convolution in the inputs' own type, or in float32 where that is faster, and then rounded."""
-    if inputs.dtype == tf.float32 or not _narrow_types_are_slow():
+    direct = _direct_type(inputs.dtype)
+    if inputs.dtype == direct:
         return convolve(inputs, kernel)
-    return tf.cast(convolve(tf.cast(inputs, tf.float32), tf.cast(kernel, tf.float32)), inputs.dtype)
+    return tf.cast(convolve(tf.cast(inputs, direct), tf.cast(kernel, direct)), inputs.dtype)
 
 
-@functools.cache
-def _narrow_types_are_slow() -> bool:
-    """Whether TensorFlow has no fast convolutions of bfloat16 and float16 here: on x86 these need AVX-512."""
-    if tf.config.list_physical_devices("GPU") or not os.path.exists("/proc/cpuinfo"):
-        return False
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        flags = next((line.split() for line in file if line.startswith("flags")), [])
-    return bool(flags) and "avx512bw" not in flags
+def _direct_type(dtype: tf.DType) -> tf.DType:
+    """The type in which to convolve numbers of a type: on a processor without instructions for a narrow one, float32.
+
+    oneDNN makes do for bfloat16 with any AVX-512. For other processors than x86 nothing is known, and all stays.
+    """
+    instructions = processor.instructions()
+    needed = {tf.bfloat16: "avx512bw", tf.float16: "avx512_fp16"}.get(dtype)
+    if needed is None or needed in instructions or not instructions or tf.config.list_physical_devices("GPU"):
+        return dtype
+    return tf.float32
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")

@@ -36,7 +36,7 @@ def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSched
         "ema_momentum": recipe.ema,
     }
     if name in ("sgd", "momentum", "nesterov"):
-        chosen = keras.optimizers.SGD(
+        chosen = SGD(
             momentum=0.0 if name == "sgd" else momentum, nesterov=name == "nesterov", **common)
     elif name == "rmsprop":
         chosen = keras.optimizers.RMSprop(momentum=momentum, **common)
@@ -50,6 +50,20 @@ def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSched
         chosen = keras.optimizers.LossScaleOptimizer(chosen)
     chosen.build(variables)
     return chosen
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class SGD(keras.optimizers.SGD):
+    """`keras.optimizers.SGD`, which updates a weight and its momentum by one operation of TensorFlow's, not by four."""
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        if not self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        velocity = self.momentums[self._get_variable_index(variable)].value
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle, accum=velocity.handle, lr=learning_rate, grad=gradient, momentum=self.momentum,
+            use_nesterov=self.nesterov)
 
 
 def _do_not_reduce(chosen: keras.optimizers.Optimizer) -> None:
