@@ -76,7 +76,7 @@ def by_definition() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers.BatchNormalization, "call", call)
         patch.setattr(layers, "_pass", lambda function, x: function)
-        patch.setattr(winograd, "pays", lambda shape, filters: False)
+        patch.setattr(winograd, "pays", lambda shape, filters, direct: False)
         yield
 
 

@@ -113,7 +113,7 @@ def test_every_parameter_has_a_gradient(small: keras.Model) -> None:
 @pytest.fixture(autouse=True)
 def unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Convolutions are direct, to the same bits in training and inference; Winograd's has tests of its own."""
-    monkeypatch.setattr(winograd, "pays", lambda shape, filters: False)
+    monkeypatch.setattr(winograd, "pays", lambda shape, filters, direct: False)
 
 
 def test_training_differs_from_inference_only_where_it_should(small: keras.Model, monkeypatch: pytest.MonkeyPatch
