@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import tensorflow as tf
 from tests.conftest import environment
 from tests.forked import Forked
 from tests.numpy_layers import batch_normalization, convolution, random, response_normalization
+from tfcnn.networks import layers
 from tfcnn.networks.layers import BatchNormalization, GroupedConv2D, LocalResponseNormalization
 from tfcnn.training import devices
 
@@ -163,6 +165,37 @@ def test_two_replicas_have_one_devices_gradient(tmp_path: Path) -> None:
     """In a process of its own: how many devices a CPU has is settled once a process."""
     done = Forked(_compare_two_replicas, cwd=tmp_path, env=environment(tmp_path)).completed()
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("execution", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_drops_its_share_and_scales_the_rest(rate: float, precision: str, execution: str) -> None:
+    layer = layers.Dropout(rate, seed=1, dtype=precision)
+    call = layer if execution == "eager" else tf.function(layer, jit_compile=execution == "xla")
+    x = tf.ones((999, 1001), layer.compute_dtype)  # an odd number of them
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = call(x, training=True)
+    gradient = tape.gradient(y, x)
+    kept = tf.cast(y, tf.float64).numpy() != 0
+    np.testing.assert_array_equal(y, gradient)
+    np.testing.assert_allclose(tf.cast(y, tf.float64), kept / (1 - rate), rtol=2.0 ** -8)
+    noise = math.sqrt(rate * (1 - rate) / kept.size)
+    assert abs((1 - kept.mean()) - rate) < 5 * noise
+    flat = kept.ravel()[:-1]
+    both_kept = (flat[::2] & flat[1::2]).mean()  # from the two halves of a number
+    assert abs(both_kept - (1 - rate) ** 2) < 5 * noise
+    again = tf.cast(call(x, training=True), tf.float64).numpy() != 0
+    assert abs((kept & again).mean() - (1 - rate) ** 2) < 5 * noise
+    np.testing.assert_array_equal(call(x, training=False), x)
+
+
+def test_dropout_is_its_seeds() -> None:
+    x = tf.ones((7, 11))
+    first, second = layers.Dropout(0.5, seed=3), layers.Dropout.from_config(layers.Dropout(0.5, seed=3).get_config())
+    np.testing.assert_array_equal(first(x, training=True), second(x, training=True))
+    assert np.any(first(x, training=True) != layers.Dropout(0.5, seed=4)(x, training=True))
 
 
 @pytest.mark.parametrize("strides, padding, groups", [(1, "same", 2), (2, "valid", 2), (1, "valid", 3)])

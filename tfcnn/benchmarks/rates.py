@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from tfcnn import processor
+
 # What is measured: does its work so many times.
 Work = Callable[[int], object]
 # Makes it ready anew, so that nothing that was done ahead while others ran counts for it.
@@ -107,9 +109,11 @@ def _pin(chosen: set[int]) -> None:
 
 
 def machine() -> str:
-    """The processor and how many cores this process may use."""
+    """The processor, the widest of its instructions that matter here, and how many cores this process may use."""
     model = platform.processor() or platform.machine()
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    known = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 with bfloat16", "avx512bw": "AVX-512", "avx2": "AVX2"}
+    widest = next((f" ({label})" for flag, label in known.items() if flag in processor.instructions()), "")
     count = len(available())
-    return f"{names[0] if names else model}, {count} core{'s' * (count > 1)}"
+    return f"{names[0] if names else model}{widest}, {count} core{'s' * (count > 1)}"
