@@ -76,7 +76,7 @@ def test_speeds_are_those_of_the_recorded_run() -> None:
     for line, (network, precisions) in zip(table, networks.items()):
         _, _, default, pytorch, ratio, _, share, _, bfloat16, _ = (cell.strip(" *") for cell in line.split("|"))
         found = precisions["float32"]
-        assert bfloat16 == f"{in_bfloat16[network]['bfloat16']['over_pytorch']:.1f}"
+        assert bfloat16 == f"{in_bfloat16[network]['bfloat16']['over_pytorch']:.2f}"
         assert [default, pytorch] == [f"{found['arms'][mode]['median']:,.0f}"
                                       for mode in ("graph", found["best_pytorch"])]
         assert [ratio, share] == [f"{found[name]:.2f}" for name in ("over_pytorch", "share_of_ceiling")]

@@ -8,8 +8,8 @@ Command: python -m tfcnn.experiments.frameworks
 Target on two CPU cores, batch 128, the suite's default mode (graph) over PyTorch's best: in float32 1.15 for every
 network, 1.25 for ResNet-18 and VGG, 1.4 for ResNet-20; in bfloat16 1.1. Share of the ceiling in float32: 0.85 for VGG,
 ResNet-18, Inception and AlexNet, 0.7 for ResNet-20.
-Expected time on two CPU cores, with --seconds=1: 50 minutes in float32; over two hours in bfloat16, or one with
---modes=graph,pytorch_channels_last,pytorch_compiled. Repeated with its --workdir, an interrupted run goes on.
+Expected time on two CPU cores, with --seconds=1: 50 minutes in float32; in bfloat16, without the mode xla, 26 on a
+processor with instructions for it, over two hours on others. Repeated with its --workdir, an interrupted run goes on.
 """
 
 from collections.abc import Mapping
