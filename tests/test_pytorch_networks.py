@@ -19,6 +19,8 @@ from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import optimizers
 from tfcnn.training.steps import Steps
 
+# Triton, which comes with PyTorch for GPUs, aborts a process in which TensorFlow is; PyTorch can do without.
+sys.modules.setdefault("triton", None)
 torch = pytest.importorskip("torch")
 from tfcnn.benchmarks import pytorch_networks, pytorch_worker  # noqa: E402 - they need what may not be there
 
