@@ -91,9 +91,9 @@ def test_instructions_are_those_of_the_processor() -> None:
 
 
 @pytest.mark.parametrize("instructions, slow", [
-    ({"avx2"}, {"bfloat16", "float16"}), ({"avx512bw"}, {"float16"}), ({"avx512bw", "avx512_fp16"}, set()),
-    (set(), set())], ids=str)
-def test_types_without_instructions_are_multiplied_as_float32(instructions: set, slow: set,
+    (["avx2"], ["bfloat16", "float16"]), (["avx512bw"], ["float16"]), (["avx512bw", "avx512_fp16"], []),
+    ([], [])], ids=str)
+def test_types_without_instructions_are_multiplied_as_float32(instructions: list[str], slow: list[str],
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset(instructions))
     multiplied = []

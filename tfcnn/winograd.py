@@ -62,6 +62,7 @@ def pays(shape: Sequence[Any], filters: int, direct: tf.DType) -> bool:
         return False
     batch, height, width, channels = shape
     tiled, pixels = _whole_tiles(height) * _whole_tiles(width), height * width
+    # Products with padding save nothing, and beyond a factor of 4 tiles are mostly padding.
     return (channels * filters * pixels >= _fewest_weights(direct) * tiled and tiled <= 4 * pixels
             and batch * tiled >= _FEWEST_TILES * SIZE ** 2)
 

@@ -36,8 +36,7 @@ def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSched
         "ema_momentum": recipe.ema,
     }
     if name in ("sgd", "momentum", "nesterov"):
-        chosen = SGD(
-            momentum=0.0 if name == "sgd" else momentum, nesterov=name == "nesterov", **common)
+        chosen = SGD(momentum=0.0 if name == "sgd" else momentum, nesterov=name == "nesterov", **common)
     elif name == "rmsprop":
         chosen = keras.optimizers.RMSprop(momentum=momentum, **common)
     else:
