@@ -309,6 +309,56 @@ def test_batch_normalization_is_algorithms_1_and_2() -> None:
     np.testing.assert_allclose(layer.moving_variance, 0.8 * moving_variance + 0.2 * variance, rtol=1e-5)
 
 
+def _compare_normalization() -> None:
+    """Of images and of vectors, with means large beside deviations, and those of the replicas far apart."""
+    devices._divide_cpu(2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
+    for shape, dtype, tolerance in (((6, 5, 4, 3), "float32", 2e-4), ((6, 5, 4, 3), "mixed_bfloat16", 0.02),
+                                    ((8, 3), "float32", 2e-4), ((2, 3), "float32", 2e-4)):
+        half = shape[0] // 2
+        apart = np.repeat([0, 3], half).reshape(-1, *[1] * (len(shape) - 1))
+        x, weight = tf.constant(random(*shape) + apart + 10, tf.float32), tf.constant(random(*shape), tf.float32)
+        gamma, beta = random(3) + 1, random(3)
+        with strategy.scope():
+            layer = BatchNormalization(dtype=dtype, epsilon=1e-3, momentum=0.0)
+            layer.build(shape)
+            layer.set_weights([gamma, beta, np.zeros(3), np.ones(3)])
+
+        def work() -> list[tf.Tensor]:
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            part = slice(number * half, (number + 1) * half)
+            with tf.GradientTape() as tape:
+                inputs = x[part]
+                tape.watch(inputs)
+                outputs = tf.cast(layer(tf.cast(inputs, layer.compute_dtype), training=True), tf.float32)
+                loss = tf.reduce_sum(outputs * weight[part])
+            return [outputs, *tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])]
+
+        results = [strategy.experimental_local_results(result) for result in tf.function(strategy.run)(work)]
+        outputs, d_x = (np.concatenate([part.numpy() for part in result]) for result in results[:2])
+        d_gamma, d_beta = (sum(part.numpy() for part in result) for result in results[2:])
+
+        rounded = tf.cast(tf.cast(x, layer.compute_dtype), tf.float64)
+        with tf.GradientTape() as tape:
+            exact = [rounded, tf.constant(gamma, tf.float64), tf.constant(beta, tf.float64)]
+            tape.watch(exact)
+            mean, variance = tf.nn.moments(exact[0], list(range(len(shape) - 1)))
+            normalized = (exact[0] - mean) * tf.math.rsqrt(variance + 1e-3)
+            expected = normalized * exact[1] + exact[2]
+            loss = tf.reduce_sum(expected * tf.cast(weight, tf.float64))
+        for one, other in zip([outputs, d_x, d_gamma, d_beta], [expected, *tape.gradient(loss, exact)], strict=True):
+            scale = max(np.abs(other).max(), 1)
+            np.testing.assert_allclose(one / scale, other / scale, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(layer.moving_mean.value, mean, rtol=1e-5)
+        np.testing.assert_allclose(layer.moving_variance.value, variance, rtol=1e-4)
+
+
+def test_batch_normalization_is_that_of_the_global_batch(tmp_path: Path) -> None:
+    """In a process of its own, as above; against the definition in float64."""
+    done = Forked(_compare_normalization, cwd=tmp_path, env=environment(tmp_path)).completed()
+    assert done.returncode == 0, done.stderr
+
+
 def test_batch_normalization_is_one_operation_in_a_graph() -> None:
     ours, theirs = both((7, 5, 4, 6))
     function = tf.function(lambda x, training: ours(x, training=training))

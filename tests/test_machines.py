@@ -24,8 +24,10 @@ from tfcnn.runs import RunFolder
 from tfcnn.training import machines
 from tfcnn.training.trainer import train
 
-# Twelve steps, with what a wrong resume would change: masks of dropout, moving averages, a schedule.
-FLAGS = ("--dataset=folder", "--epochs=3", "--batch_size=24", "--validation=0.2", "--dropout=0.25", "--ema=0.9")
+# Twelve steps, with what a wrong resume would change: masks of dropout, moving averages, a schedule; and with what
+# machines tell each other within a step, batch normalization's statistics.
+FLAGS = ("--dataset=folder", "--epochs=3", "--batch_size=24", "--validation=0.2", "--dropout=0.25", "--ema=0.9",
+         "--normalization=batch")
 TIMED = {"seconds", "images_per_second"}
 
 
