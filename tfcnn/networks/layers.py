@@ -121,9 +121,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         offset = tf.zeros([channels]) if self.beta is None else tf.convert_to_tensor(self.beta)
         context = tf.distribute.get_replica_context()
         if training and self.synchronized and context and context.num_replicas_in_sync > 1:
-            outputs, mean, variance = _normalize_over_replicas(inputs, scale, offset, self.epsilon, context)
+            images = inputs if len(inputs.shape) == 4 else inputs[:, tf.newaxis, tf.newaxis]
+            outputs, mean, variance = _normalize_over_replicas(images, scale, offset, self.epsilon, context)
             self._move(mean, variance)
-            return outputs
+            return outputs if len(inputs.shape) == 4 else outputs[:, 0, 0]
         if len(inputs.shape) != 4:
             return super().call(inputs, training=training)
         statistics = [tf.zeros([0])] * 2 if training else [
@@ -150,14 +151,12 @@ def _normalize_over_replicas(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, 
 
     What is exchanged is two numbers for each channel, once for the outputs and once for the gradient.
     """
-    replicas, shape = context.num_replicas_in_sync, tf.shape(x)
+    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+    nothing = tf.zeros([0])
     settings = {"scale": scale, "epsilon": epsilon}
 
     @tf.custom_gradient
     def normalize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Any:
-        x = tf.reshape(x, [-1, 1, 1, x.shape[-1]]) if len(x.shape) == 2 else x
-        count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-        nothing = tf.zeros([0])
         _, own_mean, own_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x, offset=offset, mean=nothing, variance=nothing, is_training=True, **settings)
         # From all means and variances the variance over all replicas follows without the difference of two large
@@ -172,21 +171,23 @@ def _normalize_over_replicas(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, 
         def gradient(dy: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             # As if mean and variance were constants; what they contribute is linear in the inputs.
             dx, d_scale, d_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=tf.reshape(dy, tf.shape(x)), x=x, reserve_space_1=mean, reserve_space_2=variance,
+                y_backprop=dy, x=x, reserve_space_1=mean, reserve_space_2=variance,
                 reserve_space_3=nothing, is_training=False, **settings)
-            scale_mean, offset_mean = tf.unstack(
-                _sum_over_replicas(tf.stack([d_scale, d_offset]), context) / (replicas * count))
-            root = tf.math.rsqrt(variance + epsilon)
-            slope = -scale * tf.square(root) * scale_mean
-            line = (slope, -scale * root * offset_mean - slope * mean)
-            return tf.reshape(_pass(_plus_line, x)(dx, x, *line), shape), d_scale, d_offset
+            means = _sum_over_replicas(tf.stack([d_scale, d_offset]), context) / (
+                context.num_replicas_in_sync * count)
+            return _pass(_whole_gradient, x)(dx, x, mean, variance, scale, means, epsilon), d_scale, d_offset
 
-        return (tf.reshape(outputs, shape), mean, variance), gradient
+        return (outputs, mean, variance), gradient
 
     return normalize(x, scale, offset)
 
 
-def _plus_line(dx: tf.Tensor, x: tf.Tensor, slope: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+def _whole_gradient(dx: tf.Tensor, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, scale: tf.Tensor,
+                    means: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """The gradient of the inputs from that with constant statistics, and the means of scale's and offset's gradient."""
+    root = tf.math.rsqrt(variance + epsilon)
+    slope = -scale * tf.square(root) * means[0]
+    shift = -scale * root * means[1] - slope * mean
     return tf.cast(tf.cast(dx, tf.float32) + (tf.cast(x, tf.float32) * slope + shift), x.dtype)
 
 
