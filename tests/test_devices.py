@@ -38,6 +38,9 @@ DELICATE = {"inception": 0.0001, "vgg": 0.0003}
 COUNTS = {name: (2,) if name in DELICATE else (2, 4) for name in networks.names()}
 WHOLE = ("graph", 1, 1)
 PARTS = [("graph", 1, 4), ("graph", 2, 2), ("eager", 1, 4), ("xla", 2, 2)]
+NORMALIZED: list[tuple[str, dict[str, Any], int]] = [
+    ("whole", {}, 1), ("parts", {"accumulate": 2}, 1),
+    *((execution, {"synchronize": False, "execution": execution}, 2) for execution in ("graph", "eager", "xla"))]
 WIDTH = 10_000
 
 
@@ -160,6 +163,15 @@ def compute(class_folders: str, few: str, place: str) -> None:
     for execution, count, parts in (WHOLE, *PARTS):
         run = Run(plain.replace(execution=execution, accumulate=parts, l2=0.01), class_folders, count)
         results["parts", execution, count, parts] = (run.steps(5), run.weights)
+    for name, changes, count in NORMALIZED:
+        run = Run(plain.replace(normalization="batch", **changes), class_folders, count)
+        rows, model = run.steps(1), run.setup.model
+        averages = [run.setup.strategy.experimental_local_results(weight.value)
+                    for weight in model.non_trainable_weights]
+        copied = [[copy.numpy() for copy in copies] for copies in averages]
+        rows_after = run.steps(2)
+        results["normalized", name] = rows, copied, (
+            rows_after, [weight.numpy() for weight in model.trainable_weights])
     for precision in ("float32", "float16"):
         for clip_norm in (0.0, 0.5):
             run = Run(plain.replace(precision=precision, clip_norm=clip_norm), class_folders, 2)
@@ -235,6 +247,25 @@ def test_parts_of_a_batch_add_up(execution: str, count: int, parts: int, results
     np.testing.assert_allclose(rows, whole_rows, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("execution", ["graph", "eager", "xla"])
+def test_devices_that_are_not_synchronized_normalize_by_themselves(execution: str, results: dict) -> None:
+    """As a single device does with the parts of a batch; moving averages are those of all devices, on each of them."""
+    first_row, averages, (rows, weights) = results["normalized", execution]
+    whole_row, whole_averages, _ = results["normalized", "whole"]
+    part_row, _, (part_rows, part_weights) = results["normalized", "parts"]
+    np.testing.assert_allclose(np.concatenate([first_row, rows]), np.concatenate([part_row, part_rows]), rtol=1e-4,
+                               atol=1e-6)
+    assert _difference(weights, part_weights) < 1e-6 and abs(first_row[0, 0] - whole_row[0, 0]) > 1e-4
+    for first, second in averages:
+        np.testing.assert_array_equal(first, second)
+    # Of the first layer, whose inputs are no other ones, the batch's mean is that of its halves; their variances lack
+    # what is between them.
+    (mean, _), (variance, _) = averages[:2]
+    (whole_mean,), (whole_variance,) = whole_averages[:2]
+    np.testing.assert_allclose(mean, whole_mean, rtol=1e-4, atol=1e-6)
+    assert (variance < whole_variance).all() and (variance > 0.5 * whole_variance).all()
+
+
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_the_whole_gradient_is_shortened(precision: str, results: dict) -> None:
     """Plain gradient descent moves the weights by learning rate times gradient, from which NumPy has the norm."""
@@ -292,7 +323,7 @@ def test_fewer_images_than_devices_are_each_evaluated_once(results: dict) -> Non
 
 
 def test_xla_and_synchronized_batch_normalization_are_refused(results: dict) -> None:
-    assert "--execution=graph" in results["xla"] and "\n" not in results["xla"]
+    assert "--execution=graph, or --nosynchronize" in results["xla"] and "\n" not in results["xla"]
 
 
 @pytest.mark.parametrize("changes, count", [

@@ -81,6 +81,33 @@ def test_ratios_are_medians_over_rounds(tmp_path: Path, monkeypatch: pytest.Monk
     assert two["of_the_ideal"] == pytest.approx((1.6 + 1.6 / 1.1) / 2 / 2)
 
 
+def test_without_synchronization_only_where_there_is_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, clock = [], [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    @contextlib.contextmanager
+    def training(recipe: Recipe, shares: Sequence[Sequence[int]], devices: int = 1) -> Iterator[rates.Work]:
+        def train(steps: int) -> None:
+            clock[0] += steps
+        seen.append((recipe.synchronize, len(shares)))
+        yield train
+
+    monkeypatch.setattr(scaling, "training_together", training)
+    monkeypatch.setattr(rates, "available", lambda: [0, 1])
+    for normalization in ("none", "batch"):
+        recipe = RECIPE.replace(dataset="sample", normalization=normalization)
+        scaling.measure(recipe, [1], [1, 2], 1, 1.0, tmp_path)
+        result = json.loads((tmp_path / "result.json").read_text())
+        assert list(result["processes"]) == ["1", "2"]
+        if normalization == "none":
+            assert seen == [(True, 1), (True, 1), (True, 2)] and not result["processes_not_synchronized"]
+        else:
+            assert seen[3:] == [(True, 1), (True, 1), (True, 2), (False, 2)]
+            row = result["processes_not_synchronized"]["2"]
+            report = (tmp_path / "README.md").read_text()
+            assert f"not synchronized | {row['images_per_second']:,.0f} |" in report
+
+
 def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Real processes, each with cores of its own; a TF_CONFIG of the user's, or what others print, does not matter."""
     seen: list[tuple[Arm, set[int]]] = []

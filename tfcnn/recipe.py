@@ -84,6 +84,9 @@ class Recipe:
     accumulate: int = _setting(
         1, "parts of a device's share of the batch that are computed one after the other, their gradients added up: "
            "less memory", minimum=1)
+    synchronize: bool = _setting(
+        True, "normalize batches over all devices together; --nosynchronize: on each device by its own images, "
+              "which takes no messages within a step")
     optimizer: str = _setting(
         "momentum", "how a gradient becomes a step",
         ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"))

@@ -10,13 +10,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfcnn import runs
+from tfcnn import networks, runs
 from tfcnn.benchmarks import rates
 from tfcnn.benchmarks.arm import Arm
 from tfcnn.recipe import Recipe
+from tfcnn.training import devices
 from tfcnn.training.machines import TF_CONFIG
 
 TARGET = 0.9
@@ -83,7 +85,8 @@ def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequen
     Args:
       recipe: what is trained; its batch is that of all devices or processes together.
       device_counts: numbers of logical devices of one process that has all cores, 1 among them.
-      process_counts: numbers of processes, 1 among them; each has as many cores as when there are the most.
+      process_counts: numbers of processes, 1 among them; each has as many cores as when there are the most. With batch
+        normalization, several are measured twice, with and without its statistics being exchanged.
       rounds: how often each is measured.
       seconds: about how long in a round.
       workdir: folder of the result, made if need be.
@@ -92,26 +95,38 @@ def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequen
     each = shares(cores, max(process_counts))
     with ExitStack() as stack:
         def training(*setting: Any) -> tuple[rates.Start, int]:
-            work = stack.enter_context(training_together(recipe, *setting))
+            work = stack.enter_context(training_together(*setting))
             return lambda: work, recipe.batch_size
 
+        several = [count for count in process_counts if count > 1 and _normalizes(recipe)]
+        apart = recipe.replace(synchronize=False)
         found = rates.compare(
-            {f"{count} devices": training([cores], count) for count in device_counts}
-            | {f"{count} processes": training(each[:count]) for count in process_counts}, rounds, seconds)
+            {f"{count} devices": training(recipe, [cores], count) for count in device_counts}
+            | {f"{count} processes": training(recipe, each[:count]) for count in process_counts}
+            | {f"{count} processes apart": training(apart, each[:count]) for count in several}, rounds, seconds)
     whole, one = found["1 devices"], found["1 processes"]
+
+    def of_processes(counts: Sequence[int], kind: str) -> dict[str, Any]:
+        return {str(count): _summary(found[f"{count} {kind}"], whole, [count * speed for speed in one])
+                for count in counts}
+
     result = {
         "experiment": "scaling", "machine": rates.machine(), "recipe": recipe.to_dict(), "rounds": rounds,
         "cores": len(cores), "cores_of_each_process": len(each[0]),
         "devices": {str(count): _summary(found[f"{count} devices"], whole, whole) for count in device_counts},
-        "processes": {str(count): _summary(found[f"{count} processes"], whole, [count * speed for speed in one])
-                      for count in process_counts},
-        **runs.environment()}
+        "processes": of_processes(process_counts, "processes"),
+        "processes_not_synchronized": of_processes(several, "processes apart"), **runs.environment()}
     workdir.mkdir(parents=True, exist_ok=True)
     _draw(result, workdir / "scaling.png")
     text = _report(result)
     runs.write(workdir / "README.md", text)
     runs.write(workdir / "result.json", json.dumps(result, indent=2) + "\n")
     print(text)
+
+
+def _normalizes(recipe: Recipe) -> bool:
+    """Whether the recipe's network has batch normalization."""
+    return bool(devices.batch_normalizations(networks.find(recipe.network).build(**recipe.network_options())))
 
 
 def _summary(speeds: Sequence[float], whole: Sequence[float], ideal: Sequence[float]) -> dict[str, Any]:
@@ -138,7 +153,9 @@ def _report(result: Mapping[str, Any]) -> str:
     rows = ([(f"1 process, {cores}, {count} device{'s' * (count != '1')}", row)
              for count, row in result["devices"].items()]
             + [(f"{count} process{'es' * (count != '1')}, {own} each", row)
-               for count, row in result["processes"].items()])
+               for count, row in result["processes"].items()]
+            + [(f"{count} processes, {own} each, batch normalization not synchronized", row)
+               for count, row in result["processes_not_synchronized"].items()])
     for name, row in rows:
         lines.append(f"| {name} | {row['images_per_second']:,.0f} | {min(row['rounds']):,.0f} to "
                      f"{max(row['rounds']):,.0f} | {row['of_one_process']:.3f} | {row['of_the_ideal']:.3f} |")
@@ -158,18 +175,14 @@ def _draw(result: Mapping[str, Any], path: Path) -> None:
     one = result["processes"]["1"]["images_per_second"]
     cores, own = _cores(result["cores"]), _cores(result["cores_of_each_process"])
     for axes, kind, ideal in ((left, "devices", lambda count: whole), (right, "processes", lambda count: count * one)):
-        rows = {int(count): row for count, row in result[kind].items()}
-        speeds = [row["images_per_second"] for row in rows.values()]
-        spread = [[speed - min(row["rounds"]) for speed, row in zip(speeds, rows.values())],
-                  [max(row["rounds"]) - speed for speed, row in zip(speeds, rows.values())]]
-        axes.plot(list(rows), list(map(ideal, rows)), color="tab:gray", linestyle="--", label="ideal")
-        axes.errorbar(list(rows), speeds, spread, color="tab:blue", marker="o", capsize=4,
-                      label="measured (median, lowest to highest)")
-        for count, speed in zip(rows, speeds):
-            axes.annotate(f"{speed:,.0f}", (count, speed), (6, -14), textcoords="offset points", fontsize=8)
-        axes.set_xticks(list(rows))
+        counts = [int(count) for count in result[kind]]
+        axes.plot(counts, list(map(ideal, counts)), color="tab:gray", linestyle="--", label="ideal")
+        _draw_speeds(axes, result[kind], "tab:blue", "measured (median, lowest to highest)")
+        axes.set_xticks(counts)
         axes.margins(x=0.15)
         axes.grid(alpha=0.3)
+    if result["processes_not_synchronized"]:
+        _draw_speeds(right, result["processes_not_synchronized"], "tab:green", "batch normalization not synchronized")
     right.axhline(TARGET * whole, color="tab:red", linestyle=":", label=f"{TARGET} of one process with {cores}")
     left.set_title(f"logical devices of one process\nwhich share its {cores}", fontsize=10)
     right.set_title(f"processes on one machine\nwith {own} each", fontsize=10)
@@ -180,3 +193,12 @@ def _draw(result: Mapping[str, Any], path: Path) -> None:
     for axes in (left, right):
         axes.legend(loc="lower right", fontsize=8)
     figure.savefig(path)
+
+
+def _draw_speeds(axes: Axes, rows: Mapping[str, Mapping[str, Any]], colour: str, label: str) -> None:
+    counts, speeds = [int(count) for count in rows], [row["images_per_second"] for row in rows.values()]
+    spread = [[row["images_per_second"] - min(row["rounds"]) for row in rows.values()],
+              [max(row["rounds"]) - row["images_per_second"] for row in rows.values()]]
+    axes.errorbar(counts, speeds, spread, color=colour, marker="o", capsize=4, label=label)
+    for count, speed in zip(counts, speeds):
+        axes.annotate(f"{speed:,.0f}", (count, speed), (6, -14), textcoords="offset points", fontsize=8)

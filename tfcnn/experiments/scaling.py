@@ -2,11 +2,12 @@
 
 Measured in turn, so that a machine's moods hit all alike: 1, 2 and 4 logical devices of one process, which share all
 cores, so that at best they lose nothing; and 1 and 2 processes on this machine, each with as many cores, which at best
-are as many times as fast as one of them. Batch normalization is synchronized, the global batch is always the same.
+are as many times as fast as one of them. The global batch is always the same. Batch normalization is synchronized;
+since that is most of what processes tell each other, several are measured without it, too.
 
 Command: python -m tfcnn.experiments.scaling
 Target: two processes with one core each train ResNet-20 at 0.9 of the speed of one process with two cores.
-Expected time: 6 minutes on two CPU cores, with nothing else running.
+Expected time: 7 minutes on two CPU cores, with nothing else running.
 """
 
 from collections.abc import Mapping

@@ -152,16 +152,22 @@ def _one_cpu(strategy: tf.distribute.Strategy) -> bool:
     return strategy.num_replicas_in_sync == 1 and "CPU" in strategy.extended.worker_devices[0]
 
 
-def check_execution(recipe: Recipe, strategy: tf.distribute.Strategy, model: keras.Model) -> None:
-    """Checks that the model can be executed under the strategy as the recipe wants.
+def set_synchronization(recipe: Recipe, strategy: tf.distribute.Strategy, model: keras.Model) -> None:
+    """Has the model's batch normalization exchange its statistics between the devices, or not, as the recipe wants.
 
     Raises:
-      UsageError: batch normalization would exchange its statistics from within what XLA compiles.
+      UsageError: it would exchange them from within what XLA compiles.
     """
-    if recipe.execution == "xla" and strategy.num_replicas_in_sync > 1 and any(
-            getattr(layer, "synchronized", False) for layer in model.layers):
+    normalizations = batch_normalizations(model)
+    for layer in normalizations:
+        layer.synchronized = recipe.synchronize
+    if normalizations and recipe.synchronize and recipe.execution == "xla" and strategy.num_replicas_in_sync > 1:
         raise UsageError(f"--execution=xla cannot synchronize batch normalization over "
-                         f"{strategy.num_replicas_in_sync} devices; use --execution=graph")
+                         f"{strategy.num_replicas_in_sync} devices; use --execution=graph, or --nosynchronize")
+
+
+def batch_normalizations(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def separate_seeds(strategy: tf.distribute.Strategy, model: keras.Model) -> None:

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfcnn.recipe import Recipe
-from tfcnn.training import optimizers
+from tfcnn.training import devices, optimizers
 
 
 # AutoGraph is for the loops over steps. To have it convert all that they call takes half a second.
@@ -40,6 +40,10 @@ class Steps:
         self._optimizer = optimizer
         self._variables = model.trainable_variables
         self._kernels = optimizers.kernels(self._variables)
+        # What each replica moves by its own images, where that is not synchronized.
+        self._moving = [] if recipe.synchronize else [
+            average for layer in devices.batch_normalizations(model)
+            for average in (layer.moving_mean, layer.moving_variance)]
         # XLA cannot compile the exchange between devices, so it gets what comes before it: nearly all of the work.
         self._gradients = tf.function(self._compute_gradients, jit_compile=True) if recipe.execution == "xla" else (
             self._compute_gradients)
@@ -63,8 +67,12 @@ class Steps:
             # All in one exchange, since each takes its time. A sum has a gradient itself: to find out whether variables
             # are involved in it, TensorFlow would walk through all of the other replicas' graph, in a time that grows
             # with its square, but not past stop_gradient.
-            loss, right, *gradients = tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM, [tf.stop_gradient(part) for part in (loss, right, *gradients)])
+            moved = [average.value / self._strategy.num_replicas_in_sync for average in self._moving]
+            sums = tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.SUM, [tf.stop_gradient(part) for part in (*moved, loss, right, *gradients)])
+            loss, right, *gradients = sums[len(moved):]
+            for average, mean in zip(self._moving, sums):
+                average.assign(mean)
         norms = tf.sqrt(tf.stack([2.0 * tf.nn.l2_loss(gradient) for gradient in gradients])) / self._loss_scale()
         if self._recipe.clip_norm:
             # A norm that is not finite makes all of the gradient so, and float16's loss scaling skips the step.

@@ -207,7 +207,7 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
         schedule = optimizers.schedule(recipe, pipeline.steps_per_epoch)
         optimizer = optimizers.optimizer(recipe, schedule, model.trainable_variables)
-    devices_module.check_execution(recipe, strategy, model)
+    devices_module.set_synchronization(recipe, strategy, model)
     return Setup(recipe, strategy, dataset, pipeline, model, schedule, optimizer)
 
 
