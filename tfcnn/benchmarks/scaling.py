@@ -98,7 +98,7 @@ def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequen
             work = stack.enter_context(training_together(*setting))
             return lambda: work, recipe.batch_size
 
-        several = [count for count in process_counts if count > 1 and _normalizes(recipe)]
+        several = [count for count in process_counts if count > 1] if _normalizes(recipe) else []
         apart = recipe.replace(synchronize=False)
         found = rates.compare(
             {f"{count} devices": training(recipe, [cores], count) for count in device_counts}

@@ -152,27 +152,23 @@ def _normalize_over_replicas(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, 
     What is exchanged is two numbers for each channel, once for the outputs and once for the gradient.
     """
     count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-    nothing = tf.zeros([0])
-    settings = {"scale": scale, "epsilon": epsilon}
 
     @tf.custom_gradient
     def normalize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Any:
+        settings = {"x": x, "scale": scale, "offset": offset, "epsilon": epsilon}
         _, own_mean, own_variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=x, offset=offset, mean=nothing, variance=nothing, is_training=True, **settings)
+            mean=tf.zeros([0]), variance=tf.zeros([0]), is_training=True, **settings)
         # From all means and variances the variance over all replicas follows without the difference of two large
         # numbers that sums of squares would need.
         means, variances = tf.unstack(
             _rows_of_replicas(tf.stack([own_mean, own_variance * ((count - 1) / count)]), context), axis=1)
         mean = tf.reduce_mean(means, axis=0)
         variance = tf.reduce_mean(variances + tf.math.squared_difference(means, mean), axis=0)
-        outputs, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=x, offset=offset, mean=mean, variance=variance, is_training=False, **settings)
+        outputs, *_ = tf.raw_ops.FusedBatchNormV3(mean=mean, variance=variance, is_training=False, **settings)
 
         def gradient(dy: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            # As if mean and variance were constants; what they contribute is linear in the inputs.
-            dx, d_scale, d_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=dy, x=x, reserve_space_1=mean, reserve_space_2=variance,
-                reserve_space_3=nothing, is_training=False, **settings)
+            # What mean and variance contribute is linear in the inputs.
+            dx, d_scale, d_offset = _gradients_of_constants(dy, x, scale, mean, variance, epsilon)
             means = _sum_over_replicas(tf.stack([d_scale, d_offset]), context) / (
                 context.num_replicas_in_sync * count)
             return _pass(_whole_gradient, x)(dx, x, mean, variance, scale, means, epsilon), d_scale, d_offset
@@ -180,6 +176,21 @@ def _normalize_over_replicas(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, 
         return (outputs, mean, variance), gradient
 
     return normalize(x, scale, offset)
+
+
+def _gradients_of_constants(dy: tf.Tensor, x: tf.Tensor, scale: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor,
+                            epsilon: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The gradients of inputs, scale and offset as if mean and variance were constants."""
+    if not tf.config.list_physical_devices("GPU"):
+        dx, d_scale, d_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
+            y_backprop=dy, x=x, scale=scale, reserve_space_1=mean, reserve_space_2=variance,
+            reserve_space_3=tf.zeros([0]), epsilon=epsilon, is_training=False)
+        return dx, d_scale, d_offset
+    # Of this the fused operation has no version for GPUs that gives the same bits every time.
+    wide, root = tf.cast(dy, tf.float32), tf.math.rsqrt(variance + epsilon)
+    normalized = (tf.cast(x, tf.float32) - mean) * root
+    return (tf.cast(wide * (scale * root), x.dtype), tf.reduce_sum(wide * normalized, axis=[0, 1, 2]),
+            tf.reduce_sum(wide, axis=[0, 1, 2]))
 
 
 def _whole_gradient(dx: tf.Tensor, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, scale: tf.Tensor,

@@ -167,6 +167,7 @@ def set_synchronization(recipe: Recipe, strategy: tf.distribute.Strategy, model:
 
 
 def batch_normalizations(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """The model's layers of batch normalization, ours or Keras's."""
     return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
