@@ -1,4 +1,4 @@
-"""The house's own rules: which module imports which, what starts without TensorFlow, what an experiment is."""
+"""The architecture: which module imports which, what starts without TensorFlow, what an experiment is."""
 
 from __future__ import annotations
 
@@ -19,9 +19,20 @@ PACKAGE = Path(tfcnn.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 EXPERIMENTS = [module.name for module in pkgutil.iter_modules(tfcnn.experiments.__path__)]
 
-# A module may import those of a smaller number, and its own folder.
-LEVELS = {"experiments": 6, "study": 5, "benchmarks": 5, "describe": 5, "cli": 4, "training": 3, "runs": 2, "data": 2,
-          "networks": 2, "recipe": 1, "winograd": 1, "processor": 0, "augmentations": 0}
+# A module may import modules of a smaller level, and those of its own room.
+LEVELS = {
+    "augmentations": 0, "processor": 0, "_compat": 0, "winograd": 1,
+    "recipe": 1,
+    "console": 2, "files": 2, "markdown": 2,
+    "networks": 3, "data": 3, "runs": 3,
+    "trained": 4, "description": 4,
+    "training": 5,
+    "cli": 6,
+    "benchmarks": 7, "describe": 7,
+    "experiments": 8,
+    "study": 9, "claims": 9,
+    "studies": 10,
+}
 
 
 def _part(module: str) -> str:
