@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import tfcnn
-import tfcnn.experiments
+from tfcnn import experiments
 from tfcnn.recipe import Recipe
 
 PACKAGE = Path(tfcnn.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-EXPERIMENTS = [module.name for module in pkgutil.iter_modules(tfcnn.experiments.__path__)]
+EXPERIMENTS = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
 # A module may import modules of a smaller level, and those of its own room.
 LEVELS = {
@@ -74,7 +74,7 @@ def test_a_network_knows_only_keras_and_layers() -> None:
 
 
 def test_trainer_names_no_network_and_no_dataset() -> None:
-    names = {path.stem for path in (PACKAGE / "networks").glob("*.py")} - {"__init__", "layers"}
+    names = {path.stem for path in (PACKAGE / "networks").glob("*.py")} - {"__init__", "layers", "options"}
     names |= {"cifar10", "cifar100", "mnist", "fashion_mnist", "sample", "folder"}
     for path in (PACKAGE / "training").glob("*.py"):
         words = {node.value for node in ast.walk(ast.parse(path.read_text()))
@@ -86,9 +86,11 @@ def test_trainer_names_no_network_and_no_dataset() -> None:
 def test_an_experiment_is_short_and_has_a_plain_recipe(name: str) -> None:
     module = importlib.import_module(f"tfcnn.experiments.{name}")
     assert len(Path(str(module.__file__)).read_text().splitlines()) <= 66
+    assert hasattr(module, "RECIPE") == hasattr(module, "SAMPLE") == (name in experiments.recipes())
     if hasattr(module, "RECIPE"):
-        assert Recipe.from_json(module.RECIPE.to_json()) == module.RECIPE
+        assert Recipe.from_json(module.RECIPE.to_json()) == module.RECIPE == experiments.recipes()[name]
         assert module.RECIPE.experiment == name
+        assert module.RECIPE.replace(**module.SAMPLE) and module.SAMPLE == experiments.samples()[name]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -101,5 +103,4 @@ def test_help_needs_no_tensorflow(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "usage: python -m" in done.stdout and "--workdir" in done.stdout
-    has_recipe = hasattr(importlib.import_module(f"tfcnn.experiments.{name}"), "RECIPE")
-    assert ("--learning_rate" in done.stdout) == has_recipe
+    assert ("--learning_rate" in done.stdout) == (name in experiments.recipes())

@@ -548,7 +548,7 @@ def test_help_of_a_network_lists_its_options(capsys: pytest.CaptureFixture) -> N
     for name in ("variant", "classes", "image_size", "normalization", "activation", "dropout", "initializer",
                  "diagram"):
         assert f"--{name}: " in text
-    assert "--classes: how many logits; None: 10 for `cifar`, 1,000 for the others." in text
+    assert "--classes: number of logits; None: 10 for `cifar`, 1,000 for the others." in text
     assert "--all" not in text
 
 

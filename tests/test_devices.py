@@ -6,15 +6,13 @@ and the tests look at what it left.
 
 from __future__ import annotations
 
-import importlib
 import pickle
-import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import tfcnn.experiments
+import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
 import keras
 import numpy as np
 import pytest
@@ -22,7 +20,7 @@ import tensorflow as tf
 
 from tests.conftest import environment
 from tests.forked import Forked
-from tfcnn import networks, winograd
+from tfcnn import experiments, networks, winograd
 from tfcnn.networks import layers
 from tfcnn.recipe import Recipe, UsageError, flat
 from tfcnn.runs import RunFolder
@@ -47,9 +45,8 @@ WIDTH = 10_000
 def recipes() -> dict[str, Recipe]:
     """For each network the recipe of an experiment with it, made small, without dropout, and clipped."""
     found: dict[str, Recipe] = {}
-    for module in pkgutil.iter_modules(tfcnn.experiments.__path__):
-        recipe = getattr(importlib.import_module(f"tfcnn.experiments.{module.name}"), "RECIPE", None)
-        if recipe and recipe.network not in found:
+    for recipe in experiments.recipes().values():
+        if recipe.network not in found:
             smallest = next(iter(networks.find(recipe.network).VARIANTS.values())).smallest
             off = {name: 0.0 for name in ("dropout", "ema", "warmup_epochs") if name in flat(recipe.to_dict())}
             found[recipe.network] = recipe.replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import subprocess
@@ -20,6 +21,7 @@ import tensorflow as tf
 from tests.numpy_layers import shake
 from tfcnn import networks, winograd
 from tfcnn.networks import layers
+from tfcnn.networks.options import ACTIVATIONS, OPTIONS, check, choose
 from tfcnn.recipe import UsageError
 
 NAMES = networks.names()
@@ -79,16 +81,43 @@ def test_first_variant_is_the_default(network: str) -> None:
     assert networks.input_shape(network, {}) == table.input_shape
 
 
+@pytest.mark.parametrize("network", NAMES)
+def test_declared_options_are_the_arguments_of_build(network: str) -> None:
+    arguments = options(network)
+    assert arguments.pop("classes") is None and arguments.pop("image_size") == 0
+    assert list(OPTIONS[network].items()) == [  # in the same order, too
+        (name, dataclasses.replace(OPTIONS[network][name], default=default)) for name, default in arguments.items()]
+    for name, declared in OPTIONS[network].items():
+        assert not declared.choices or declared.default is None or declared.default in declared.choices
+        assert declared.help and (declared.default is None) == bool(declared.none), name
+    for table in networks.find(network).VARIANTS.values():
+        check(network, **{name: value for name, value in table.options.items() if name != "classes"})
+
+
+def test_every_network_declares_its_options() -> None:
+    assert list(OPTIONS) == NAMES
+
+
+def test_chosen_options_have_the_experiments_values_in_declared_order() -> None:
+    chosen = choose("resnet", stem="7x7", depth=50)
+    assert [(name, option.value) for name, option in chosen.items()] == [("depth", 50), ("stem", "7x7")]
+    assert chosen["stem"].choices == ("3x3", "7x7") and "7x7" in chosen["stem"].help
+    with pytest.raises(UsageError, match="option of resnet='dropout' must be one of depth, stem, "):
+        choose("resnet", dropout=0.5)
+    with pytest.raises(UsageError, match="stem='5x5' must be one of 3x3, 7x7"):
+        choose("resnet", stem="5x5")
+
+
 def test_names_need_no_keras_and_unknown_ones_are_told() -> None:
     program = ("import sys; from tfcnn import networks, recipe\n"
-               "print(networks.names(), networks.Variant)\n"
+               "print(networks.names())\n"
                "try: networks.find('layers')\n"
                "except recipe.UsageError as error: print(error)\n"
                "sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found, message = done.stdout.splitlines()
-    assert "'alexnet'" in found and "layers" not in found
+    assert "'alexnet'" in found and "layers" not in found and "options" not in found
     assert "'layers'" in message and "alexnet" in message
     with pytest.raises(UsageError, match="variant='tower' must be one of cifar, paper, one_tower"):
         networks.input_shape("alexnet", {"variant": "tower"})
@@ -183,7 +212,7 @@ def test_every_activation_is_that_of_the_layers_named_so(network: str) -> None:
     variant = next(iter(networks.find(network).VARIANTS))  # of small images
     kinds = {"prelu": keras.layers.PReLU, "rrelu": layers.RandomizedReLU}
     outputs, places = [], set()
-    for activation in networks.ACTIVATIONS:
+    for activation in ACTIVATIONS:
         keras.utils.set_random_seed(0)  # the same weights each time
         model = build(network, variant, activation=activation)
         found = {layer.name: layer for layer in model.layers if layer.name.endswith("_activation")}

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tests import numpy_layers
 from tests.numpy_layers import max_pool, random, relu, shake
 from tfcnn.networks import input_shape, layers, resnet
+from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import UsageError
 
 # Table 1: for each depth, the blocks of conv2_x to conv5_x as (how often, the kernels' sizes, their filters), and the
@@ -89,7 +90,7 @@ def test_small_images_in_four_stages(unfilled: None) -> None:
 
 
 def test_shortcuts_have_the_parameters_they_should(unfilled: None) -> None:
-    models = {shortcut: resnet.build(20, shortcut=shortcut) for shortcut in resnet.SHORTCUTS}
+    models = {shortcut: resnet.build(20, shortcut=shortcut) for shortcut in OPTIONS["resnet"]["shortcut"].choices}
     assert trainable(models["paper"]) == trainable(models["A"]) == trainable(models["none"]) == 269_722
     widened = 16 * 32 + 32 * 64 + 2 * (32 + 64)  # two projections and their batch normalization
     assert trainable(models["B"]) == 269_722 + widened == 272_474

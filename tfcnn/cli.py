@@ -32,7 +32,7 @@ Action = Callable[[Recipe, flags.FlagValues], int]
 
 
 def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None = None,
-        on_sample: Mapping[str, Scalar] | None = None) -> None:
+        sample: Mapping[str, Any] | None = None) -> None:
     """Runs an experiment as its command line says, and ends the process with the status of the contract.
 
     The status is 0 when done, 2 after a usage error, 3 if the loss was not finite, 130 or 143 after an interruption.
@@ -43,11 +43,11 @@ def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None
       action: what to do with the recipe and the flags, returning the status; by default the recipe is trained. It is
         called with TensorFlow imported, and again with the sample for data set if the recipe's own cannot be had and
         was not asked for by a flag.
-      on_sample: what the experiment does otherwise on the sample, which is small and should take minutes; a flag that
-        is given goes before it.
+      sample: the fields and options that the experiment changes when it trains on the sample, which is small and should
+        take minutes; a flag that is given takes precedence.
     """
     arguments = list(sys.argv if argv is None else argv)
-    _end(lambda: _run(recipe, arguments, action or _train, dict(on_sample or {})))
+    _end(lambda: _run(recipe, arguments, action or _train, dict(sample or {})))
 
 
 def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[str, Any], Path], None],
@@ -195,13 +195,13 @@ def _asks_for_help(argv: Sequence[str]) -> bool:
     return any(argument in ("--help", "-help", "-h", "--helpfull", "--helpshort") for argument in argv[1:])
 
 
-def _run(recipe: Recipe, argv: list[str], action: Action, on_sample: Mapping[str, Scalar]) -> int:
+def _run(recipe: Recipe, argv: list[str], action: Action, changes: Mapping[str, Any]) -> int:
     if _asks_for_help(argv):
-        print(_help(recipe, on_sample))
+        print(_help(recipe, changes))
         return 0
     given, values = parse(recipe, argv)
     sample = given.replace(dataset=_SAMPLE, **{
-        name: value for name, value in on_sample.items() if not values[name].present})
+        name: value for name, value in changes.items() if not values[name].present})
     import_tensorflow()
     from tfcnn.data.datasets import Unavailable
 
@@ -332,9 +332,9 @@ def _usage(experiment: str) -> str:
     return f"usage: python -m {_module(experiment)} [--flag=value ...]\n\n{about}\n\n"
 
 
-def _help(recipe: Recipe, on_sample: Mapping[str, Scalar]) -> str:
+def _help(recipe: Recipe, changes: Mapping[str, Any]) -> str:
     """What `--help` prints."""
-    otherwise = ", ".join(f"--{name}={value}" for name, value in on_sample.items())
+    otherwise = ", ".join(f"--{name}={value}" for name, value in changes.items())
     return (_usage(recipe.experiment)
             + "A flag that is not given keeps the experiment's value, shown as its default. --noNAME turns a boolean\n"
             "off; --flagfile=FILE reads flags from a file, such as a run's command.flags.\n"

@@ -47,6 +47,7 @@ from typing import Any
 from absl import flags
 
 from tfcnn import cli, networks
+from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import UsageError
 from tfcnn.runs import between, repository_root, write
 
@@ -558,6 +559,7 @@ def _flag_values(network: str | None) -> flags.FlagValues:
     _define(values, group, "diagram", str, "", "draw the layers into this PNG file; needs pydot and Graphviz")
     build = networks.find(network).build
     kinds, texts = typing.get_type_hints(build), _documented_arguments(build)
+    texts |= {name: option.full_help for name, option in OPTIONS[network].items()}
     for name, parameter in inspect.signature(build).parameters.items():
         kind, = set(typing.get_args(kinds[name]) or [kinds[name]]) - {NoneType}
         _define(values, f"network {network}", name, kind, parameter.default, texts.get(name, ""))

@@ -8,22 +8,23 @@ cuda-convnet); 0.82 on the JPEG copy; 0.89 on the sample, which is trained on wh
 Expected time on two CPU cores: three minutes on the sample, 45 minutes on CIFAR-10.
 """
 
-from tfcnn import cli, networks
-from tfcnn.recipe import Option, Recipe
+from tfcnn import cli
+from tfcnn.networks.options import choose
+from tfcnn.recipe import Recipe
 
 RECIPE = Recipe(
     experiment="alexnet",
     network="alexnet",
-    options={
-        "variant": Option("cifar", ("cifar", "paper", "one_tower"),
-                          "the small network for 32x32 images, the paper's for ImageNet, or that in one tower"),
-        "normalization": Option("local_response", ("local_response", "none", "batch"), "what normalizes activations"),
-        "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
+    options=choose(
+        "alexnet",
+        variant="cifar",
+        normalization="local_response",
+        activation="relu",
         # None, as in TensorFlow's tutorial. Section 4.2 drops 0.5 at the price of "roughly double the number of
         # iterations", which is too many for 40 epochs.
-        "dropout": Option(0.0, help="share of the activations dropped after each hidden dense layer"),
-        "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),
-    },
+        dropout=0.0,
+        initializer="paper",
+    ),
     dataset="cifar10",
     epochs=40,
     batch_size=64,
@@ -34,6 +35,7 @@ RECIPE = Recipe(
     warmup_epochs=1.0,
     l2=0.0005,  # section 5
 )
+SAMPLE = {"epochs": 24, "crop_padding": 2}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, on_sample={"epochs": 24, "crop_padding": 2})
+    cli.run(RECIPE, sample=SAMPLE)

@@ -9,22 +9,22 @@ minutes an epoch on CIFAR-10, three to four days in all.
 The paper's own network: --variant=googlenet --auxiliary --dropout=0.4 --image_size=224.
 """
 
-from tfcnn import cli, networks
-from tfcnn.recipe import Option, Recipe
+from tfcnn import cli
+from tfcnn.networks.options import choose
+from tfcnn.recipe import Recipe
 
 RECIPE = Recipe(
     experiment="inception",
     network="inception",
-    options={
-        "variant": Option("cifar", ("cifar", "googlenet", "v3"),
-                          "GoogLeNet for 32x32 images, the paper's for ImageNet, or Inception-v3"),
-        "auxiliary": Option(False, help="two auxiliary heads in training, which cifar and googlenet can have"),
-        "normalization": Option("paper", ("paper", "batch", "local_response", "none"),
-                                "what normalizes activations; paper: local_response for googlenet, else batch"),
-        "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
-        "dropout": Option(0.2, help="share of the activations dropped before the logits; heads: 0.7, or none for 0"),
-        "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),
-    },
+    options=choose(
+        "inception",
+        variant="cifar",
+        auxiliary=False,
+        normalization="paper",
+        activation="relu",
+        dropout=0.2,
+        initializer="paper",
+    ),
     dataset="cifar10",
     epochs=100,
     batch_size=128,
@@ -37,7 +37,8 @@ RECIPE = Recipe(
     ema=0.99,  # section 6: Polyak averaging; a short one, as batch normalization's statistics are of the latest weights
     auxiliary_weight=0.3,  # section 5
 )
+# Four passes over a quarter of the pixels cost as much as one over all of them; averages need more steps than that.
+SAMPLE = {"epochs": 4, "image_size": 16, "crop_padding": 1, "ema": 0.0}
 
 if __name__ == "__main__":
-    # Four passes over a quarter of the pixels cost as much as one over all of them; averages need more steps than that.
-    cli.run(RECIPE, on_sample={"epochs": 4, "image_size": 16, "crop_padding": 1, "ema": 0.0})
+    cli.run(RECIPE, sample=SAMPLE)

@@ -9,14 +9,12 @@ PCA 300,000, RandAugment 15,000; standard costs training at most 3%, strong ResN
 Expected time: 45 minutes on two CPU cores, with nothing else running.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tfcnn import cli, experiments
-from tfcnn.recipe import Option, Recipe, UsageError
+from tfcnn.recipe import Option, UsageError
 
 OPTIONS = {
     "networks": Option("", help="experiments whose networks are trained, separated by commas; by default all"),
@@ -27,20 +25,13 @@ OPTIONS = {
 }
 
 
-def recipes() -> dict[str, Recipe]:
-    """The recipes of the experiments that have one."""
-    modules = [importlib.import_module(f"{experiments.__name__}.{found.name}")
-               for found in pkgutil.iter_modules(experiments.__path__) if found.name != "input_pipeline"]
-    return {module.RECIPE.experiment: module.RECIPE for module in modules if hasattr(module, "RECIPE")}
-
-
 def measure(values: Mapping[str, Any], workdir: Path) -> None:
     """Measures, and writes table and picture into the folder."""
     from tfcnn.benchmarks import input_pipeline
 
     if values["rounds"] < 2:
         raise UsageError(f"--rounds={values['rounds']}: without a second round nothing says how sure the first is")
-    known = recipes()
+    known = experiments.recipes()
     names = values["networks"].split(",") if values["networks"] else list(known)
     for name in names:
         if name not in known:

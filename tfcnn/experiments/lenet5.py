@@ -9,26 +9,25 @@ Expected time on two CPU cores, estimated: four minutes on MNIST, one to two on 
 MNIST cannot be had.
 """
 
-from tfcnn import cli, networks
-from tfcnn.recipe import Option, Recipe
+from tfcnn import cli
+from tfcnn.networks.options import choose
+from tfcnn.recipe import Recipe
 
 RECIPE = Recipe(
     experiment="lenet5",
     network="lenet",
-    options={
-        "variant": Option("original", ("original", "modern"),
-                          "the network of 1998, or the same with plain mean pooling and all maps connected"),
-        "output": Option("dense", ("dense", "radial_basis"),
-                         "linear units, or the paper's distances from bitmaps of the ten digits, which want a third "
-                         "of the learning rate"),
-        "normalization": Option("none", ("none", "batch"), "what normalizes the convolutions' outputs"),
-        "activation": Option("scaled_tanh", ("scaled_tanh", *networks.ACTIVATIONS), "activation function"),
-        "dropout": Option(0.0, help="share of the activations dropped after C5 and after F6"),
+    options=choose(
+        "lenet",
+        variant="original",
+        output="dense",
+        normalization="none",
+        activation="scaled_tanh",
+        dropout=0.0,
         # The paper's values (appendix A) are so small that gradients are, too. Its learning rates, one a weight from
         # second derivatives, make up for that; with momentum nothing is learnt in the first 200 to 500 steps. These
         # are of LeCun, Bottou, Orr and Müller 1998, "Efficient BackProp", section 4.6.
-        "initializer": Option("lecun_uniform", networks.INITIALIZERS, "first values of the weights"),
-    },
+        initializer="lecun_uniform",
+    ),
     dataset="mnist",
     augment="none",
     crop_padding=2,
@@ -40,6 +39,7 @@ RECIPE = Recipe(
     learning_rate=0.01,
     schedule="cosine",
 )
+SAMPLE = {"epochs": 60}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, on_sample={"epochs": 60})
+    cli.run(RECIPE, sample=SAMPLE)

@@ -9,22 +9,21 @@ Expected time on two CPU cores, estimated: three minutes on the sample, which is
 had; three hours on CIFAR-10.
 """
 
-from tfcnn import cli, networks
-from tfcnn.recipe import Option, Recipe
+from tfcnn import cli
+from tfcnn.networks.options import choose
+from tfcnn.recipe import Recipe
 
 RECIPE = Recipe(
     experiment="mlp",
     network="mlp",
-    options={
-        "variant": Option("bottleneck", ("bottleneck", "bottleneck_short", "plain", "fashion"),
-                          "seven hidden layers, every other linear and narrow; three of these; four of 1,000 "
-                          "rectifiers; or 256-128-100 for 28x28 grey pixels"),
-        "normalization": Option("paper", ("paper", "layer", "batch", "none"),
-                                "what normalizes activations; paper: layer in the bottleneck networks"),
-        "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
-        "dropout": Option(0.1, help="share of the values dropped before each layer"),  # the authors' code
-        "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),
-    },
+    options=choose(
+        "mlp",
+        variant="bottleneck",
+        normalization="paper",
+        activation="relu",
+        dropout=0.1,  # the authors' code
+        initializer="paper",
+    ),
     dataset="cifar10",
     augment="none",  # what is learnt does not depend on the order of the pixels
     epochs=100,
@@ -34,6 +33,7 @@ RECIPE = Recipe(
     learning_rate=0.005,  # the authors' code, in the supervised training
     schedule="cosine",
 )
+SAMPLE = {"epochs": 12}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, on_sample={"epochs": 12})
+    cli.run(RECIPE, sample=SAMPLE)

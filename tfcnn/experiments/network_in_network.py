@@ -7,18 +7,20 @@ Expected time on two CPU cores, from 110 images/s: ten minutes on the sample, wh
 CIFAR-10 cannot be had; 30 hours on CIFAR-10.
 """
 
-from tfcnn import cli, networks
-from tfcnn.recipe import Option, Recipe
+from tfcnn import cli
+from tfcnn.networks.options import choose
+from tfcnn.recipe import Recipe
 
 RECIPE = Recipe(
     experiment="network_in_network",
     network="network_in_network",
-    options={
-        "normalization": Option("none", ("none", "batch"), "what normalizes activations"),
-        "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
-        "dropout": Option(0.5, help="share of the activations dropped after each of the two poolings"),  # section 4.1
-        "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),
-    },
+    options=choose(
+        "network_in_network",
+        normalization="none",
+        activation="relu",
+        dropout=0.5,  # section 4.1
+        initializer="paper",
+    ),
     dataset="cifar10",
     epochs=260,
     batch_size=128,  # section 4.1
@@ -29,6 +31,7 @@ RECIPE = Recipe(
     decay_epochs="200,230",  # README of github.com/mavenlin/cuda-convnet
     l2=0.0001,  # released
 )
+SAMPLE = {"epochs": 12, "batch_size": 64, "schedule": "cosine", "crop_padding": 2}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, on_sample={"epochs": 12, "batch_size": 64, "schedule": "cosine", "crop_padding": 2})
+    cli.run(RECIPE, sample=SAMPLE)

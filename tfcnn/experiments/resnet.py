@@ -11,23 +11,22 @@ Expected time on two CPU cores, from 470 images/s: eight minutes on the sample, 
 CIFAR-10 cannot be had; on CIFAR-10 five hours with 20 layers, 15 with 56, 30 with 110, three days with --depth=18.
 """
 
-from tfcnn import cli, networks
-from tfcnn.recipe import Option, Recipe
+from tfcnn import cli
+from tfcnn.networks.options import choose
+from tfcnn.recipe import Recipe
 
 RECIPE = Recipe(
     experiment="resnet",
     network="resnet",
-    options={
-        "depth": Option(20, (20, 32, 44, 56, 110, 18, 34, 50, 101, 152),
-                        "layers with weights: 20 to 110 in three stages for small images, 18 to 152 in four"),
-        "stem": Option("3x3", ("3x3", "7x7"), "first convolution: 3x3 for small images, 7x7 and pooling for large"),
-        "shortcut": Option("paper", ("paper", "A", "B", "C", "none"),
-                           "A: identity, padded with zeros where dimensions change; B: projections there; "
-                           "C: projections everywhere; none: the plain network; paper: A in three stages, B in four"),
-        "normalization": Option("batch", ("batch", "none"), "what normalizes activations; see networks/resnet.py"),
-        "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
-        "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),
-    },
+    options=choose(
+        "resnet",
+        depth=20,
+        stem="3x3",
+        shortcut="paper",
+        normalization="batch",
+        activation="relu",
+        initializer="paper",
+    ),
     dataset="cifar10",
     validation=0.1,  # section 4.2: "a 45k/5k train/val split"
     crop_padding=4,  # section 4.2: "4 pixels are padded on each side", a random crop, mirrored or not
@@ -41,6 +40,7 @@ RECIPE = Recipe(
     decay_rate=0.1,
     l2=0.0001,  # section 4.2
 )
+SAMPLE = {"epochs": 40, "decay_epochs": "20,30", "crop_padding": 2}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, on_sample={"epochs": 40, "decay_epochs": "20,30", "crop_padding": 2})
+    cli.run(RECIPE, sample=SAMPLE)

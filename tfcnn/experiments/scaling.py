@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfcnn import cli
-from tfcnn.experiments.input_pipeline import recipes
+from tfcnn import cli, experiments
 from tfcnn.recipe import Option, UsageError
 
 OPTIONS = {
@@ -44,7 +43,7 @@ def measure(values: Mapping[str, Any], workdir: Path) -> None:
     """Measures, and writes table and picture into the folder."""
     from tfcnn.benchmarks import rates, scaling
 
-    known = recipes()
+    known = experiments.recipes()
     if values["network"] not in known:
         raise UsageError(f"--network={values['network']} is none of {', '.join(known)}")
     processes, cores = counts(values, "processes"), len(rates.available())

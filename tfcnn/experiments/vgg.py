@@ -9,23 +9,21 @@ Expected time on two CPU cores, from 66 images/s: 14 minutes on the sample, whic
 had; 28 hours on CIFAR-10; weeks for the paper's own networks and data, which are for GPUs.
 """
 
-from tfcnn import cli, networks
-from tfcnn.recipe import Option, Recipe
+from tfcnn import cli
+from tfcnn.networks.options import choose
+from tfcnn.recipe import Recipe
 
 RECIPE = Recipe(
     experiment="vgg",
     network="vgg",
-    options={
-        "variant": Option("cifar16", ("cifar16", "cifar16_one_dense", "cifar19_one_dense", "A", "A-LRN", "B", "C", "D",
-                                      "E"),
-                          "a network for 32x32 images, or a column of the paper's table 1 for ImageNet"),
-        "normalization": Option("paper", ("paper", "batch", "none", "local_response"),
-                                "what normalizes activations; paper: the variant's own, batch for 32x32 images"),
-        "activation": Option("relu", networks.ACTIVATIONS, "activation function"),
-        "dropout": Option(0.5, help="share of the activations dropped after each hidden dense layer; between "
-                                    "convolutions 0.8 of it"),  # section 3.1
-        "initializer": Option("paper", networks.INITIALIZERS, "first values of the weights"),
-    },
+    options=choose(
+        "vgg",
+        variant="cifar16",
+        normalization="paper",
+        activation="relu",
+        dropout=0.5,  # section 3.1
+        initializer="paper",
+    ),
     dataset="cifar10",
     epochs=150,
     batch_size=128,  # cifar.torch; 256 in section 3.1
@@ -36,6 +34,7 @@ RECIPE = Recipe(
     warmup_epochs=2.0,
     l2=0.0005,  # section 3.1
 )
+SAMPLE = {"epochs": 10, "batch_size": 64, "dropout": 0.2, "crop_padding": 2}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, on_sample={"epochs": 10, "batch_size": 64, "dropout": 0.2, "crop_padding": 2})
+    cli.run(RECIPE, sample=SAMPLE)

@@ -28,7 +28,7 @@ from collections.abc import Callable
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.networks import Variant, check_size, layers, options
 
 
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0,
@@ -37,14 +37,9 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     """An untrained network.
 
     Args:
-      variant: `cifar`; `paper`, with its two groups; `one_tower`, the same without groups.
-      classes: how many logits; None: 10 for `cifar`, 1,000 for the others.
-      image_size: height and width of the input, in pixels; 0: the variant's own, 32 or 227.
-      normalization: `local_response`, `none` (section 3.3 compares the two) or `batch`.
-      activation: of all layers but the last, one of `networks.ACTIVATIONS` (figure 1 compares relu and tanh).
-      dropout: share of the activations dropped after each hidden dense layer; None: none for `cifar`, 0.5 for the
-        others (section 4.2).
-      initializer: of all weights, one of `networks.INITIALIZERS`; the paper's is Gaussian (section 5).
+      classes: number of logits; None: 10 for `cifar`, 1,000 for the others.
+      image_size: height and width of the input in pixels; 0: the variant's own, 32 or 227.
+      variant, normalization, activation, dropout, initializer: see `options.OPTIONS["alexnet"]`.
 
     Returns:
       A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`.
@@ -52,14 +47,13 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     Raises:
       UsageError: a value that is not allowed.
     """
-    check_choice("variant", variant, VARIANTS)
-    check_choice("normalization", normalization, NORMALIZATIONS)
+    options.check("alexnet", variant=variant, normalization=normalization, activation=activation, dropout=dropout,
+                  initializer=initializer)
     table = VARIANTS[variant]
     classes = int(table.options["classes"]) if classes is None else classes
     dropout = (0.0 if variant == "cifar" else 0.5) if dropout is None else dropout
     image_size = image_size or table.input_shape[0]
-    check_options(classes=classes, image_size=image_size, smallest=table.smallest, dropout=dropout,
-                  activation=activation, initializer=initializer)
+    check_size(classes, image_size, table.smallest)
 
     images = keras.Input((image_size, image_size, 3), name="images")
     if variant == "cifar":
@@ -149,8 +143,6 @@ def _weights(initializer: str, variant: str) -> str | keras.Initializer:
     paper = "glorot_uniform" if variant == "cifar" else keras.initializers.RandomNormal(stddev=0.01)  # section 5
     return layers.initializer(initializer, paper)
 
-
-NORMALIZATIONS = ("local_response", "none", "batch")
 
 VARIANTS = {
     "cifar": Variant(

@@ -33,7 +33,8 @@ from collections.abc import Callable
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.networks import Variant, check_size, layers, options
+from tfcnn.networks.options import check_choice
 from tfcnn.recipe import UsageError
 
 # (images, filters, size, name, strides, padding) -> images: a convolution with what else the options want.
@@ -46,18 +47,10 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     """An untrained network.
 
     Args:
-      variant: `cifar`; `googlenet`; `v3`, which is Inception-v3.
-      classes: how many logits; None: 10 for `cifar`, 1,000 for the others.
-      image_size: height and width of the input, in pixels; 0: the variant's own, 32, 224 or 299. Auxiliary heads need
-        9 for `cifar`, 65 for `googlenet`.
-      auxiliary: whether to have the two auxiliary heads, too. Not for `v3`.
-      normalization: `batch`, between each convolution and its activation; `local_response`, in the first layers only
-        (figure 3; for `cifar` after its first convolution); or `none`. `paper`: `local_response` for `googlenet`,
-        `batch` for the others. Always `batch` for `v3`.
-      activation: of all layers but those of the logits, one of `networks.ACTIVATIONS`.
-      dropout: share of the activations dropped before the logits; None: 0.2 for `cifar`, 0.4 for `googlenet` (table 1),
-        none for `v3`. The heads drop 0.7 before theirs (section 5), or nothing if this is 0.
-      initializer: of all weights, one of `networks.INITIALIZERS`.
+      classes: number of logits; None: 10 for `cifar`, 1,000 for the others.
+      image_size: height and width of the input in pixels; 0: the variant's own, 32, 224 or 299. With auxiliary heads
+        `cifar` needs 9 or more, `googlenet` 65 or more.
+      variant, auxiliary, normalization, activation, dropout, initializer: see `options.OPTIONS["inception"]`.
 
     Returns:
       A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`, or with auxiliary heads to
@@ -66,17 +59,18 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     Raises:
       UsageError: a value that is not allowed.
     """
-    check_choice("variant", variant, ("cifar", "googlenet", "v3"))
+    options.check("inception", variant=variant, auxiliary=auxiliary, normalization=normalization,
+                  activation=activation, dropout=dropout, initializer=initializer)
     if auxiliary and variant == "v3":
         raise UsageError("auxiliary=True needs variant=cifar or variant=googlenet: v3 has no auxiliary heads")
+    if variant == "v3":
+        check_choice("normalization", normalization, ("paper", "batch"))
     table = VARIANTS[variant]
-    check_choice("normalization", normalization, ("paper", "batch") if variant == "v3" else NORMALIZATIONS)
     normalization = _NORMALIZATION[variant] if normalization == "paper" else normalization
     units = int(table.options["classes"]) if classes is None else classes
     image_size = image_size or table.input_shape[0]
     dropout = _DROPOUT[variant] if dropout is None else dropout
-    check_options(classes=units, image_size=image_size, dropout=dropout, activation=activation, initializer=initializer,
-                  smallest=_SMALLEST_WITH_HEADS[variant] if auxiliary else table.smallest)
+    check_size(units, image_size, _SMALLEST_WITH_HEADS[variant] if auxiliary else table.smallest)
 
     convolve: Convolve = functools.partial(_convolution, normalization=normalization, scaled=variant != "v3",
                                            activation=activation, initializer=initializer)
@@ -256,8 +250,6 @@ def _convolution(x: KerasTensor, filters: int, size: int | tuple[int, int], name
 def _weights(initializer: str) -> str | keras.Initializer:
     return layers.initializer(initializer, "he_normal")
 
-
-NORMALIZATIONS = ("paper", "batch", "local_response", "none")
 
 # What the paper's own, and an option of None, stand for.
 _NORMALIZATION = {"cifar": "batch", "googlenet": "local_response", "v3": "batch"}

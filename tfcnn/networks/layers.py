@@ -20,7 +20,7 @@ _GATHERING, _gatherings = 2**30, itertools.count(1)
 
 
 def activate(x: KerasTensor, activation: str, name: str) -> KerasTensor:
-    """The activation, one of `networks.ACTIVATIONS`, as a layer of its own."""
+    """The activation, one of `options.ACTIVATIONS`, as a layer of its own."""
     if activation == "prelu":
         # One slope a channel, at first 0.25: He et al. 2015, "Delving deep into rectifiers", section 2.1.
         return keras.layers.PReLU(keras.initializers.Constant(0.25), name=name,
@@ -36,7 +36,7 @@ def drop(x: KerasTensor, rate: float, name: str) -> KerasTensor:
 
 
 def initializer(choice: str, paper: str | keras.Initializer) -> str | keras.Initializer:
-    """What a layer takes for the choice, one of `networks.INITIALIZERS`: for `paper`, what the paper has.
+    """What a layer takes for the choice, one of `options.INITIALIZERS`: for `paper`, what the paper has.
 
     An initializer gives the same values whenever it is called, so `paper` is to be made anew for each layer.
     """

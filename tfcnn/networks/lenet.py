@@ -25,8 +25,7 @@ from __future__ import annotations
 import keras
 from keras import KerasTensor
 
-from tfcnn import networks
-from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.networks import Variant, check_size, layers, options
 from tfcnn.recipe import UsageError
 
 
@@ -36,15 +35,9 @@ def build(variant: str = "modern", classes: int | None = None, image_size: int =
     """An untrained network.
 
     Args:
-      variant: `modern` or `original`.
-      classes: how many logits; None: 10. Radial basis functions are there for the ten digits only.
-      image_size: height and width of the input, in pixels; 0: 32.
-      output: `dense`, or the paper's `radial_basis`.
-      normalization: `none`, or `batch` after each convolution.
-      activation: of all layers but the output, and but the pooling of `modern`; `scaled_tanh`, which is the paper's
-        (equation 6), or one of `networks.ACTIVATIONS`.
-      dropout: share of the activations of C5 and of F6 that is dropped.
-      initializer: of all kernels, one of `networks.INITIALIZERS`; the paper's is even within 2.4 / fan-in (appendix A).
+      classes: number of logits; None: 10. With `output="radial_basis"` only 10 is possible.
+      image_size: height and width of the input in pixels; 0: 32.
+      variant, output, normalization, activation, dropout, initializer: see `options.OPTIONS["lenet"]`.
 
     Returns:
       A model from `[batch, image_size, image_size, 1]` to float32 logits `[batch, classes]`.
@@ -52,15 +45,12 @@ def build(variant: str = "modern", classes: int | None = None, image_size: int =
     Raises:
       UsageError: a value that is not allowed.
     """
-    check_choice("variant", variant, ("modern", "original"))
-    check_choice("output", output, ("dense", "radial_basis"))
-    check_choice("normalization", normalization, ("none", "batch"))
-    check_choice("activation", activation, ACTIVATIONS)
+    options.check("lenet", variant=variant, output=output, normalization=normalization, activation=activation,
+                  dropout=dropout, initializer=initializer)
     table = VARIANTS[variant]
     classes = int(table.options["classes"]) if classes is None else classes
     image_size = image_size or table.input_shape[0]
-    check_options(classes=classes, image_size=image_size, smallest=table.smallest, dropout=dropout,
-                  initializer=initializer)
+    check_size(classes, image_size, table.smallest)
     if output == "radial_basis" and classes != 10:
         raise UsageError(f"output=radial_basis has bitmaps for 10 digits, not for classes={classes}: use output=dense")
 
@@ -110,8 +100,6 @@ def digit_codes() -> list[list[float]]:
     bitmaps = zip(*(row.split() for row in BITMAPS))
     return [[1.0 if pixel == "#" else -1.0 for row in bitmap for pixel in row] for bitmap in bitmaps]
 
-
-ACTIVATIONS = ("scaled_tanh", *networks.ACTIVATIONS)
 
 # Table I: for each map of C3 the maps of S2 that it sees. All contiguous subsets of three, all of four, some
 # discontinuous ones of four, and all six.

@@ -29,7 +29,7 @@ from __future__ import annotations
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.networks import Variant, check_size, layers, options
 
 
 def build(variant: str = "bottleneck", classes: int | None = None, image_size: int = 0,
@@ -38,18 +38,9 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
     """An untrained network.
 
     Args:
-      variant: `bottleneck`, with the paper's layers for images without deformations; `bottleneck_short`, with those
-        for images with; `plain`; `fashion`.
-      classes: how many logits; None: 10.
-      image_size: height and width of the input, in pixels; 0: the variant's own, 32 or 28.
-      normalization: `layer`, of each image's activations after each hidden layer but the last, without parameters;
-        `batch`, after each hidden layer's product; or `none`. `paper`: `layer` for the bottleneck networks, else none.
-      activation: of all hidden layers but the linear ones, one of `networks.ACTIVATIONS`; None: tanh for `fashion`,
-        relu for the others.
-      dropout: share of the values dropped before each layer, those of the images too in the bottleneck networks;
-        None: 0.1 for these, 0.4 for `fashion`, none for `plain`.
-      initializer: of all weights, one of `networks.INITIALIZERS`; `paper`: Glorot's uniform one for the bottleneck
-        networks, He's normal one for the others.
+      classes: number of logits; None: 10.
+      image_size: height and width of the input in pixels; 0: the variant's own, 32 or 28.
+      variant, normalization, activation, dropout, initializer: see `options.OPTIONS["mlp"]`.
 
     Returns:
       A model from `[batch, image_size, image_size, channels]`, one channel for `fashion` and else three, to float32
@@ -58,17 +49,16 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
     Raises:
       UsageError: a value that is not allowed.
     """
-    check_choice("variant", variant, VARIANTS)
+    options.check("mlp", variant=variant, normalization=normalization, activation=activation, dropout=dropout,
+                  initializer=initializer)
     table, bottleneck = VARIANTS[variant], variant.startswith("bottleneck")
     activation = ("tanh" if variant == "fashion" else "relu") if activation is None else activation
     dropout = {"plain": 0.0, "fashion": 0.4}.get(variant, 0.1) if dropout is None else dropout
     classes = int(table.options["classes"]) if classes is None else classes
     image_size = image_size or table.input_shape[0]
-    check_choice("normalization", normalization, ("paper", "layer", "batch", "none"))
     if normalization == "paper":
         normalization = "layer" if bottleneck else "none"
-    check_options(classes=classes, image_size=image_size, smallest=table.smallest, dropout=dropout,
-                  activation=activation, initializer=initializer)
+    check_size(classes, image_size, table.smallest)
     weights = layers.initializer(initializer, "glorot_uniform" if bottleneck else "he_normal")
 
     images = keras.Input((image_size, image_size, table.input_shape[-1]), name="images")

@@ -27,7 +27,7 @@ from __future__ import annotations
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.networks import Variant, check_size, layers, options
 
 
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0, normalization: str = "none",
@@ -35,13 +35,9 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     """An untrained network.
 
     Args:
-      variant: `cifar`, the only one.
-      classes: how many logits; None: 10.
-      image_size: height and width of the input, in pixels; 0: 32.
-      normalization: `none` or `batch`.
-      activation: of all layers but the last, one of `networks.ACTIVATIONS`.
-      dropout: share of the activations dropped after each of the two poolings; None: 0.5, as released.
-      initializer: of all weights, one of `networks.INITIALIZERS`; the paper's is Gaussian, as released.
+      classes: number of logits; None: 10.
+      image_size: height and width of the input in pixels; 0: 32.
+      variant, normalization, activation, dropout, initializer: see `options.OPTIONS["network_in_network"]`.
 
     Returns:
       A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`.
@@ -49,14 +45,13 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     Raises:
       UsageError: a value that is not allowed.
     """
-    check_choice("variant", variant, VARIANTS)
-    check_choice("normalization", normalization, NORMALIZATIONS)
+    options.check("network_in_network", variant=variant, normalization=normalization, activation=activation,
+                  dropout=dropout, initializer=initializer)
     table = VARIANTS[variant]
     classes = int(table.options["classes"]) if classes is None else classes
     dropout = 0.5 if dropout is None else dropout
     image_size = image_size or table.input_shape[0]
-    check_options(classes=classes, image_size=image_size, smallest=table.smallest, dropout=dropout,
-                  activation=activation, initializer=initializer)
+    check_size(classes, image_size, table.smallest)
 
     def weights() -> str | keras.Initializer:
         return layers.initializer(initializer, keras.initializers.RandomNormal(stddev=0.05))
@@ -86,8 +81,6 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     logits = keras.layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)  # section 3.2
     return keras.Model(images, logits, name=f"network_in_network_{variant}")
 
-
-NORMALIZATIONS = ("none", "batch")
 
 VARIANTS = {
     "cifar": Variant(

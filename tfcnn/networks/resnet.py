@@ -38,7 +38,7 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.networks import Variant, check_size, layers, options
 from tfcnn.recipe import UsageError
 
 
@@ -47,19 +47,9 @@ def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: 
     """An untrained network.
 
     Args:
-      depth: layers with weights, projections not counted: 20, 32, 44, 56 or 110, in three stages, for CIFAR-10; 18, 34
-        (blocks of two 3x3 convolutions), 50, 101 or 152 (bottleneck blocks of three), in four stages, for ImageNet.
-      stem: `3x3`, which keeps the size of small images; `7x7`, then pooling, which quarters height and width of
-        large ones, for four stages only.
-      shortcut: where a block changes the dimensions, A: every second pixel, and channels of zeros; B: a projection by a
-        1x1 convolution; C: a projection in all blocks (sections 3.3 and 4.1); `none`: the plain network; `paper`: A for
-        three stages (section 4.2), B for four (section 4.1 from ResNet-50 on, and the published parameter counts).
-      classes: how many logits; None: 10 with the 3x3 stem, 1,000 with the 7x7 stem.
-      image_size: height and width of the input, in pixels; 0: 32 with the 3x3 stem, 224 with the 7x7 stem.
-      normalization: `batch`, right after each convolution (section 3.4), or `none`.
-      activation: of all layers but the logits, one of `networks.ACTIVATIONS`; a block's last one follows the addition.
-      initializer: of all weights, one of `networks.INITIALIZERS`; the paper's is He's. Without normalization, the last
-        convolution of each residual block begins with zeros all the same.
+      classes: number of logits; None: 10 with the 3x3 stem, 1,000 with the 7x7 stem.
+      image_size: height and width of the input in pixels; 0: 32 with the 3x3 stem, 224 with the 7x7 stem.
+      depth, stem, shortcut, normalization, activation, initializer: see `options.OPTIONS["resnet"]`.
 
     Returns:
       A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`.
@@ -67,13 +57,11 @@ def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: 
     Raises:
       UsageError: a value that is not allowed.
     """
+    options.check("resnet", depth=depth, stem=stem, shortcut=shortcut, normalization=normalization,
+                  activation=activation, initializer=initializer)
     image_size = image_size or input_shape({"stem": stem})[0]
-    if depth not in BLOCKS:
-        raise UsageError(f"depth={depth} must be one of {', '.join(map(str, BLOCKS))}")
-    check_choice("shortcut", shortcut, SHORTCUTS)
-    check_choice("normalization", normalization, NORMALIZATIONS)
     classes = {"3x3": 10, "7x7": 1000}[stem] if classes is None else classes
-    check_options(classes=classes, image_size=image_size, smallest=1, activation=activation, initializer=initializer)
+    check_size(classes, image_size, smallest=1)
     blocks = BLOCKS[depth]
     three_stages = len(blocks) == 3
     if three_stages and stem == "7x7":
@@ -107,10 +95,10 @@ def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: 
     return keras.Model(images, logits, name=f"{'plain' if shortcut == 'none' else 'resnet'}{depth}")
 
 
-def input_shape(options: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Height, width and channels of the images that `build(**options)` was designed for: the stem decides."""
-    stem = options.get("stem", "3x3")
-    check_choice("stem", stem, STEMS)
+def input_shape(chosen: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Height, width and channels of the images that `build(**chosen)` was designed for: the stem decides."""
+    stem = chosen.get("stem", "3x3")
+    options.check("resnet", stem=stem)
     return (32, 32, 3) if stem == "3x3" else (224, 224, 3)
 
 
@@ -183,15 +171,12 @@ BLOCKS: dict[int, tuple[int, ...]] = {
     20: (3, 3, 3), 32: (5, 5, 5), 44: (7, 7, 7), 56: (9, 9, 9), 110: (18, 18, 18),
     18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 BOTTLENECK = (50, 101, 152)
-STEMS = ("3x3", "7x7")
-SHORTCUTS = ("paper", "A", "B", "C", "none")
-NORMALIZATIONS = ("batch", "none")
 
 
 def _variant(parameters: int, source: str, depth: int, stem: str = "3x3", shortcut: str = "paper") -> Variant:
-    options: dict[str, Any] = {"depth": depth, "stem": stem, "shortcut": shortcut}
-    return Variant(input_shape=input_shape(options), parameters=parameters, source=source, year=2016, smallest=1,
-                   options=options | {"classes": 10 if stem == "3x3" else 1000})
+    chosen: dict[str, Any] = {"depth": depth, "stem": stem, "shortcut": shortcut}
+    return Variant(input_shape=input_shape(chosen), parameters=parameters, source=source, year=2016, smallest=1,
+                   options=chosen | {"classes": 10 if stem == "3x3" else 1000})
 
 
 _CIFAR = "He et al. 2016, section 4.2; table 6 says"

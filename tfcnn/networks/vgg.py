@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 import keras
 
-from tfcnn.networks import Variant, check_choice, check_options, layers
+from tfcnn.networks import Variant, check_size, layers, options
 
 # Table 1, on its side: of each column, the kernel sizes of the convolutions in the five stages. The convolutions of a
 # stage have the same number of filters, and 2x2 max-pooling follows them, which leaves of
@@ -73,16 +73,9 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     """An untrained network.
 
     Args:
-      variant: `A`, `A-LRN`, `B`, `C`, `D` (VGG-16) or `E` (VGG-19) of table 1; `cifar16`, which is D with two smaller
-        hidden dense layers; `cifar16_one_dense` or `cifar19_one_dense`, which are D and E with none.
-      classes: how many logits; None: 10 for CIFAR-10's networks, 1,000 for the paper's.
-      image_size: height and width of the input, in pixels; 0: the variant's own, 32 or 224.
-      normalization: `batch`, after each convolution; `local_response`, after the first activation as in A-LRN; or
-        `none`. `paper`: the variant's own, `batch` for CIFAR-10, `none` in the paper but for A-LRN.
-      activation: of all layers but the last, one of `networks.ACTIVATIONS`.
-      dropout: share of the activations dropped after each hidden dense layer, for CIFAR-10 also before the first dense
-        layer and, a smaller share, between the convolutions of a stage; None: 0.5, but none where one dense layer is.
-      initializer: of all weights, one of `networks.INITIALIZERS`; `paper`: see the head of this file.
+      classes: number of logits; None: 10 for CIFAR-10's networks, 1,000 for the paper's.
+      image_size: height and width of the input in pixels; 0: the variant's own, 32 or 224.
+      variant, normalization, activation, dropout, initializer: see `options.OPTIONS["vgg"]`.
 
     Returns:
       A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`.
@@ -90,15 +83,14 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     Raises:
       UsageError: a value that is not allowed.
     """
-    check_choice("variant", variant, VARIANTS)
+    options.check("vgg", variant=variant, normalization=normalization, activation=activation, dropout=dropout,
+                  initializer=initializer)
     table, network = VARIANTS[variant], _NETWORKS[variant]
-    check_choice("normalization", normalization, NORMALIZATIONS)
     normalization = network.normalization if normalization == "paper" else normalization
     classes = int(table.options["classes"]) if classes is None else classes
     dropout = network.dropout if dropout is None else dropout
     image_size = image_size or table.input_shape[0]
-    check_options(classes=classes, image_size=image_size, smallest=table.smallest, dropout=dropout,
-                  activation=activation, initializer=initializer)
+    check_size(classes, image_size, table.smallest)
     cifar = variant.startswith("cifar")
 
     def convolution_weights() -> str | keras.Initializer:
@@ -133,8 +125,6 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     logits = keras.layers.Dense(classes, kernel_initializer=dense_weights(), dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name=f"vgg_{variant}")
 
-
-NORMALIZATIONS = ("paper", "batch", "none", "local_response")
 
 _PAPER = "Simonyan and Zisserman 2015, table 1; table 2 says"
 VARIANTS = {name: Variant(
