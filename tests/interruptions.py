@@ -1,40 +1,42 @@
-"""How long SIGTERM and Ctrl-C take to end a run on the sample, whatever it is doing.
+"""How long SIGTERM and Ctrl-C take to end a run on the sample, at each stage of it.
 
-`python -m tests.interruptions [EXPERIMENT [FLAGS]]` prints a table in Markdown, by default of the main job; seconds are
-from the signal to the end of the process. No test asserts them, for they judge the machine, too.
+`python -m tests.interruptions [EXPERIMENT [FLAGS]]` prints a table in Markdown; the experiment is AlexNet unless named.
+Seconds are from the signal to the end of the process. They depend on the machine, so no test asserts them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import tempfile
 from pathlib import Path
 
-from tests import mortal
+from tests.crash_injection import Scenario, run_scenarios
 
 STAGES = {
-    "setting up": {"before": "recipe.json"},
-    "tracing the graph": {"inside": "_graph"},
-    "the first step": {"inside": "_train_call"},
-    "a later call of the graph": {"inside": "_train_call", "call": 4},
-    "validation": {"inside": "_evaluate"},
-    "saving a checkpoint": {"before": r"ckpt-\d+\.data.*"},
-    "the test": {"inside": "test"},
-    "saving the network": {"before": r"model\.keras"},
-    "drawing the curves": {"before": "curves.png"},
-    "writing the result": {"before": "result.json"},
+    "setting up": Scenario(before="recipe.json"),
+    "tracing the graph": Scenario(inside="tracing"),
+    "the first step": Scenario(inside="steps"),
+    "a later call of the graph": Scenario(inside="steps", call=2),
+    "validation": Scenario(inside="evaluation"),
+    "saving a checkpoint": Scenario(before=r"ckpt-\d+\.data.*"),
+    "the test": Scenario(inside="test"),
+    "saving the network": Scenario(before=r"model\.keras"),
+    "drawing the curves": Scenario(before="curves.png"),
+    "writing the result": Scenario(before="result.json"),
 }
 
 
 def main(experiment: str = "alexnet", *flags: str) -> None:
     print("| interrupted during | SIGTERM, s | status | Ctrl-C, s | status |\n|---|---:|---:|---:|---:|")
-    for stage, life in STAGES.items():
+    for stage, scenario in STAGES.items():
         cells = []
         for name in ("SIGTERM", "SIGINT"):
-            with tempfile.TemporaryDirectory() as place:
-                end, = mortal.follow(Path(place), "run", [life | {"signal": name}], "--epochs=1", "--dataset=sample",
-                                     *flags, experiment=experiment)
-            cells += [f"{end['seconds']:.1f}", str(end["status"])]
+            with tempfile.TemporaryDirectory() as folder:
+                outcome, = run_scenarios(Path(folder), "run", [dataclasses.replace(scenario, signal=name)],
+                                         "--epochs=1", "--dataset=sample", *flags, experiment=experiment)
+            assert outcome.seconds is not None, outcome.errors
+            cells += [f"{outcome.seconds:.1f}", str(outcome.status)]
         print(f"| {stage} | {' | '.join(cells)} |", flush=True)
 
 

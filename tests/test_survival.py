@@ -21,8 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
-from tests import mortal
 from tests.conftest import environment
+from tests.crash_injection import Outcome, Scenario, run_scenarios
 from tfcnn.recipe import UsageError
 from tfcnn.runs import RunFolder
 from tfcnn.training.checkpoints import Checkpoints, Progress
@@ -43,19 +43,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def live(place: Path, class_folders: Path) -> Callable[..., list[dict[str, Any]]]:
-    """Lets the run in a folder live these lives, and says what became of each, see `tests.mortal`."""
-    def live_in(workdir: str, lives: list[dict[str, Any]], *flags: str) -> list[dict[str, Any]]:
-        return mortal.follow(place, workdir, lives, *FLAGS, f"--data_dir={class_folders}", *flags)
+def run(place: Path, class_folders: Path) -> Callable[..., list[Outcome]]:
+    """Runs the scenarios in a run's folder, see `tests.crash_injection`."""
+    def run_in(workdir: str, scenarios: list[Scenario], *flags: str) -> list[Outcome]:
+        return run_scenarios(place, workdir, scenarios, *FLAGS, f"--data_dir={class_folders}", *flags)
 
-    return live_in
+    return run_in
 
 
 @pytest.fixture(scope="module")
-def whole(place: Path, live: Callable) -> Path:
-    """The run that nothing happens to."""
-    end, = live("whole", [{}])
-    assert end["status"] == 0, end["err"]
+def whole(place: Path, run: Callable) -> Path:
+    """The folder of the run that is never killed nor interrupted."""
+    outcome, = run("whole", [Scenario()])
+    assert outcome.status == 0, outcome.errors
     return place / "whole"
 
 
@@ -113,58 +113,73 @@ def test_the_run_that_the_others_are_compared_with_has_all_in_it(whole: Path) ->
     assert any(name.startswith("seeds/") for name in _tensors(whole))
 
 
-def test_a_run_killed_again_and_again_ends_as_the_one_never_killed(whole: Path, place: Path, live: Callable) -> None:
-    moments = random.Random(5)
+def test_repeatedly_killed_run_ends_like_the_uninterrupted_run(whole: Path, place: Path, run: Callable) -> None:
+    random_moment = random.Random(5)
+
+    def within(stage: str, call: int = 1, **changes: Any) -> Scenario:
+        """A kill at a random moment of a stage; at its end if it takes less than the time drawn."""
+        return Scenario(inside=stage, call=call, after=10 ** random_moment.uniform(-4, 0.5), **changes)
+
     last = EPOCHS * STEPS
-    lives: list[dict[str, Any]] = [
-        {"before": "recipe.json"}, {"before": "command.flags"},
-        {"after": moments.uniform(0.1, 1)}, {"after": moments.uniform(0.1, 1)}, {"after": moments.uniform(0.5, 2)},
-        {"before": r"ckpt-1\.data.*"}, {"before": r"ckpt-1\.index"},
-        {"watch": "checkpoints/unfinished", "after": moments.uniform(0, 0.03)},
-        {"watch": "checkpoints/ckpt-2.index", "after": moments.uniform(0, 0.1)},
-        {"before": rf"ckpt-{STEPS}\.data.*"},  # the epoch's events are written, its checkpoint is not
-        {"before": rf"ckpt-{STEPS}\.index"},
-        {"before": "metrics.csv"}, {"before": "timings.csv"},
-        {"inside": "_evaluate"},
-        {"watch": "checkpoints/unfinished", "after": moments.uniform(0, 0.03)},
-        {"watch": f"checkpoints/ckpt-{2 * STEPS + 2}.index", "after": moments.uniform(0, 0.1)},
-        {"watch": "checkpoints/unfinished", "after": moments.uniform(0, 0.03), "injure": True},
-        {"watch": f"checkpoints/ckpt-{4 * STEPS}.index", "after": moments.uniform(0, 0.1)},
-        {"before": rf"ckpt-{last}\.sha256"}, {"before": "model.keras"}, {"before": "result.json"}]
-    ends = live("killed", [life | {"signal": "SIGKILL"} for life in lives] + [{}], "--checkpoint_every=1")
-    assert [end["status"] for end in ends] == [-9] * len(lives) + [0], ends[-1]["err"]
-    assert len(lives) >= 20 and sum(end["unfinished"] for end in ends) >= 5
-    # That life ends before its first checkpoint has taken the injured one's place, so the next one may say it again.
-    injured = next(number for number, life in enumerate(lives) if "injure" in life)
-    damaged = [number for number, end in enumerate(ends) if "is damaged" in end["err"]]
-    assert damaged in ([injured], [injured, injured + 1])
+    # A checkpoint is saved after every step. Each scenario must happen wherever the one before it was killed.
+    scenarios = [
+        # Before the first checkpoint.
+        Scenario(before="recipe.json"), Scenario(before="command.flags"),
+        within("setup"), within("tracing"), within("steps"),
+        Scenario(before=r"ckpt-1\.data.*"), Scenario(before=r"ckpt-1\.index"),
+        # Within the first epoch.
+        within("checkpoint"), within("steps", 2), within("checkpoint", 2),
+        # The first epoch's end. Its events are written, its checkpoint is not; then its tables are not.
+        Scenario(before=rf"ckpt-{STEPS}\.data.*"), Scenario(before=rf"ckpt-{STEPS}\.index"),
+        Scenario(before="metrics.csv"), Scenario(before="timings.csv"),
+        Scenario(inside="evaluation"), within("evaluation"),
+        # Within the second or the third epoch.
+        within("checkpoint"), within("checkpoint", random_moment.randint(2, 3)), within("checkpoint", damage=True),
+        # The end of the third or fourth one, for the tables are also written when a run goes on; then a later step.
+        within("tables", 3), within("steps", random_moment.randint(2, STEPS)),
+        # The end.
+        Scenario(before=rf"ckpt-{last}\.sha256"), within("test"), within("network"), Scenario(before="model.keras"),
+        Scenario(before="result.json")]
+    *killed, end = run("killed", [*scenarios, Scenario()], "--checkpoint_every=1")
+    assert [outcome.status for outcome in killed] == [-9] * len(scenarios), killed
+    assert end.status == 0, end.errors
+    assert len(scenarios) >= 20 and sum(outcome.unfinished for outcome in killed) >= 5
+    # A process killed before it replaces the damaged checkpoint leaves it for the next one to report again.
+    damaged = next(number for number, scenario in enumerate(scenarios) if scenario.damage)
+    reported = [number for number, outcome in enumerate([*killed, end]) if "is damaged" in outcome.errors]
+    assert reported in ([damaged], [damaged, damaged + 1])
     _assert_same_end(whole, place / "killed")
 
 
-def test_interruptions_at_any_stage_are_heeded(whole: Path, place: Path, live: Callable) -> None:
-    lives = [
-        ("SIGTERM", {"before": "recipe.json"}, None),  # while it is being set up
-        ("SIGTERM", {"during": 1}, 0),  # a first step that never ends
-        ("SIGINT", {"inside": "_graph"}, None),
-        ("SIGINT", {"before": rf"ckpt-{STEPS}\.data.*"}, STEPS),  # while a checkpoint is being written
-        ("SIGTERM", {"inside": "_evaluate"}, 2 * STEPS),
-        # In calls that never end. The epoch's validation, what TensorBoard shows of it, and the next one's first step;
-        ("SIGTERM", {"during": 1}, 2 * STEPS), ("SIGINT", {"during": 2}, 2 * STEPS),
-        ("SIGTERM", {"during": 3}, 2 * STEPS),
-        # a first step, then its validation; that, another first step, its validation, and what TensorBoard shows of it.
-        ("SIGINT", {"during": 2}, 3 * STEPS), ("SIGTERM", {"during": 5}, 4 * STEPS),
-        ("SIGINT", {"inside": "test"}, EPOCHS * STEPS), ("SIGTERM", {"during": 1}, EPOCHS * STEPS),  # the test
-        ("SIGTERM", {"before": "curves.png"}, EPOCHS * STEPS)]
-    ends = live("interrupted", [life | {"signal": name} for name, life, _ in lives] + [{}])
-    for (name, life, step), end in zip(lives, ends):
-        assert end["status"] == {"SIGTERM": 143, "SIGINT": 130}[name], end
-        assert "Traceback" not in end["err"] and not end["unfinished"]
+def test_run_stops_at_any_stage_when_interrupted(whole: Path, place: Path, run: Callable) -> None:
+    last = EPOCHS * STEPS
+    cases = [  # the scenario, and the step that the message names
+        (Scenario("SIGTERM", before="recipe.json"), None),
+        (Scenario("SIGTERM", hanging=1), 0),  # the first step
+        (Scenario("SIGINT", inside="tracing"), None),
+        (Scenario("SIGINT", before=rf"ckpt-{STEPS}\.data.*"), STEPS),
+        (Scenario("SIGTERM", inside="evaluation"), 2 * STEPS),
+        # The epoch's validation, what TensorBoard shows of it, and the next epoch's first step.
+        (Scenario("SIGTERM", hanging=1), 2 * STEPS),
+        (Scenario("SIGINT", hanging=2), 2 * STEPS),
+        (Scenario("SIGTERM", hanging=3), 2 * STEPS),
+        # After a first step, its epoch's validation; after a whole epoch and a first step, the next one's validation.
+        (Scenario("SIGINT", hanging=2), 3 * STEPS),
+        (Scenario("SIGTERM", hanging=5), 4 * STEPS),
+        (Scenario("SIGINT", inside="test"), last),
+        (Scenario("SIGTERM", hanging=1), last),  # the test
+        (Scenario("SIGTERM", before="curves.png"), last)]
+    *outcomes, end = run("interrupted", [*(scenario for scenario, _ in cases), Scenario()])
+    for (scenario, step), outcome in zip(cases, outcomes, strict=True):
+        assert outcome.status == {"SIGTERM": 143, "SIGINT": 130}[scenario.signal], outcome
+        assert "Traceback" not in outcome.errors and not outcome.unfinished
         if step is not None:
-            assert "--flagfile=interrupted/command.flags --workdir=interrupted" in end["err"], end
-            told = step < EPOCHS * STEPS or "during" in life
-            said = f"{name} after step {step};" if step else f"{name} before the first step;"
-            assert (said if told else "all that was done is saved") in end["err"], end
-    assert ends[-1]["status"] == 0, ends[-1]["err"]
+            assert "--flagfile=interrupted/command.flags --workdir=interrupted" in outcome.errors, outcome
+            message = f"{scenario.signal} after step {step};" if step else f"{scenario.signal} before the first step;"
+            if step == last and not scenario.hanging:
+                message = "all that was done is saved"
+            assert message in outcome.errors, outcome
+    assert end.status == 0, end.errors
     _assert_same_end(whole, place / "interrupted")
 
 
