@@ -223,6 +223,11 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "options"} | values["options"]
 
 
+def flag_text(value: Any) -> str:
+    """A value as the command line has it: `true` and `false` in lower case."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def settings() -> list[dataclasses.Field]:
     """The fields of a recipe that a flag can set."""
     return [field for field in dataclasses.fields(Recipe) if field.metadata]

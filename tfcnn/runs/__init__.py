@@ -1,0 +1,13 @@
+"""A run's folder: written, locked, read, drawn, recorded, and compared with others.
+
+A run's folder is the contract between training and everything that reads its results. Files are written atomically, and
+result.json last: a run with a result.json is complete.
+
+Nothing here imports TensorFlow or Keras, so that reading runs is quick and never takes a device.
+"""
+
+from tfcnn.runs.folder import (CHECKPOINTS, COMMAND, CURVES, METRICS, MODEL, NORMALIZATION, RECIPE, RESULT, TIMINGS,
+                               TRAIN_EVENTS, VALIDATION_EVENTS, RunFolder, State)
+
+__all__ = ["CHECKPOINTS", "COMMAND", "CURVES", "METRICS", "MODEL", "NORMALIZATION", "RECIPE", "RESULT", "TIMINGS",
+           "TRAIN_EVENTS", "VALIDATION_EVENTS", "RunFolder", "State"]
