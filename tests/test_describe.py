@@ -502,7 +502,7 @@ def test_table_of_all_variants(only_alexnet: None, capsys: pytest.CaptureFixture
 def test_readme_gets_the_table(only_alexnet: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "tfcnn").mkdir()
-    for name in ("setup.cfg", "tfcnn/runs.py"):
+    for name in ("setup.cfg", "tfcnn/__init__.py"):
         (tmp_path / name).touch()
     readme = tmp_path / "README.md"
     monkeypatch.chdir(tmp_path)

@@ -23,7 +23,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from tfcnn import cli, networks, runs
+from tfcnn import cli, files, networks
 from tfcnn.benchmarks import ceiling, frameworks
 from tfcnn.benchmarks.arm import Arm, Failed
 from tfcnn.describe import describe
@@ -192,7 +192,7 @@ def test_without_pytorch_its_modes_are_left_out(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(frameworks, "MODES", {"graph": mode, "pytorch": mode})
     monkeypatch.setattr(frameworks, "pytorch_version", lambda: None)
     written: list[dict[str, Any]] = []
-    monkeypatch.setattr(frameworks.runs, "write", lambda path, content: (
+    monkeypatch.setattr(frameworks.files, "write", lambda path, content: (
         Path(path).write_bytes(content if isinstance(content, bytes) else content.encode()),
         written.append(json.loads(content)) if path.name == "result.json" else None))
     recipes = {name: RECIPES[name] for name in ("lenet5", "mlp")}
@@ -248,7 +248,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     status, said = run()
     assert status == 2 and "is there already" in said and begun == ["lenet5", "mlp", "mlp"]
-    runs.write(there / "result.json", json.dumps(first))
+    files.write(there / "result.json", json.dumps(first))
     begun.append("")
     status, _ = run("--overwrite")
     assert status == 0 and begun[4:] == ["lenet5", "mlp"] and found()["sittings"] == 1

@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 from absl import flags
 
 from tfcnn.recipe import Option, Recipe, Scalar, UsageError, check, settings
-from tfcnn.runs import COMMAND, CURVES, RESULT, unfinished
+from tfcnn.runs import COMMAND, CURVES, RESULT
+from tfcnn.runs.record import unfinished
 from tfcnn.training import interruption
 
 _SAMPLE = "sample"

@@ -49,7 +49,9 @@ from absl import flags
 from tfcnn import cli, networks
 from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import UsageError
-from tfcnn.runs import between, repository_root, write
+from tfcnn.files import write
+from tfcnn.markdown import between
+from tfcnn.runs.record import repository_root
 
 if typing.TYPE_CHECKING:
     import keras

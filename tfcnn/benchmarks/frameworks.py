@@ -18,10 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcnn import runs
+from tfcnn import files
 from tfcnn.benchmarks import framework_report, rates
 from tfcnn.benchmarks.arm import Arm, Failed
 from tfcnn.recipe import Recipe, UsageError
+from tfcnn.runs import record
 
 # What `Arm` takes: the work, and its function's arguments.
 Work = tuple[str, dict[str, Any]]
@@ -93,7 +94,7 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot use {workdir} as the folder of the result: {error.strerror}") from error
-    environment, pytorch = runs.environment(), pytorch_version()
+    environment, pytorch = record.environment(), pytorch_version()
     present = [name for name in modes if pytorch or name not in PYTORCH]
     if pytorch:
         environment["versions"]["torch"] = pytorch
@@ -101,7 +102,7 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
               "measured": {"networks": list(recipes), "precisions": list(precisions), "modes": present},
               "batch_size": next(iter(recipes.values())).batch_size, "rounds": rounds, "seconds": seconds,
               "limit": limit, **environment}
-    earlier = {} if overwrite else runs.unfinished(workdir) or {}
+    earlier = {} if overwrite else record.unfinished(workdir) or {}
     differing = [key for key in result if earlier and earlier.get(key) != result[key]]
     if differing:
         raise UsageError(f"{workdir} holds what was measured with other {', '.join(differing)}: choose another "
@@ -130,9 +131,9 @@ def pytorch_version() -> str | None:
 def _write(result: Mapping[str, Any], workdir: Path) -> None:
     """Writes the picture, the report and the result into the folder, each whole or not at all."""
     labels = {name: mode.label for name, mode in MODES.items()}
-    runs.write(workdir / "frameworks.png", framework_report.picture(result, labels))
-    runs.write(workdir / "README.md", framework_report.text(result, labels))
-    runs.write(workdir / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+    files.write(workdir / "frameworks.png", framework_report.picture(result, labels))
+    files.write(workdir / "README.md", framework_report.text(result, labels))
+    files.write(workdir / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 def _compare(network: str, recipe: Recipe, modes: Sequence[str], rounds: int, seconds: float,

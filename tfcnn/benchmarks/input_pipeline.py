@@ -16,11 +16,12 @@ import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfcnn import runs
+from tfcnn import files
 from tfcnn.benchmarks import rates
 from tfcnn.data import augment, colour, datasets
 from tfcnn.data import pipeline as pipelines
 from tfcnn.recipe import Recipe
+from tfcnn.runs.record import environment
 from tfcnn.training import devices
 from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import prepare
@@ -173,12 +174,12 @@ def measure(recipes: Mapping[str, Recipe], presets: Sequence[str], rounds: int, 
         print(f"{name}: {consumed[name]}", flush=True)
         gc.collect()
     result = {"experiment": "input_pipeline", "machine": rates.machine(), "batch_size": batch_size, "rounds": rounds,
-              "images_per_second": speeds, "training": consumed, **runs.environment()}
+              "images_per_second": speeds, "training": consumed, **environment()}
     workdir.mkdir(parents=True, exist_ok=True)
     _draw(result, workdir / "speeds.png")
     text = _report(result, presets)
-    runs.write(workdir / "README.md", text)
-    runs.write(workdir / "result.json", json.dumps(result, indent=2) + "\n")
+    files.write(workdir / "README.md", text)
+    files.write(workdir / "result.json", json.dumps(result, indent=2) + "\n")
     print(text)
 
 

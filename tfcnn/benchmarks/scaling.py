@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfcnn import networks, runs
+from tfcnn import files, networks
 from tfcnn.benchmarks import rates
 from tfcnn.benchmarks.arm import Arm
 from tfcnn.recipe import Recipe
+from tfcnn.runs.record import environment
 from tfcnn.training import devices
 from tfcnn.training.machines import TF_CONFIG
 
@@ -115,12 +116,12 @@ def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequen
         "cores": len(cores), "cores_of_each_process": len(each[0]),
         "devices": {str(count): _summary(found[f"{count} devices"], whole, whole) for count in device_counts},
         "processes": of_processes(process_counts, "processes"),
-        "processes_not_synchronized": of_processes(several, "processes apart"), **runs.environment()}
+        "processes_not_synchronized": of_processes(several, "processes apart"), **environment()}
     workdir.mkdir(parents=True, exist_ok=True)
     _draw(result, workdir / "scaling.png")
     text = _report(result)
-    runs.write(workdir / "README.md", text)
-    runs.write(workdir / "result.json", json.dumps(result, indent=2) + "\n")
+    files.write(workdir / "README.md", text)
+    files.write(workdir / "result.json", json.dumps(result, indent=2) + "\n")
     print(text)
 
 

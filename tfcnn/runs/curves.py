@@ -15,7 +15,7 @@ from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs.folder import CURVES, Metrics, RunFolder
 from tfcnn.runs.record import dataset_label
 
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold",
     "axes.linewidth": 0.8, "figure.titlesize": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,

@@ -24,11 +24,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcnn import networks, runs
+from tfcnn import files, networks, runs
 from tfcnn.data import datasets, normalization, sources
 from tfcnn.data.pipeline import Pipeline
 from tfcnn.data.streaming import Streaming
 from tfcnn.recipe import Recipe, UsageError
+from tfcnn.runs import curves
+from tfcnn.runs.record import environment
 from tfcnn.training import devices as devices_module
 from tfcnn.training import machines, optimizers, tensorboard, validation
 from tfcnn.training.checkpoints import Checkpoints, Progress
@@ -124,7 +126,7 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         test = loop.test()
         _save_model(setup.model, folder.path / runs.MODEL)
         record = _record(setup, loop.progress, test) | {"finished": _now()}
-        runs.draw_curves(folder, record)
+        curves.draw(folder, record)
         folder.write_result(record)
     return Result(Path(workdir), record, setup.model, trained=True)
 
@@ -227,7 +229,7 @@ def _keep_normalization(setup: Setup, file: Path) -> None:
     if file.exists():
         setup.pipeline.normalization = normalization.load(file)
     else:
-        runs.write(file, setup.pipeline.normalization.to_bytes())
+        files.write(file, setup.pipeline.normalization.to_bytes())
 
 
 def _record(setup: Setup, progress: Progress, test: dict[str, float]) -> dict[str, Any]:
@@ -261,7 +263,7 @@ def _record(setup: Setup, progress: Progress, test: dict[str, float]) -> dict[st
         "execution": recipe.execution,
         "seed": recipe.seed,
         "started": progress.started,
-        **runs.environment(),
+        **environment(),
     }
 
 
