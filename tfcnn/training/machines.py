@@ -1,14 +1,14 @@
-"""Several machines: who takes part in a run, what all must agree on, and what happens when one of them is lost.
+"""Training on several machines: the workers of a run, what they agree on, and what happens when one of them is lost.
 
-Every machine runs the same command. Each computes its own part of every global batch and, gradients being added up, has
-the same weights at any time. The first one writes the run's folder; the others work on a copy that is thrown away.
+Each worker is a process; usually each machine has one. All of them run the same command. Each computes its share of
+every global batch, and the gradients are summed over all of them, so their weights are equal after every step. The
+worker with index 0, the chief, writes the run's folder. The others write to a temporary copy of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 import shutil
 import signal
@@ -26,25 +26,25 @@ from tfcnn import runs
 from tfcnn.recipe import UsageError
 
 TF_CONFIG = "TF_CONFIG"
-_JOB = "worker"
+_CHIEF, _WORKER = "chief", "worker"
 _EXAMPLE = '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}'
 
-# What TensorFlow raises of a computation that another machine no longer takes part in.
-_LOSSES = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnknownError,
-           tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError, tf.errors.InternalError)
+# What TensorFlow raises from a collective that another worker no longer takes part in.
+_LOSS_ERRORS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnknownError,
+                tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError, tf.errors.InternalError)
 
 
 class MachineLost(Exception):
-    """Another machine of the run has stopped, or cannot be reached any more."""
+    """Another worker of the run has stopped or cannot be reached."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The machines of a run, more than one.
+    """The workers of a run, two or more.
 
     Attributes:
-      addresses: host:port of each.
-      index: which of them this process is; 0 writes the run's folder.
+      addresses: host:port of each worker, the chief first.
+      index: index of this process's own address.
     """
 
     addresses: tuple[str, ...]
@@ -52,47 +52,48 @@ class Cluster:
 
 
 def cluster(kind: str = "") -> Cluster | None:
-    """The cluster that this process belongs to; None if it is alone.
+    """Returns the cluster that this process belongs to, or None if the process trains alone.
 
     Args:
-      kind: where the cluster is described: "" for the environment variable TF_CONFIG, if it is set, or "slurm" for the
-        environment of a Slurm job step.
+      kind: where the cluster is described. "" reads the environment variable `TF_CONFIG` if it is set; "slurm" reads
+        the environment of a Slurm job step.
 
     Raises:
-      UsageError: the description cannot be understood.
+      UsageError: the description is missing or malformed.
     """
     if kind == "slurm":
-        addresses, index = _of_slurm()
+        addresses, index = _read_slurm()
     elif kind:
         raise UsageError(f"--cluster={kind} must be slurm; without it {TF_CONFIG} counts, if it is set")
     elif os.environ.get(TF_CONFIG, "").strip():
-        addresses, index = _of_tf_config(os.environ[TF_CONFIG])
+        addresses, index = _read_tf_config()
     else:
         return None
     return Cluster(tuple(addresses), index) if len(addresses) > 1 else None
 
 
-def _of_tf_config(text: str) -> tuple[list[str], int]:
+def _read_tf_config() -> tuple[list[str], int]:
+    """The addresses and this process's index; the job `chief`, if there is one, comes before the job `worker`."""
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     try:
-        config = json.loads(text)
-        jobs, task = config["cluster"], config["task"]
-        kind, index = task["type"], int(task["index"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{TF_CONFIG} must be like {_EXAMPLE} ({type(error).__name__}: {error})") from error
-    known = ("chief", _JOB)
-    if not isinstance(jobs, dict) or not jobs or set(jobs) - set(known) or kind not in list(jobs):
+        jobs, kind, index = resolver.cluster_spec().as_dict(), resolver.task_type, resolver.task_id
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{TF_CONFIG} must be like {_EXAMPLE} ({type(error).__name__}: {reason})") from error
+    # The resolver accepts other jobs, anything as an address, and a task that is not in the cluster.
+    known = (_CHIEF, _WORKER)
+    if not jobs or set(jobs) - set(known) or kind not in jobs:
         raise UsageError(f"{TF_CONFIG}: the cluster may have the jobs chief and worker, of which the task is one; "
-                         f"it has {', '.join(jobs) or 'none'}, and the task is of type {kind!r}")
+                         f"it has {', '.join(map(str, jobs)) or 'none'}, and the task is of type {kind!r}")
     lists = [jobs.get(job, []) for job in known]
-    if not all(isinstance(hosts, list) and all(isinstance(host, str) and _is_address(host) for host in hosts)
-               for hosts in lists):
+    if not all(isinstance(hosts, list) and all(map(_is_address, hosts)) for hosts in lists):
         raise UsageError(f"{TF_CONFIG}: each job of the cluster must be a list of host:port")
     chiefs, workers = lists
     if len(set(chiefs + workers)) < len(chiefs + workers):
         raise UsageError(f"{TF_CONFIG}: an address is there twice: {', '.join(chiefs + workers)}")
-    if not 0 <= index < len(jobs[kind]):
+    if index is None or not 0 <= index < len(jobs[kind]):
         raise UsageError(f"{TF_CONFIG}: the task's index {index} is not one of the {len(jobs[kind])} of job {kind}")
-    return chiefs + workers, index if kind == "chief" else len(chiefs) + index
+    return chiefs + workers, index if kind == _CHIEF else len(chiefs) + index
 
 
 def _is_address(text: str) -> bool:
@@ -100,61 +101,61 @@ def _is_address(text: str) -> bool:
     return bool(host) and port.isascii() and port.isdecimal() and 0 < int(port) < 2**16
 
 
-def _of_slurm() -> tuple[list[str], int]:
-    # TensorFlow's resolver is only asked who there is: dividing a node's GPUs is left to Slurm (--gpus-per-task), since
-    # it divides by zero where there is none.
+def _read_slurm() -> tuple[list[str], int]:
+    # The resolver only lists the tasks. Slurm divides a node's GPUs among them (--gpus-per-task), because the resolver
+    # divides by zero on a node without a GPU.
     try:
         resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
             gpus_per_node=2**16, gpus_per_task=1, auto_set_gpu=False)
-        addresses = resolver.cluster_spec().as_dict()[_JOB]
+        addresses = resolver.cluster_spec().as_dict()[_WORKER]
     except (RuntimeError, ValueError, KeyError) as error:
         raise UsageError(f"--cluster=slurm works in a job step only, started by srun ({error})") from error
     return addresses, resolver.task_id
 
 
-@functools.cache  # a process joins its cluster once, also if it has to turn to another data set
+@functools.cache  # a process joins its cluster only once, even if it then falls back to another data set
 def join(cluster: Cluster, gpus: int) -> tf.distribute.MultiWorkerMirroredStrategy:
-    """Waits for all machines of the cluster, and gives the strategy under which they work together.
+    """Waits until all workers of the cluster are there, and returns their common strategy.
 
-    Must come before anything else that TensorFlow does in this process.
+    Call it before anything else that initializes TensorFlow in this process.
 
     Args:
-      cluster: the machines.
-      gpus: how many GPUs of this machine take part; 0 for its CPU.
+      cluster: the workers.
+      gpus: number of GPUs that this worker uses; 0 for its CPU.
     """
-    print(f"machine {cluster.index + 1} of {len(cluster.addresses)}, {cluster.addresses[cluster.index]}: "
+    print(f"worker {cluster.index + 1} of {len(cluster.addresses)}, {cluster.addresses[cluster.index]}: "
           "waiting for the others", file=sys.stderr, flush=True)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec({_JOB: list(cluster.addresses)}), task_type=_JOB, task_id=cluster.index,
+        tf.train.ClusterSpec({_WORKER: list(cluster.addresses)}), task_type=_WORKER, task_id=cluster.index,
         num_accelerators={"GPU": gpus}, rpc_layer="grpc")
-    # AUTO is NCCL among GPUs and a ring among CPUs.
+    # AUTO is NCCL between GPUs and a ring between CPUs.
     return tf.distribute.MultiWorkerMirroredStrategy(
         resolver, tf.distribute.experimental.CommunicationOptions(
             implementation=tf.distribute.experimental.CommunicationImplementation.AUTO))
 
 
-def several(strategy: tf.distribute.Strategy) -> bool:
-    """Whether the strategy's devices are on several machines."""
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the strategy spans several workers."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def first(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this is the machine that writes the run's folder: the first one, or the only one."""
-    return not several(strategy) or strategy.cluster_resolver.task_id == 0
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run's folder: it is the chief, or the only process."""
+    return not is_multi_worker(strategy) or strategy.cluster_resolver.task_id == 0
 
 
 def mean(strategy: tf.distribute.Strategy, values: Sequence[float]) -> list[float]:
-    """The mean of each value over the machines, the same on all of them; on a single machine the values themselves.
+    """Returns the mean of each value over the workers, equal on all of them; without other workers the values.
 
-    All machines must call it, so that it is also where they wait for each other.
+    A collective, and a barrier: every worker must call it, with the same number of values.
     """
-    if not several(strategy):
+    if not is_multi_worker(strategy):
         return list(values)
-    return _mean_over(strategy)(tf.constant(values, tf.float64)).numpy().tolist()
+    return _mean_function(strategy)(tf.constant(values, tf.float64)).numpy().tolist()
 
 
 @functools.cache
-def _mean_over(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+def _mean_function(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
     @tf.function
     def reduce(values: tf.Tensor) -> tf.Tensor:
         return strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(lambda: values), axis=None)
@@ -162,27 +163,32 @@ def _mean_over(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Ten
     return reduce
 
 
-def check_alike(strategy: tf.distribute.Strategy, what: str, value: Any) -> None:
-    """Checks that all machines have the same of something, by its text.
+def check_equal(strategy: tf.distribute.Strategy, what: str, value: Any) -> None:
+    """Checks that a value has the same text on all workers. A barrier: every worker must call it.
+
+    Args:
+      strategy: the workers.
+      what: what the value is, for the error message.
+      value: this worker's value.
 
     Raises:
-      UsageError: on at least one of the machines, if they differ; the others will find that one lost.
+      UsageError: the values differ. At least one worker raises it; the others then lose that one.
     """
     own = zlib.crc32(str(value).encode())
     if mean(strategy, [own]) != [own]:
         raise UsageError(f"{what} is not the same on all machines; start the same command everywhere")
 
 
-def agreed(strategy: tf.distribute.Strategy, received: Sequence[int], due: bool = False) -> tuple[int | None, bool]:
-    """What all machines are to do, if it is so for any of them.
+def agree(strategy: tf.distribute.Strategy, received: Sequence[int], due: bool = False) -> tuple[int | None, bool]:
+    """Returns what all workers must do because at least one of them has to. A barrier: every worker must call it.
 
     Args:
-      strategy: the machines.
-      received: the signals that this machine has received.
-      due: whether it thinks that a checkpoint is due.
+      strategy: the workers.
+      received: the signals that this worker has received.
+      due: whether a checkpoint is due on this worker.
 
     Returns:
-      The signal to end for, or None; whether the checkpoint is due.
+      The signal to stop for, SIGINT or SIGTERM, or None; and whether to save a checkpoint.
     """
     numbers = (signal.SIGINT, signal.SIGTERM)
     *counts, dues = mean(strategy, [*(list(received).count(number) for number in numbers), float(due)])
@@ -193,49 +199,51 @@ def agreed(strategy: tf.distribute.Strategy, received: Sequence[int], due: bool 
 def run_folder(strategy: tf.distribute.Strategy, path: str | Path,
                opened: Callable[[runs.RunFolder], AbstractContextManager[runs.State]]
                ) -> Iterator[tuple[runs.RunFolder, runs.State]]:
-    """Within the context each machine has a run's folder to write to.
+    """Within the context every worker has a run's folder that it may write to.
 
-    The first machine's, or the only one's, is the run's own. Another one's is a copy in a temporary folder, removed at
-    the end: it saves what the first one saves, since saving may need all machines, and resumes from the same state.
+    The chief has the run's own folder. Every other worker has a copy in a temporary folder, which is removed at the
+    end. It saves the same checkpoints as the chief, since saving may be a collective, and resumes from the same state.
+
+    Entering and leaving the context are barriers: every worker must do both.
 
     Args:
-      strategy: the machines.
-      path: the run's folder, which all machines can read.
-      opened: makes a folder ready within a context, and says what was in it.
+      strategy: the workers.
+      path: the run's folder, which all workers must be able to read.
+      opened: prepares a folder within a context, and returns its state.
 
     Yields:
-      The folder, and what was in it.
+      The folder of this worker and its state.
 
     Raises:
-      UsageError: what `opened` raises, or the machines do not see the same folder.
+      UsageError: raised by `opened`, or because the workers see different folders.
     """
     with tempfile.TemporaryDirectory(prefix="tfcnn-") as temporary, ExitStack() as stack:
         folder = runs.RunFolder(path)
-        state = stack.enter_context(opened(folder)) if first(strategy) else None
-        mean(strategy, [0])  # until the first machine has made the folder ready
+        state = stack.enter_context(opened(folder)) if is_chief(strategy) else None
+        mean(strategy, [0])  # the others wait until the chief has prepared the folder
         if state is None:
             folder = runs.RunFolder(shutil.copytree(
                 path, Path(temporary, "run"), ignore=shutil.ignore_patterns(runs.TRAIN_EVENTS, runs.VALIDATION_EVENTS))
                 if Path(path).is_dir() else Path(temporary, "run"))
-        check_alike(strategy, f"the run's folder {path}, which must be shared,", _contents(folder.path))
+        check_equal(strategy, f"the run's folder {path}, which must be shared,", _contents(folder.path))
         yield folder, stack.enter_context(opened(folder)) if state is None else state
-        mean(strategy, [0])  # the first machine ends last: the others need it until they have ended their work
+        mean(strategy, [0])  # no worker leaves while another one still needs it
 
 
 def _contents(path: Path) -> list[tuple[str, int]]:
-    """The checkpoints and what else counts when a run goes on, by name and size."""
+    """Names and sizes of the files that a resumed run depends on: all but TensorBoard's events."""
     events = (runs.TRAIN_EVENTS, runs.VALIDATION_EVENTS)
     return sorted((str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*")
                   if file.is_file() and file.relative_to(path).parts[0] not in events)
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """Within the context, or in a function that it decorates, the loss of another machine is a `MachineLost`."""
+def lost_workers_reported() -> Iterator[None]:
+    """Turns TensorFlow's error about a lost worker into `MachineLost`, as a context manager or a decorator."""
     try:
         yield
-    except _LOSSES as error:
-        if not join.cache_info().currsize:
+    except _LOSS_ERRORS as error:
+        if not join.cache_info().currsize:  # this process has no other workers
             raise
         reason = next((line for line in error.message.splitlines() if "abort" in line.lower()), "no answer")
         raise MachineLost(f"another machine of this run has stopped ({type(error).__name__}: {reason}); see what it "

@@ -74,7 +74,7 @@ class Result:
         return self.record["test"]["accuracy"]
 
 
-@machines.watched()
+@machines.lost_workers_reported()
 def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, devices: int = 0, cluster: str = "",
           overwrite: bool = False, histograms: bool = False, checkpoint_every: str = "",
           command_flags: Sequence[str] = (), callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -198,11 +198,11 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
     """
     devices_module.set_up(recipe)
     strategy = devices_module.strategy(recipe, devices, cluster)
-    machines.check_alike(strategy, "the recipe", recipe.to_json())
+    machines.check_equal(strategy, "the recipe", recipe.to_json())
     height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
     input_shape = (recipe.image_size or height, recipe.image_size or width, channels)
     dataset, pipeline = _data(recipe, data_dir, input_shape)
-    machines.check_alike(strategy, f"the data set {dataset.name}", [
+    machines.check_equal(strategy, f"the data set {dataset.name}", [
         len(part) for part in (dataset.train, dataset.validation, dataset.test)])
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
@@ -328,7 +328,7 @@ class _Loop:
         self._write_tables()
         self._board = tensorboard.Board(folder.path, self.progress.step, self.progress.events)
         self._report = Report(self.progress, setup.recipe.epochs, setup.pipeline.steps_per_epoch,
-                              setup.recipe.batch_size, sys.stdout if machines.first(setup.strategy) else None)
+                              setup.recipe.batch_size, sys.stdout if machines.is_chief(setup.strategy) else None)
         self._model.optimizer = self._optimizer  # where callbacks look for it
         self._model.stop_training = False
         self._callbacks = keras.callbacks.CallbackList(
@@ -362,7 +362,7 @@ class _Loop:
             while progress.step < (epoch + 1) * size:
                 self._train_call(batches, epoch)
                 within = progress.step < (epoch + 1) * size
-                number, due = machines.agreed(
+                number, due = machines.agree(
                     self._setup.strategy, self._received, self._interval.over(progress.step))
                 if number or (within and due):
                     self._save()
@@ -373,7 +373,7 @@ class _Loop:
 
     def _heed(self) -> None:
         """Ends the run, whose state is saved, if any machine has received a signal."""
-        number, _ = machines.agreed(self._setup.strategy, self._received)
+        number, _ = machines.agree(self._setup.strategy, self._received)
         if number:
             raise Interrupted(number, self.progress.step)
 
@@ -449,7 +449,7 @@ class _Loop:
         Raises:
           Abandoned: a signal came, and this is the only machine: others would wait for the call's end.
         """
-        if machines.several(self._setup.strategy):
+        if machines.is_multi_worker(self._setup.strategy):
             return call()
         return self._abandonable.call(call, self._received)
 
