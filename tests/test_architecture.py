@@ -21,7 +21,7 @@ EXPERIMENTS = [module.name for module in pkgutil.iter_modules(experiments.__path
 
 # A module may import modules of a smaller level, and those of its own room.
 LEVELS = {
-    "augmentations": 0, "processor": 0, "_compat": 0, "winograd": 1,
+    "augmentations": 0, "processor": 0, "_compat": 0,
     "recipe": 1,
     "console": 2, "files": 2, "markdown": 2,
     "networks": 3, "data": 3, "runs": 3,
@@ -70,11 +70,14 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
 
 def test_a_network_knows_only_keras_and_layers() -> None:
     for path in (PACKAGE / "networks").glob("*.py"):
-        assert {_part(name) for name in _imports(path)} <= {"networks", "recipe", "winograd", "processor"}, path
+        assert {_part(name) for name in _imports(path)} <= {"networks", "recipe"}, path
+    for path in (PACKAGE / "networks" / "layers").glob("*.py"):
+        assert all(name.startswith("tfcnn.networks.layers") or _part(name) in ("processor", "_compat")
+                   for name in _imports(path)), path
 
 
 def test_trainer_names_no_network_and_no_dataset() -> None:
-    names = {path.stem for path in (PACKAGE / "networks").glob("*.py")} - {"__init__", "layers", "options"}
+    names = {path.stem for path in (PACKAGE / "networks").glob("*.py")} - {"__init__", "options"}
     names |= {"cifar10", "cifar100", "mnist", "fashion_mnist", "sample", "folder"}
     for path in (PACKAGE / "training").glob("*.py"):
         words = {node.value for node in ast.walk(ast.parse(path.read_text()))

@@ -20,8 +20,9 @@ import tensorflow as tf
 
 from tests.conftest import environment
 from tests.forked import Forked
-from tfcnn import experiments, networks, winograd
+from tfcnn import experiments, networks
 from tfcnn.networks import layers
+from tfcnn.networks.layers import normalization, winograd
 from tfcnn.recipe import Recipe, UsageError, flat
 from tfcnn.runs import RunFolder
 from tfcnn.training import devices
@@ -70,13 +71,13 @@ def by_definition() -> Iterator[None]:
         if not training or tf.distribute.get_strategy().num_replicas_in_sync > 1:
             return ours(self, inputs, training=training)
         mean, variance = tf.nn.moments(inputs, list(range(len(inputs.shape) - 1)))
-        self._move(mean, variance)
+        self._update_moving_statistics(mean, variance)
         return tf.nn.batch_normalization(inputs, mean, variance, self.beta, self.gamma, self.epsilon)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers.BatchNormalization, "call", call)
-        patch.setattr(layers, "_pass", lambda function, x: function)
-        patch.setattr(winograd, "pays", lambda shape, filters, direct: False)
+        patch.setattr(normalization, "_as_one_loop", lambda function, x: function)
+        patch.setattr(winograd, "is_faster", lambda shape, filters, direct: False)
         yield
 
 

@@ -138,6 +138,21 @@ def test_configuration_gives_the_layer_back() -> None:
     np.testing.assert_array_equal(again(random(2, 3, 3, 9)), layer(random(2, 3, 3, 9)))
 
 
+def test_a_network_saved_by_an_older_version_still_loads(tmp_path: Path) -> None:
+    """The file has every class of `layers`, under the names and in the modules of then, and the outputs of then."""
+    saved = Path(__file__).parent / "saved_by_older_versions"
+    model = keras.saving.load_model(saved / "every_layer.keras", safe_mode=True)
+    found = {type(layer) for layer in model.layers}
+    classes = {kind for kind in vars(layers).values() if isinstance(kind, type) and issubclass(kind, keras.Layer)}
+    assert found >= classes - {layers.SparseConnectionConv2D}
+    sparse, = {type(model.get_layer(name)) for name in ("C3", "C4")}
+    assert issubclass(sparse, layers.SparseConnectionConv2D)
+    model.save(tmp_path / "again.keras")
+    with np.load(saved / "every_layer.npz") as arrays:
+        for loaded in (model, keras.saving.load_model(tmp_path / "again.keras", safe_mode=True)):
+            np.testing.assert_allclose(loaded(arrays["images"]), arrays["logits"], rtol=1e-5)
+
+
 def _compare_two_replicas() -> None:
     devices._divide_cpu(2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())

@@ -114,7 +114,7 @@ def test_c3_is_a_convolution_for_each_connection_of_table_1() -> None:
 
 
 def test_the_gradient_of_a_connection_sums_over_its_positions() -> None:
-    layer = layers.PartialConv2D([[0, 2], [1], [0, 1, 2]], 2)
+    layer = layers.SparseConnectionConv2D([[0, 2], [1], [0, 1, 2]], 2)
     x, cotangent = random(2, 4, 4, 3), random(2, 3, 3, 3, seed=1)
     layer.build(x.shape)
     with tf.GradientTape() as tape:
@@ -284,7 +284,7 @@ def test_graph_and_xla_give_what_eager_execution_gives() -> None:
 
 
 @pytest.mark.parametrize("layer", [
-    layers.PartialConv2D([[0, 1], [2]], 3, use_bias=False, kernel_initializer=layers.FanInUniform(1.0), name="C3"),
+    layers.SparseConnectionConv2D([[0, 1], [2]], 3, False, layers.FanInUniform(1.0), name="C3"),
     layers.AverageSubsampling2D(name="S2")], ids=lambda layer: layer.name)
 def test_configuration_gives_the_layer_back(layer: keras.layers.Layer) -> None:
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))

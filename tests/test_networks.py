@@ -19,8 +19,9 @@ import keras
 import tensorflow as tf
 
 from tests.numpy_layers import shake
-from tfcnn import networks, winograd
+from tfcnn import networks
 from tfcnn.networks import layers
+from tfcnn.networks.layers import winograd
 from tfcnn.networks.options import ACTIVATIONS, OPTIONS, check, choose
 from tfcnn.recipe import UsageError
 
@@ -142,7 +143,7 @@ def test_every_parameter_has_a_gradient(small: keras.Model) -> None:
 @pytest.fixture(autouse=True)
 def unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Convolutions are direct, to the same bits in training and inference; Winograd's has tests of its own."""
-    monkeypatch.setattr(winograd, "pays", lambda shape, filters, direct: False)
+    monkeypatch.setattr(winograd, "is_faster", lambda shape, filters, direct: False)
 
 
 def test_training_differs_from_inference_only_where_it_should(small: keras.Model, monkeypatch: pytest.MonkeyPatch

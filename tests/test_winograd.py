@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcnn import processor, winograd
+from tfcnn import processor
 from tfcnn.networks import layers
+from tfcnn.networks.layers import winograd
 
 # Whole tiles, images smaller than a tile, and tiles that reach beyond the image at the bottom and at the right.
 SHAPES = [(2, 8, 4, 5, 3), (3, 2, 2, 4, 6), (1, 6, 9, 2, 2)]
@@ -68,7 +69,7 @@ def test_other_convolutions_are_left_to_keras(options: dict, monkeypatch: pytest
     ((128, 2, 2, 512), 512, True), ((9999, 1, 2, 512), 512, False), ((None, 8, 8, 64), 64, False)])
 def test_where_it_pays(shape: tuple, filters: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2"}))
-    assert winograd.pays(shape, filters, tf.float32) is expected
+    assert winograd.is_faster(shape, filters, tf.float32) is expected
 
 
 @pytest.mark.parametrize("direct, shape, filters, expected", [
@@ -78,7 +79,7 @@ def test_where_it_pays(shape: tuple, filters: int, expected: bool, monkeypatch: 
 def test_faster_direct_convolutions_leave_it_less(direct: str, shape: tuple, filters: int, expected: bool,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2", "avx512bw"}))
-    assert winograd.pays(shape, filters, tf.as_dtype(direct)) is expected
+    assert winograd.is_faster(shape, filters, tf.as_dtype(direct)) is expected
 
 
 def test_instructions_are_those_of_the_processor() -> None:
@@ -101,7 +102,7 @@ def test_types_without_instructions_are_multiplied_as_float32(instructions: list
     monkeypatch.setattr(tf.nn, "conv2d", lambda inputs, *rest, **options: (
         multiplied.append(inputs.dtype) or convolve(inputs, *rest, **options)))
     for name in ("float32", "bfloat16", "float16"):
-        layer = layers.PartialConv2D([[0], [1]], 3, dtype=name if name == "float32" else f"mixed_{name}")
+        layer = layers.SparseConnectionConv2D([[0], [1]], 3, dtype=name if name == "float32" else f"mixed_{name}")
         layer.build((None, 6, 6, 2))
         layer(tf.zeros((1, 6, 6, 2), name))
     assert multiplied == [tf.float32 if name in slow else name for name in ("float32", "bfloat16", "float16")]

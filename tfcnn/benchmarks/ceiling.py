@@ -72,7 +72,7 @@ def products(model: keras.Model, batch_size: int) -> list[Product]:
             kernel = tuple(operation.kernel.shape)
             found.append(Product(tensors[0].name, (rows, kernel[0]), kernel, (rows, kernel[1]), (1, 1), "VALID",
                                  operation.compute_dtype, needed))
-        elif isinstance(operation, keras.layers.Conv2D | layers.PartialConv2D):
+        elif isinstance(operation, keras.layers.Conv2D | layers.SparseConnectionConv2D):
             groups = getattr(operation, "groups", 1)
             *sizes, channels = operation.input.shape[1:]
             *positions, filters = operation.output.shape[1:]

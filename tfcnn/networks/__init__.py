@@ -42,7 +42,8 @@ class Variant:
 
 def names() -> list[str]:
     """The names of all networks, in alphabetical order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in ("layers", "options"))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__)
+                  if not module.ispkg and module.name != "options")
 
 
 def find(name: str) -> ModuleType:

@@ -65,7 +65,7 @@ def build(variant: str = "modern", classes: int | None = None, image_size: int =
     def convolve(x: KerasTensor, filters: int, name: str) -> KerasTensor:
         use_bias = normalization == "none"
         if variant == "original" and name == "C3":
-            x = layers.PartialConv2D(C3_SEES, 5, use_bias, weights(), name=name)(x)
+            x = layers.SparseConnectionConv2D(C3_SEES, 5, use_bias, weights(), name=name)(x)
         else:
             x = layers.Conv2D(filters, 5, use_bias=use_bias, kernel_initializer=weights(), name=name)(x)
         if normalization == "batch":

@@ -1,0 +1,65 @@
+"""Activation functions: the layer for each value of the option `activation`, and the two that Keras lacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import KerasTensor
+
+
+def activate(x: KerasTensor, activation: str, name: str) -> KerasTensor:
+    """Applies an activation function, one of `options.ACTIVATIONS`, as a layer of its own.
+
+    Args:
+      x: the tensor, of any shape.
+      activation: the function. `prelu` has one slope for each channel, 0.25 at first: He et al. 2015, "Delving deep
+        into rectifiers", section 2.1.
+      name: the name of the layer.
+
+    Returns:
+      A tensor of the same shape.
+    """
+    if activation == "prelu":
+        return keras.layers.PReLU(keras.initializers.Constant(0.25), name=name,
+                                  shared_axes=list(range(1, len(x.shape) - 1)))(x)
+    if activation == "rrelu":
+        return RandomizedReLU(name=name)(x)
+    return keras.layers.Activation(activation, name=name)(x)
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class RandomizedReLU(keras.layers.Layer):
+    """`x` where it is positive; elsewhere `x / a`, with `a` drawn uniformly from 3 to 8 for each activation.
+
+    At inference `a` is its mean, 5.5. Input and output: any shape.
+
+    Source: Xu, Wang, Chen and Li 2015, "Empirical evaluation of rectified activations in convolutional network",
+    section 2.4.
+    """
+
+    _LOWEST, _HIGHEST = 3.0, 8.0
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        divisor: Any = (self._LOWEST + self._HIGHEST) / 2
+        if training:
+            divisor = keras.random.uniform(tf.shape(inputs), self._LOWEST, self._HIGHEST, dtype=inputs.dtype,
+                                           seed=self.seed_generator)
+        return tf.where(inputs > 0, inputs, inputs / divisor)
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+def scaled_tanh(x: tf.Tensor) -> tf.Tensor:
+    """`1.7159 * tanh(2 / 3 * x)`, which is 1 at 1 and -1 at -1.
+
+    Source: LeCun, Bottou, Bengio and Haffner 1998, equation 6 and appendix A.
+    """
+    return 1.7159 * tf.tanh(2 / 3 * x)
