@@ -1,4 +1,4 @@
-"""Every entry of `tfcnn._compat`: that it does what it says, and that the private part is still there and still needed."""
+"""Every entry of `tfcnn._compat`: it does what it says, and the private part is still there and still needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfcnn import _compat
 
 
 def _gather_in_a_worker(index: int) -> None:
-    """Gathers by `_compat`, twice under one name, and by the public function, after a trace that only one worker does."""
+    """Gathers twice under one name, and by the public function, after a trace that only one worker does."""
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
 
     def replica() -> list[tf.Tensor]:
