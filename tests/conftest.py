@@ -1,4 +1,4 @@
-"""What several test files need: a quiet TensorFlow, class folders, and a way to run the real command."""
+"""What several test files share: a quiet TensorFlow, class folders, and ways to run the real command."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(tfcnn.__file__).resolve().parents[1]
 
 
-# Those that take longest, longest first: each file runs in one of two processes, which shall end at the same time.
-_SLOWEST = ("test_training", "test_networks", "test_machines", "test_survival", "test_devices", "test_experiments",
-            "test_streaming", "test_inception", "test_resnet")
+# The slowest test files, slowest first. Two processes take one file after the other, so a slow file that starts late
+# would keep one of them busy after the other has nothing left to do.
+SLOWEST = ("test_training", "test_networks", "test_machines", "test_survival", "test_devices", "test_experiments",
+           "test_streaming", "test_inception", "test_resnet")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Starts with the slowest files."""
-    ranks = {name: rank for rank, name in enumerate(_SLOWEST)}
+    """Puts the slowest files first."""
+    ranks = {name: rank for rank, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 @pytest.fixture(scope="session")
 def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of noisy colours, 32x32: 40 images a class to train on, 10 to test on."""
+    """Class folders of 32x32 noisy colours: three classes, each of 40 training and 10 test images."""
     root = tmp_path_factory.mktemp("colours")
     random = np.random.default_rng(0)
     for part, count in (("train", 40), ("test", 10)):
@@ -49,23 +50,24 @@ def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*arguments: str, experiment: str = "alexnet") -> list[str]:
+    """Returns the words of an experiment's command line."""
     return [sys.executable, "-m", f"tfcnn.experiments.{experiment}", *arguments]
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """One in which tensorflow-datasets finds nothing, and the package is found from any folder."""
+    """Returns an environment without prepared data sets of TFDS, in which tfcnn can be imported from any folder."""
     return os.environ | {"TFDS_DATA_DIR": str(folder / "nothing-prepared"), "PYTHONPATH": str(ROOT)}
 
 
-def start(place: Path, *arguments: str, experiment: str = "alexnet", **further: str) -> Forked:
-    """Starts an experiment as a user would, in a folder, with further variables in its environment."""
-    return Forked(run_module, f"tfcnn.experiments.{experiment}", *arguments, cwd=place,
-                  env=environment(place) | further)
+def start(folder: Path, *arguments: str, experiment: str = "alexnet", **variables: str) -> Forked:
+    """Starts an experiment as a user would, in a folder, with more environment variables."""
+    return Forked(run_module, f"tfcnn.experiments.{experiment}", *arguments, cwd=folder,
+                  env=environment(folder) | variables)
 
 
 @pytest.fixture
 def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs an experiment as a user would, in an empty folder."""
+    """Returns a function that runs an experiment as a user would, in an empty folder, and waits for its end."""
     def run(*arguments: str, experiment: str = "alexnet") -> subprocess.CompletedProcess:
         return start(tmp_path, *arguments, experiment=experiment).completed()
     return run
@@ -73,7 +75,7 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
 
 @pytest.fixture
 def policy() -> Iterator[Any]:
-    """Keras's setter of the precision of the layers built from then on; afterwards it is what it was."""
+    """Returns Keras's setter of the precision of new layers; after the test the precision is what it was."""
     before = keras.config.dtype_policy()
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(before)

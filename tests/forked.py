@@ -1,7 +1,7 @@
-"""Processes that spare themselves the seconds in which TensorFlow is imported: one does that, all others fork from it.
+"""Processes that skip TensorFlow's import, which takes seconds: one server imports it once, and they fork from it.
 
-It forks before TensorFlow has started a thread, so that what it gives is a process like a new one, with its own folder,
-environment, devices and signals; only the order in which Python's sets are read is that of all of them.
+The server forks before TensorFlow has started a thread. So a forked process is like a new one, with its own working
+directory, environment, devices and signals. One thing is shared: the seed of Python's hashes, hence the order of sets.
 """
 
 from __future__ import annotations
@@ -18,14 +18,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+# No process takes nearly as long, on any machine: only one that hangs.
+LIMIT_SECONDS = 1800
+
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.imported"])
 
 
 class Forked:
-    """A process that calls a function, with what `subprocess.Popen` has, as far as the tests need it."""
+    """A process that calls a function, with the part of `subprocess.Popen` that the tests need."""
 
     def __init__(self, action: Callable[..., None], *arguments: Any, cwd: Path, env: Mapping[str, str]) -> None:
+        """Starts the process.
+
+        Args:
+          action: the function; it and its arguments must be picklable.
+          arguments: what it is called with.
+          cwd: the working directory.
+          env: the whole environment.
+        """
         self._texts = tempfile.TemporaryDirectory()
         self._process = _SERVER.Process(target=_call, args=(action, arguments, cwd, dict(env), self._texts.name),
                                         daemon=True)
@@ -37,15 +48,20 @@ class Forked:
         return self._process.pid
 
     def poll(self) -> int | None:
-        """The status, negative if a signal ended it; None as long as it runs."""
+        """Returns the exit status, negative if a signal ended the process; None while it runs."""
         return self._process.exitcode
 
     def send_signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has ended
+        """Sends a signal, unless the process has ended."""
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def communicate(self, timeout: float = 300) -> tuple[str, str]:
-        """Waits for the end; what it wrote on standard output and standard error."""
+    def communicate(self, timeout: float = LIMIT_SECONDS) -> tuple[str, str]:
+        """Waits for the end; returns what the process wrote on standard output and standard error.
+
+        Raises:
+          subprocess.TimeoutExpired: it took longer than `timeout` seconds, and was killed.
+        """
         self._process.join(timeout)
         if self.poll() is None:
             self._process.kill()
@@ -55,7 +71,7 @@ class Forked:
         return output, errors
 
     def completed(self) -> subprocess.CompletedProcess:
-        """Waits for the end, as `subprocess.run` does."""
+        """Waits for the end and returns what `subprocess.run` would."""
         output, errors = self.communicate()
         status = self.poll()
         assert status is not None
@@ -63,17 +79,18 @@ class Forked:
 
 
 def run_module(name: str, *arguments: str) -> None:
-    """What `python -m` does."""
+    """Runs a module as `python -m` does."""
     sys.argv = [name, *arguments]
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _call(action: Callable[..., None], arguments: tuple[Any, ...], cwd: Path, env: dict[str, str], texts: str) -> None:
+    """What the new process does: it takes on its folder, environment and output files, and calls the function."""
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(Path(texts, name), os.O_WRONLY | os.O_CREAT), number)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    tempfile.tempdir = None  # where temporary files go is in the environment
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not have
+    tempfile.tempdir = None  # cached from the server's environment
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore SIGINT
     action(*arguments)

@@ -1,4 +1,4 @@
-"""What a process that is forked has imported beforehand: see `tests.forked`."""
+"""What forked processes have already imported, see `tests.forked`."""
 
 import tfcnn  # noqa: F401 - before anything imports TensorFlow
 from tfcnn import cli

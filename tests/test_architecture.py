@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tfcnn
+from tests.conftest import SLOWEST
 from tfcnn import experiments
 from tfcnn.recipe import Recipe
 
@@ -94,6 +95,10 @@ def test_an_experiment_is_short_and_has_a_plain_recipe(name: str) -> None:
         assert Recipe.from_json(module.RECIPE.to_json()) == module.RECIPE == experiments.recipes()[name]
         assert module.RECIPE.experiment == name
         assert module.RECIPE.replace(**module.SAMPLE) and module.SAMPLE == experiments.samples()[name]
+
+
+def test_order_of_slow_test_files_names_existing_files() -> None:
+    assert [name for name in SLOWEST if not Path(__file__).with_name(f"{name}.py").exists()] == []
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

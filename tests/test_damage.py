@@ -1,4 +1,4 @@
-"""What a run says of damaged data: one line that names them, status 2, and nothing written."""
+"""A run on damaged data: one line that names the damaged file, exit status 2, and nothing written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _one_class(part: Path) -> None:
             shutil.rmtree(one / name)
 
 
-# What is damaged, and how; the message names what was damaged.
+# Case -> the damaged file or folder, which the message must name, and what is done to it.
 CASES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "truncated image": ("train/red/00.png", _cut),
     "truncated test image": ("test/blue/03.png", _cut),
@@ -46,11 +46,11 @@ CASES: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
-# A test image that is streamed is found damaged when it is read: see the test below.
+# A damaged test image that is streamed is only noticed when it is read: see the next test.
 @pytest.mark.parametrize("case, stream", [(case, stream) for case in CASES for stream in (False, True)
                                           if not (stream and case == "truncated test image")], ids=str)
-def test_damaged_folder_ends_a_run_before_it_begins(case: str, stream: bool, class_folders: Path, tmp_path: Path,
-                                                    capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_folder_is_refused_before_the_run_starts(case: str, stream: bool, class_folders: Path, tmp_path: Path,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     shutil.copytree(class_folders, data)
     name, damage = CASES[case]
@@ -61,9 +61,9 @@ def test_damaged_folder_ends_a_run_before_it_begins(case: str, stream: bool, cla
     assert not (tmp_path / "run").exists()
 
 
-def test_damaged_image_that_is_streamed_is_named_when_its_turn_comes(class_folders: Path, tmp_path: Path,
-                                                                     capsys: pytest.CaptureFixture[str]) -> None:
-    """By training, which had looked at a sample only, and by the test, of which nothing was looked at."""
+def test_damaged_streamed_image_is_named_when_it_is_read(class_folders: Path, tmp_path: Path,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    """The set-up checks a sample of the training images, and no test image."""
     for name, kind in (("train/red/07.png", "none"), ("test/blue/03.png", "channel")):
         data = tmp_path / name.replace("/", "-")
         shutil.copytree(class_folders, data)
@@ -81,8 +81,9 @@ def test_damaged_image_that_is_streamed_is_named_when_its_turn_comes(class_folde
     (("--dataset=sample", "--stream"), "leave out --stream"), (("--dataset=fodler",), "did you mean folder"),
     (("--batch_size=1000",), "more than the 120"), (("--validation=0.999",), "leaves no training image"),
     (("--data_dir=/nowhere",), "/nowhere"), (("--data_dir=/nowhere", "--stream"), "/nowhere")], ids=str)
-def test_settings_that_do_not_suit_the_data(arguments: tuple[str, ...], word: str, class_folders: Path, tmp_path: Path,
-                                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_that_do_not_fit_the_data_are_refused(
+        arguments: tuple[str, ...], word: str, class_folders: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
     status, errors = _run(class_folders, tmp_path / "run", capsys, *arguments)
     assert status == 2 and len(errors) == 1 and errors[0].startswith("error: ") and word in errors[0], errors
     assert not (tmp_path / "run").exists()

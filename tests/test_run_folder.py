@@ -112,10 +112,10 @@ def test_a_path_that_is_no_run_is_refused_and_left_untouched(injury: str, tmp_pa
 
 def test_a_locked_folder_is_refused_until_its_process_has_ended(tmp_path: Path) -> None:
     folder = runs.RunFolder(tmp_path / "run")
-    program = ("import sys, time\nfrom tfcnn import runs\nwith runs.RunFolder(sys.argv[1]).locked():\n"
-               "    print('locked', flush=True)\n    time.sleep(600)")
-    holder = subprocess.Popen([sys.executable, "-c", program, str(folder.path)], stdout=subprocess.PIPE, text=True,
-                              env=environment(tmp_path))
+    program = ("import sys\nfrom tfcnn import runs\nwith runs.RunFolder(sys.argv[1]).locked():\n"
+               "    print('locked', flush=True)\n    sys.stdin.read()")
+    holder = subprocess.Popen([sys.executable, "-c", program, str(folder.path)], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True, env=environment(tmp_path))
     assert holder.stdout and holder.stdout.readline() == "locked\n"
     before = contents(folder.path)
     with pytest.raises(UsageError, match=f"run is in use by process {holder.pid} on "), folder.locked():

@@ -408,12 +408,14 @@ def test_only_a_few_batches_are_read_ahead(folders: Source) -> None:
     stream = _streaming(Source("", "", (), part, part, part))
     for batches in (stream.training(0), stream.evaluation("test")):
         part.count = 0
+        begin = time.monotonic()
         iterator = iter(batches)
         next(iterator)
+        pause = max(0.3, 2 * (time.monotonic() - begin))  # longer than a batch takes on this machine
         before = -1
         while part.count != before:  # until no more is read
             before = part.count
-            time.sleep(0.3)
+            time.sleep(pause)
         threads = os.cpu_count() or 1
         assert 16 <= part.count <= 16 * (2 * threads + 3) + 2 * threads
         del iterator

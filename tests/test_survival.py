@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted, injured, or out of disk space: they end as the run that nothing happened to."""
+"""Runs that are killed, interrupted, damaged or out of disk space end like the run that nothing happened to."""
 
 from __future__ import annotations
 
@@ -23,44 +23,47 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
 from tests.conftest import environment
 from tests.crash_injection import Outcome, Scenario, run_scenarios
+from tests.forked import LIMIT_SECONDS
 from tfcnn.recipe import UsageError
 from tfcnn.runs import RunFolder
 from tfcnn.training.checkpoints import Checkpoints, Progress
 from tfcnn.training.trainer import Setup, prepare, train
 
 EPOCHS, STEPS = 6, 6
-# Dropout, batch normalization, augmentation, a moving average, a schedule, and all that looks at validation.
+# Everything that has state: dropout, batch normalization, augmentation, a moving average, a schedule, and what depends
+# on validation.
 FLAGS = ("--dataset=folder", "--variant=fashion", "--normalization=batch", "--dropout=0.2", "--augment", "--ema=0.5",
          f"--epochs={EPOCHS}", "--batch_size=12", "--validation=0.4", "--warmup_epochs=1", "--learning_rate=0.02",
-         # The rate soars after three epochs, so that the best epoch is not the last one, and there are plateaus.
+         # The rate rises thirtyfold after three epochs: the best epoch is not the last one, and there are plateaus.
          "--schedule=step", "--decay_epochs=3", "--decay_rate=30",
          "--plateau_epochs=1", "--plateau_factor=0.5", "--best_weights", "--early_stopping=5")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory of all runs."""
     return tmp_path_factory.mktemp("survival")
 
 
 @pytest.fixture(scope="module")
-def run(place: Path, class_folders: Path) -> Callable[..., list[Outcome]]:
+def run(folder: Path, class_folders: Path) -> Callable[..., list[Outcome]]:
     """Runs the scenarios in a run's folder, see `tests.crash_injection`."""
     def run_in(workdir: str, scenarios: list[Scenario], *flags: str) -> list[Outcome]:
-        return run_scenarios(place, workdir, scenarios, *FLAGS, f"--data_dir={class_folders}", *flags)
+        return run_scenarios(folder, workdir, scenarios, *FLAGS, f"--data_dir={class_folders}", *flags)
 
     return run_in
 
 
 @pytest.fixture(scope="module")
-def whole(place: Path, run: Callable) -> Path:
+def whole(folder: Path, run: Callable) -> Path:
     """The folder of the run that is never killed nor interrupted."""
     outcome, = run("whole", [Scenario()])
     assert outcome.status == 0, outcome.errors
-    return place / "whole"
+    return folder / "whole"
 
 
 def _tensors(folder: Path) -> dict[str, bytes]:
-    """All that the newest checkpoint has but its progress, which has times in it, and the names of objects."""
+    """The tensors of the newest checkpoint, without progress, which holds times, and the names of objects."""
     newest = max((folder / "checkpoints").glob("*.index"), key=lambda path: int(path.stem.split("-")[1]))
     reader = tf.train.load_checkpoint(str(newest.with_suffix("")))
     return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in reader.get_variable_to_shape_map()
@@ -68,7 +71,7 @@ def _tensors(folder: Path) -> dict[str, bytes]:
 
 
 def _curves(folder: Path) -> dict[str, list]:
-    """What TensorBoard shows, but for the speed: for each curve the points, in order, whatever is there twice too."""
+    """What TensorBoard shows, except speeds: each curve's points in order, duplicates included."""
     curves = {}
     for part in ("train", "validation"):
         events = EventAccumulator(str(folder / part), {"tensors": 0, "graph": 1}).Reload()
@@ -79,7 +82,7 @@ def _curves(folder: Path) -> dict[str, list]:
 
 
 def _written_once(folder: Path) -> dict[str, int]:
-    """How often the event files have what belongs there once."""
+    """How often each thing that should be written once is in the event files."""
     events = [event for part in ("train", "validation") for path in sorted((folder / part).iterdir())
               for event in EventFileLoader(str(path)).Load()]
     tags = [value.tag for event in events for value in event.summary.value]
@@ -102,7 +105,7 @@ def _assert_same_end(whole: Path, folder: Path) -> None:
     assert not [path for path in folder.rglob("*") if path.name.startswith("unfinished") or path.suffix == ".tmp"]
 
 
-def test_the_run_that_the_others_are_compared_with_has_all_in_it(whole: Path) -> None:
+def test_reference_run_has_everything_that_is_compared(whole: Path) -> None:
     rows = RunFolder(whole).read_metrics()
     losses = [row["validation_loss"] for row in rows]
     assert len(rows) == EPOCHS and losses.index(min(losses)) < EPOCHS - 1
@@ -113,7 +116,7 @@ def test_the_run_that_the_others_are_compared_with_has_all_in_it(whole: Path) ->
     assert any(name.startswith("seeds/") for name in _tensors(whole))
 
 
-def test_repeatedly_killed_run_ends_like_the_uninterrupted_run(whole: Path, place: Path, run: Callable) -> None:
+def test_repeatedly_killed_run_ends_like_the_uninterrupted_run(whole: Path, folder: Path, run: Callable) -> None:
     random_moment = random.Random(5)
 
     def within(stage: str, call: int = 1, **changes: Any) -> Scenario:
@@ -148,10 +151,10 @@ def test_repeatedly_killed_run_ends_like_the_uninterrupted_run(whole: Path, plac
     damaged = next(number for number, scenario in enumerate(scenarios) if scenario.damage)
     reported = [number for number, outcome in enumerate([*killed, end]) if "is damaged" in outcome.errors]
     assert reported in ([damaged], [damaged, damaged + 1])
-    _assert_same_end(whole, place / "killed")
+    _assert_same_end(whole, folder / "killed")
 
 
-def test_run_stops_at_any_stage_when_interrupted(whole: Path, place: Path, run: Callable) -> None:
+def test_run_stops_at_any_stage_when_interrupted(whole: Path, folder: Path, run: Callable) -> None:
     last = EPOCHS * STEPS
     cases = [  # the scenario, and the step that the message names
         (Scenario("SIGTERM", before="recipe.json"), None),
@@ -180,16 +183,17 @@ def test_run_stops_at_any_stage_when_interrupted(whole: Path, place: Path, run: 
                 message = "all that was done is saved"
             assert message in outcome.errors, outcome
     assert end.status == 0, end.errors
-    _assert_same_end(whole, place / "interrupted")
+    _assert_same_end(whole, folder / "interrupted")
 
 
 NEWEST, BEFORE = (f"ckpt-{EPOCHS * STEPS - missing}" for missing in (0, STEPS))
 DATA, INDEX, SUMS = ".data-00000-of-00001", ".index", ".sha256"
 
 
-def _flip(path: Path, place: float) -> None:
+def _flip(path: Path, position: float) -> None:
+    """Flips a bit at a relative position of the file, from 0 to 1."""
     content = bytearray(path.read_bytes())
-    content[int(place * (len(content) - 1))] ^= 4
+    content[int(position * (len(content) - 1))] ^= 4
     path.write_bytes(content)
 
 
@@ -203,7 +207,7 @@ def _swap(folder: Path, ending: str) -> None:
 
 
 # Name -> what is done to the folder of the checkpoints.
-INJURIES: dict[str, Callable[[Path], None]] = {
+DAMAGES: dict[str, Callable[[Path], None]] = {
     "data cut in half": lambda folder: _cut(folder / f"{NEWEST}{DATA}", 0.5),
     "data without its last byte": lambda folder: _cut(folder / f"{NEWEST}{DATA}", 0.9999999),
     "data empty": lambda folder: _cut(folder / f"{NEWEST}{DATA}", 0),
@@ -232,7 +236,7 @@ def setup(whole: Path, class_folders: Path) -> Setup:
 
 @pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Path:
-    """The whole run, as it was before its result was written."""
+    """A copy of the complete run, without its result."""
     folder = tmp_path / "copy"
     shutil.copytree(whole, folder)
     (folder / "result.json").unlink()
@@ -240,7 +244,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 
 def _restored(folder: Path, setup: Setup) -> dict[str, bytes]:
-    """Every tensor as it is after restoring, the network's and the optimizer's values having been others before."""
+    """Every tensor after restoring into a network and an optimizer that held other values."""
     best = [tf.Variable(tf.ones_like(weight.value)) for weight in setup.model.weights]
     for variable in (*setup.model.variables, *setup.optimizer.variables):
         variable.assign(tf.ones_like(variable.value))
@@ -257,19 +261,19 @@ def _all_tensors(path: Path) -> dict[str, bytes]:
             if name != "_CHECKPOINTABLE_OBJECT_GRAPH"}
 
 
-@pytest.mark.parametrize("injury", INJURIES)
-def test_a_damaged_checkpoint_is_reported_and_the_one_before_restored(injury: str, copy: Path, setup: Setup,
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_restored(damage: str, copy: Path, setup: Setup,
                                                                       capsys: pytest.CaptureFixture) -> None:
     checkpoints = copy / "checkpoints"
-    INJURIES[injury](checkpoints)
+    DAMAGES[damage](checkpoints)
     assert _restored(checkpoints, setup) == _all_tensors(checkpoints / BEFORE)
     report, = capsys.readouterr().err.splitlines()
     assert f"{checkpoints / NEWEST} is damaged" in report
 
 
 @pytest.mark.parametrize("names", [(), ("checkpoint",), ("ckpt-x.index", "notes.txt")], ids=str)
-def test_a_whole_checkpoint_is_restored_whatever_lies_beside_it(names: tuple[str, ...], copy: Path, setup: Setup,
-                                                                capsys: pytest.CaptureFixture) -> None:
+def test_a_complete_checkpoint_is_restored_whatever_is_beside_it(names: tuple[str, ...], copy: Path, setup: Setup,
+                                                                 capsys: pytest.CaptureFixture) -> None:
     checkpoints = copy / "checkpoints"
     for name in names:
         (checkpoints / name).write_text("model_checkpoint_path: 'ckpt-1'\nall_model_checkpoint_paths: gone")
@@ -277,13 +281,13 @@ def test_a_whole_checkpoint_is_restored_whatever_lies_beside_it(names: tuple[str
     assert not capsys.readouterr().err
 
 
-def test_the_sums_are_those_that_sha256sum_makes(whole: Path) -> None:
+def test_checksums_are_sha256(whole: Path) -> None:
     for line in (whole / "checkpoints" / f"{NEWEST}{SUMS}").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((whole / "checkpoints" / name).read_bytes()).hexdigest() == digest
 
 
-def test_without_a_whole_checkpoint_nothing_is_done(copy: Path, class_folders: Path) -> None:
+def test_run_without_a_complete_checkpoint_is_refused_and_unchanged(copy: Path, class_folders: Path) -> None:
     for name in (NEWEST, BEFORE):
         _flip(copy / "checkpoints" / f"{name}{DATA}", 0.3)
     (copy / "run.lock").unlink()
@@ -295,7 +299,7 @@ def test_without_a_whole_checkpoint_nothing_is_done(copy: Path, class_folders: P
 
 
 class _DiskFull(keras.callbacks.Callback):
-    """After the second epoch, before it is saved, the disk is as good as full."""
+    """Leaves one MiB of disk space after the second epoch, before it is saved."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         super().__init__()
@@ -340,9 +344,9 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(
         _assert_same_end(whole, disk / "run")
 
 
-def test_training_that_leads_nowhere_slows_down_and_stops_early(whole: Path, class_folders: Path,
-                                                                tmp_path: Path) -> None:
-    """With a rate that changes no weight, every epoch is as good as the first."""
+def test_training_without_progress_lowers_the_rate_and_stops_early(whole: Path, class_folders: Path,
+                                                                   tmp_path: Path) -> None:
+    """The rate is too small to change a weight, so every epoch is as good as the first."""
     recipe = RunFolder(whole).read_recipe().replace(
         normalization="none", learning_rate=1e-30, schedule="constant", decay_epochs="", warmup_epochs=0.0, ema=0.0,
         early_stopping=3)
@@ -353,8 +357,8 @@ def test_training_that_leads_nowhere_slows_down_and_stops_early(whole: Path, cla
     assert (result.record["epochs"], result.record["tested_epoch"]) == (4, 1)
 
 
-def test_memory_does_not_grow(whole: Path, class_folders: Path, place: Path) -> None:
-    """In a process of its own, whose memory nothing else has stretched."""
+def test_memory_does_not_grow(whole: Path, class_folders: Path, folder: Path) -> None:
+    """In a new process, whose memory no other test has used."""
     program = (
         "import resource, sys, tfcnn, keras\n"
         "from tfcnn.recipe import Recipe\n"
@@ -366,8 +370,8 @@ def test_memory_does_not_grow(whole: Path, class_folders: Path, place: Path) -> 
         "recipe = Recipe.from_json(open(sys.argv[2]).read())\n"
         "recipe = recipe.replace(epochs=30, early_stopping=0, schedule='constant', decay_epochs='')\n"
         "train(recipe, 'thirty', data_dir=sys.argv[1], callbacks=[Memory()])\n")
-    done = subprocess.run([sys.executable, "-c", program, str(class_folders), str(whole / "recipe.json")], cwd=place,
-                          env=environment(place), capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", program, str(class_folders), str(whole / "recipe.json")], cwd=folder,
+                          env=environment(folder), capture_output=True, text=True, timeout=LIMIT_SECONDS)
     assert done.returncode == 0, done.stderr
     resident = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("resident")]
     assert len(resident) == 30

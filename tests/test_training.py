@@ -6,7 +6,6 @@ import gzip
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import tfcnn.data
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
 from tests.conftest import command, environment, start
+from tests.crash_injection import Outcome, Scenario, run_scenarios
 from tfcnn.data import normalization
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import Recipe, flat
@@ -176,38 +176,34 @@ def test_cifar10_asked_for_and_not_there_is_a_usage_error(run_command, tmp_path:
     assert not (tmp_path / "runs").exists()
 
 
-def _interrupt(number: signal.Signals, flags: list[str], place: Path) -> tuple[int, str, str]:
-    """Starts a run in the folder `cut`, sends the signal after its next epoch: status, output, errors."""
-    metrics = place / "cut" / "metrics.csv"
-    before = metrics.read_bytes() if metrics.exists() else b""
-    process = start(place, *flags, "--workdir=cut")
-    while process.poll() is None and not (metrics.exists() and metrics.read_bytes() != before):
-        time.sleep(0.05)
-    process.send_signal(number)
-    output, errors = process.communicate()
-    status = process.poll()
-    assert status is not None
-    return status, output, errors
+def _interrupt(name: str, flags: list[str], folder: Path) -> Outcome:
+    """Trains in the workdir `cut` until the next epoch is saved, and sends the signal then."""
+    resumed = (folder / "cut" / "metrics.csv").exists()
+    # A resumed run first writes the tables of the epochs that are complete.
+    scenario = Scenario(name, before=r"timings\.csv", call=1 + resumed)
+    outcome, = run_scenarios(folder, "cut", [scenario], *flags, experiment="alexnet")
+    return outcome
 
 
 def test_ctrl_c_saves_the_state_and_says_how_to_resume(class_folders: Path, tmp_path: Path) -> None:
-    status, _, errors = _interrupt(signal.SIGINT, _flags(COLOURS.replace(epochs=100), class_folders), tmp_path)
-    assert status == 130 and "Traceback" not in errors
-    assert "the state is saved" in errors and "--flagfile=cut/command.flags --workdir=cut" in errors
+    outcome = _interrupt("SIGINT", _flags(COLOURS.replace(epochs=100), class_folders), tmp_path)
+    assert outcome.status == 130 and "Traceback" not in outcome.errors
+    assert "the state is saved" in outcome.errors
+    assert "--flagfile=cut/command.flags --workdir=cut" in outcome.errors
     assert list((tmp_path / "cut" / "checkpoints").glob("*.index"))
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(class_folders: Path, tmp_path: Path, run_command: Callable) -> None:
     recipe = COLOURS.replace(epochs=12, ema=0.9, dropout=0.25, image_size=16)
     train(recipe, tmp_path / "whole", data_dir=str(class_folders))
-    status, output, errors = _interrupt(signal.SIGTERM, _flags(recipe, class_folders), tmp_path)
-    assert status == 143, errors
-    killed, _, errors = _interrupt(signal.SIGKILL, _flags(recipe, class_folders), tmp_path)
-    assert killed == -signal.SIGKILL, errors
+    interrupted = _interrupt("SIGTERM", _flags(recipe, class_folders), tmp_path)
+    assert interrupted.status == 143, interrupted.errors
+    killed = _interrupt("SIGKILL", _flags(recipe, class_folders), tmp_path)
+    assert killed.status == -signal.SIGKILL, killed.errors
     assert not (tmp_path / "cut" / "result.json").exists()
     assert 1 <= len(RunFolder(tmp_path / "cut").read_metrics()) < 12
 
-    resume, = (line for line in output.splitlines() if line.startswith("resume:"))
+    resume, = (line for line in interrupted.output.splitlines() if line.startswith("resume:"))
     resumed = run_command(*resume.split("tfcnn.experiments.alexnet ")[1].split())
     assert resumed.returncode == 0, resumed.stderr
     assert _same(tmp_path / "whole", tmp_path / "cut")
