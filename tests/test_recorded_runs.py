@@ -17,8 +17,9 @@ from tests.toy_run import ENVIRONMENT, RECIPE, complete_run, contents, result_of
 from tfcnn import runs
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs.__main__ import main
+from tfcnn.runs.pages import BEGIN, END, stale_pages
 from tfcnn.runs.record import record, recorded_runs
-from tfcnn.runs.tables import BEGIN, END, render_table, stale_pages
+from tfcnn.runs.tables import render_table
 
 
 def test_timings_are_recorded_if_a_run_has_them(tmp_path: Path) -> None:
@@ -133,14 +134,16 @@ def test_record_and_render(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert main(["render"]) == 0
     assert main(["render", "--check"]) == 0
     readme = (root / "README.md").read_text()
-    assert readme.startswith("# Title\n") and readme.endswith("\nThe rest.\n") and "| 90.00 |" in readme
+    assert readme.startswith("# Title\n") and readme.endswith("\nThe rest.\n") and "| not yet run |" in readme
     index = (root / "experiments" / "README.md").read_text()
-    assert "toy/first/curves.png" in index and "python -m tfcnn.experiments.toy --epochs=3" in index
+    assert "| 90.00 |" in index and "toy/first/curves.png" in index
+    assert "python -m tfcnn.experiments.toy --epochs=3" in index
 
     (recorded / runs.RESULT).write_text(json.dumps(result_of(accuracy=0.91)))
     capsys.readouterr()
     assert main(["render", "--check"]) == 1
-    assert "README.md" in capsys.readouterr().err and "| 90.00 |" in (root / "README.md").read_text()
+    assert "experiments/README.md" in capsys.readouterr().err
+    assert "| 90.00 |" in (root / "experiments" / "README.md").read_text()
 
 
 def test_record_refuses_an_incomplete_run_and_a_bad_name(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from tfcnn import console, files
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.record import record, repository_root
-from tfcnn.runs.tables import render_table, stale_pages
+from tfcnn.runs.pages import stale_pages
+from tfcnn.runs.tables import render_table
 
 
 def _parser() -> console.Parser:

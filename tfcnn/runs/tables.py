@@ -1,4 +1,4 @@
-"""Tables of complete runs, and the pages of the repository that show them."""
+"""Tables of complete runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import json
 import os
-import shlex
 import statistics
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,19 +14,16 @@ from typing import Any
 
 from tfcnn import markdown
 from tfcnn.recipe import flag_text, flat, settings
-from tfcnn.runs.folder import CURVES, RunFolder
-from tfcnn.runs.record import dataset_label, recorded_runs
-
-BEGIN = "<!-- results: begin, made by: python -m tfcnn.runs render -->"
-END = "<!-- results: end -->"
+from tfcnn.runs.folder import RunFolder
+from tfcnn.runs.record import dataset_label
 
 # Settings that have a column of their own, or that come first in the column of settings.
 _SHOWN_ELSEWHERE = {"experiment", "network", "variant", "dataset", "epochs"}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Run:
-    """A complete run, as the table needs it."""
+class Run:
+    """A complete run, as the tables need it."""
 
     folder: RunFolder
     result: Mapping[str, Any]
@@ -66,7 +62,7 @@ def render_table(folders: Iterable[RunFolder], relative_to: Path | None = None) 
       UsageError: a run is not complete, or its result is damaged.
     """
     start = Path.cwd() if relative_to is None else relative_to
-    rows = _rows(_Run(folder, folder.read_result()) for folder in folders)
+    rows = group_by_seed(Run(folder, folder.read_result()) for folder in folders)
     if not rows:
         return "No run has been recorded yet.\n"
     head = ("Experiment", "Setting", "Data set", "Test accuracy, %", "Seeds", "Epochs", "Parameters", "Training time",
@@ -75,29 +71,29 @@ def render_table(folders: Iterable[RunFolder], relative_to: Path | None = None) 
     return markdown.table(head, [_cells(row, first_runs, start) for row in rows], align="lllrrrrrrl")
 
 
-def _cells(row: Sequence[_Run], first_runs: Sequence[_Run], start: Path) -> tuple[str, ...]:
+def _cells(row: Sequence[Run], first_runs: Sequence[Run], start: Path) -> tuple[str, ...]:
     """The cells of one row; `first_runs` has the first run of each row of the table."""
     first = row[0]
     return (
         first.experiment,
         _setting_label(first, [other for other in first_runs if other.experiment == first.experiment]),
         dataset_label(first.result),
-        _mean_and_deviation([100 * run.result["test"]["accuracy"] for run in row]),
+        mean_and_deviation([100 * run.result["test"]["accuracy"] for run in row]),
         str(len(row)),
-        _span([run.result["epochs"] for run in row]),
+        span([run.result["epochs"] for run in row]),
         f"{first.result['parameters']:,}",
         _duration(statistics.fmean(run.result["train_seconds"] for run in row)),
         f"{statistics.fmean(run.result['train_images_per_second'] for run in row):,.0f}",
-        ", ".join(f"[{_name(run.folder)}]({_link(run.folder.path, start)})" for run in row),
+        ", ".join(f"[{run_name(run.folder)}]({relative_link(run.folder.path, start)})" for run in row),
     )
 
 
-def _rows(runs: Iterable[_Run]) -> list[list[_Run]]:
-    """The runs of each row of the table.
+def group_by_seed(runs: Iterable[Run]) -> list[list[Run]]:
+    """The runs of each row of a table: those that differ in nothing but their seed.
 
     A run with a seed that its row already has is not another sample: it gets a row of its own.
     """
-    rows: dict[tuple[str, int], list[_Run]] = collections.defaultdict(list)
+    rows: dict[tuple[str, int], list[Run]] = collections.defaultdict(list)
     repetitions: dict[tuple[str, int], int] = collections.Counter()
     for run in sorted(runs, key=lambda run: (run.experiment, dataset_label(run.result), str(run.folder.path))):
         images = [run.result["dataset"][f"{part}_images"] for part in ("train", "validation", "test")]
@@ -108,7 +104,7 @@ def _rows(runs: Iterable[_Run]) -> list[list[_Run]]:
     return list(rows.values())
 
 
-def _setting_label(run: _Run, others: Sequence[_Run]) -> str:
+def _setting_label(run: Run, others: Sequence[Run]) -> str:
     """The settings that distinguish the run from the others of its experiment."""
     setting = run.setting()
     differing = [name for name in setting if name not in _SHOWN_ELSEWHERE
@@ -119,12 +115,14 @@ def _setting_label(run: _Run, others: Sequence[_Run]) -> str:
     return " ".join(f"`{name}={flag_text(setting[name])}`" for name in names)
 
 
-def _mean_and_deviation(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """The mean, and of several values the sample standard deviation, as in `8.61 ± 0.10`."""
     mean = f"{statistics.fmean(values):.2f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f}"
 
 
-def _span(values: Sequence[int]) -> str:
+def span(values: Sequence[int]) -> str:
+    """The smallest and the largest value, as in `38–40`; one number if they are equal."""
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low}–{high}"
 
@@ -136,47 +134,11 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def _name(folder: RunFolder) -> str:
+def run_name(folder: RunFolder) -> str:
+    """The name of a run, which is that of its folder."""
     return folder.path.resolve().name
 
 
-def _link(path: Path, start: Path) -> str:
+def relative_link(path: Path, start: Path) -> str:
+    """A path as a Markdown link has it, relative to the folder of the page."""
     return urllib.parse.quote(Path(os.path.relpath(path, start)).as_posix())
-
-
-def stale_pages(root: Path) -> dict[Path, str]:
-    """The pages of a repository that do not show its recorded runs as they are, with the text that they should have.
-
-    Raises:
-      UsageError: README.md lacks `BEGIN` or `END`, or a recorded run is damaged.
-    """
-    readme = root / "README.md"
-    index = root / "experiments" / "README.md"
-    pages = {readme: _rendered_readme(readme), index: _rendered_index(root)}
-    return {page: text for page, text in pages.items()
-            if not page.is_file() or page.read_text(encoding="utf-8") != text}
-
-
-def _rendered_readme(readme: Path) -> str:
-    table = render_table(recorded_runs(readme.parent), relative_to=readme.parent)
-    return markdown.between(readme, BEGIN, END, table)
-
-
-def _rendered_index(root: Path) -> str:
-    """The text of experiments/README.md."""
-    folder = root / "experiments"
-    runs = recorded_runs(root)
-    parts = [
-        BEGIN,
-        "# Recorded runs",
-        "Accuracies are of the last epoch (or of the averaged weights) on the whole test set, each image counted once; "
-        "over several seeds: the mean ± the sample standard deviation. Each run's folder has its recipe, its command, "
-        "the metrics of every epoch, and its result.",
-        render_table(runs, relative_to=folder).rstrip(),
-    ]
-    for run in runs:
-        experiment = run.read_result()["experiment"]
-        command = shlex.join(["python", "-m", f"tfcnn.experiments.{experiment}", *run.read_command()])
-        parts += [f"## {experiment}: {_name(run)}", f"```\n{command}\n```",
-                  f"![Loss and accuracy over the epochs]({_link(run.path / CURVES, folder)})"]
-    return "\n\n".join(parts + [END]) + "\n"

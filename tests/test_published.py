@@ -1,0 +1,89 @@
+"""The table of published test errors: which recorded runs stand beside which, and what a line says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.toy_run import result_of
+from tfcnn.experiments.resnet import RECIPE
+from tfcnn.networks.options import OPTIONS
+from tfcnn.recipe import Recipe
+from tfcnn.runs import State
+from tfcnn.runs.folder import RunFolder
+from tfcnn.runs.published import ROWS, Published, Row, render_published
+
+RESNET20 = Row("ResNet-20", "CIFAR-10", (Published(8.75, "He et al. 2016, table 6", 182),), "resnet", "cifar10",
+               {"depth": (20,)}, augmented=True)
+DATA = {"name": "cifar10", "source": "binary version", "train_images": 45_000, "validation_images": 5_000,
+        "test_images": 10_000}
+
+
+def _run(path: Path, recipe: Recipe = RECIPE, **changes: Any) -> RunFolder:
+    folder = RunFolder(path)
+    assert folder.prepare(recipe, []) is State.NEW
+    folder.write_result(result_of(recipe, **{"dataset": DATA, "epochs": 182, "train_seconds": 5400.0} | changes))
+    return folder
+
+
+def _cells(folders: list[RunFolder], relative_to: Path) -> list[list[str]]:
+    lines = render_published(folders, relative_to, [RESNET20]).splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_a_row_without_runs_says_so(tmp_path: Path) -> None:
+    assert _cells([], tmp_path) == [["ResNet-20", "CIFAR-10", "8.75 (He et al. 2016, table 6)", "not yet run", "182",
+                                     "", "", "", ""]]
+
+
+def test_a_row_has_the_mean_error_and_the_deviation_over_seeds(tmp_path: Path) -> None:
+    folders = [_run(tmp_path / f"seed{seed}", RECIPE.replace(seed=seed), accuracy=accuracy)
+               for seed, accuracy in enumerate((0.91, 0.92, 0.915))]
+    line, = _cells(folders, tmp_path)
+    assert line[3:] == ["**8.50 ± 0.50** (n = 3)", "182", "182", "45,000 images", "1.5",
+                        "[seed0](seed0), [seed1](seed1), [seed2](seed2)"]
+
+
+def test_each_recipe_has_a_line_of_its_own(tmp_path: Path) -> None:
+    folders = [_run(tmp_path / "paper", accuracy=0.9125),
+               _run(tmp_path / "short", RECIPE.replace(epochs=30), accuracy=0.905, epochs=30)]
+    assert [(line[3], line[5]) for line in _cells(folders, tmp_path)] == [
+        ("**8.75** (n = 1)", "182"), ("**9.50** (n = 1)", "30")]
+
+
+@pytest.mark.parametrize("recipe, changes", [
+    (RECIPE.replace(augment="none"), {}),
+    (RECIPE.replace(depth=56), {}),
+    (RECIPE, {"experiment": "other"}),
+    (RECIPE, {"dataset": DATA | {"name": "sample"}}),
+    (RECIPE, {"dataset": DATA | {"name": "folder", "source": "CIFAR-10 (JPEG copy), class folders"}})])
+def test_runs_of_another_setting_stay_out(recipe: Recipe, changes: dict[str, Any], tmp_path: Path) -> None:
+    line, = _cells([_run(tmp_path / "other", recipe, **changes)], tmp_path)
+    assert line[3] == "not yet run"
+
+
+def test_augmentation_of_early_recipes_counts(tmp_path: Path) -> None:
+    """They had true or false."""
+    for augment, expected in ((True, "**10.00** (n = 1)"), (False, "not yet run")):
+        folder = _run(tmp_path / str(augment))
+        result = folder.read_result()
+        result["recipe"]["augment"] = augment
+        folder.write_result(result)
+        line, = _cells([folder], tmp_path)
+        assert line[3] == expected
+
+
+def test_rows_name_what_exists() -> None:
+    for row in ROWS:
+        assert row.dataset in {"mnist", "fashion_mnist", "cifar10", "cifar100", "folder"}
+        network = row.experiment.removesuffix("5")  # lenet5 trains lenet
+        for option, values in row.options.items():
+            allowed = OPTIONS[network][option].choices
+            assert set(values) <= set(allowed), (row.network, option)
+
+
+def test_rows_do_not_overlap() -> None:
+    names = [(row.network, row.data) for row in ROWS]
+    assert len(names) == len(set(names))
