@@ -1,9 +1,9 @@
 """The ceiling of a network's training speed: its convolutions and matrix products alone.
 
-A training step computes each of them three times: forward, and in the gradients of its input and of its weights. The
-first layer's input needs none. All else in a step, normalizations, activations, poolings, sums, loss and optimizer,
-comes on top. So the time of these operations alone, each as TensorFlow has it, on the network's own shapes and one
-after the other, is what a step can hardly undercut with the same operations.
+A training step computes each of them three times: the forward pass, the gradient of its input and the gradient of its
+weights. The first layer needs no gradient of its input. Everything else in a step (normalization, activation, pooling,
+addition, loss, optimizer) comes on top. The time of these operations alone, each as TensorFlow provides it, on the
+network's shapes and one after the other, is therefore about the least that a step made of the same operations can take.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from tfcnn.recipe import Recipe
 from tfcnn.training import devices
 
 Shape = tuple[int, ...]
-_CLASSES = 10  # of the sample, on which the other arms train
+_CLASSES = 10  # those of the sample, on which the other worker processes train
 
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-    """A convolution or a matrix product in a network, done for a whole batch.
+    """A convolution or a matrix product of a network, for a whole batch.
 
     Attributes:
-      source: names what it is applied to; products of the same source are.
+      source: the name of its input; products with the same input share it.
       inputs: [batch, height, width, channels], or [rows, features].
       kernel: [height, width, channels, filters], or [features, units].
       outputs: [batch, height, width, filters], or [rows, units].
       strides: of a convolution, in rows and columns.
       padding: of a convolution, VALID or SAME.
-      dtype: in which it is computed.
-      input_gradient: whether something before it learns, so that the gradient of its input is needed.
+      dtype: the type it is computed in.
+      input_gradient: whether an earlier layer has weights, so that the gradient of the input is needed.
     """
 
     source: str
@@ -51,17 +51,17 @@ class Product:
 
     @property
     def multiply_accumulates(self) -> int:
-        """How many a training step needs: forward, for the weights' gradient, and for the input's if need be."""
+        """The number in a training step: forward, for the weights' gradient, and for the input's if it is needed."""
         return (3 if self.input_gradient else 2) * math.prod(self.outputs[:-1]) * math.prod(self.kernel)
 
 
 def products(model: keras.Model, batch_size: int) -> list[Product]:
-    """The convolutions and dense layers of a functional model whose layers are used once each, from first to last.
+    """The convolutions and dense layers of a functional model, from first to last. Each layer must be used only once.
 
-    A convolution in groups is one product a group, as the suite computes it.
+    A grouped convolution counts as one product for each group, which is how the suite computes it.
     """
     found = []
-    behind_weights: set[int] = set()  # ids of the tensors whose gradients are needed
+    behind_weights: set[int] = set()  # the ids of tensors that depend on weights
     for operation in model.operations:
         tensors = tf.nest.flatten(operation.input)
         needed = any(id(tensor) in behind_weights for tensor in tensors)
@@ -86,17 +86,18 @@ def products(model: keras.Model, batch_size: int) -> list[Product]:
 
 
 def repeater(recipe: Mapping[str, Any]) -> Callable[[int], float]:
-    """What does all operations of a training step's products so many times, one operation after the other.
+    """Returns a function that runs all products of a training step a given number of times, one after the other.
 
-    It returns the sum of one number of each result, which says nothing, but has the results needed.
+    The function returns the sum of one number from each result. The sum is meaningless, but makes TensorFlow compute
+    the results.
 
     Args:
-      recipe: whose network, batch size and precision it is, as `Recipe.to_dict` has it.
+      recipe: a `Recipe.to_dict()`; its network, batch size and precision matter.
     """
-    asked = Recipe(**recipe)
-    with tf.Graph().as_default(), devices.precision(asked):  # of the model only the shapes are wanted
-        model = networks.find(asked.network).build(classes=_CLASSES, **asked.network_options())
-        found = products(model, asked.batch_size)
+    parsed = Recipe(**recipe)
+    with tf.Graph().as_default(), devices.precision(parsed):  # only the shapes of the model are needed
+        model = networks.find(parsed.network).build(classes=_CLASSES, **parsed.network_options())
+        found = products(model, parsed.batch_size)
     operations = _operations(found)
 
     @tf.function
@@ -104,8 +105,8 @@ def repeater(recipe: Mapping[str, Any]) -> Callable[[int], float]:
         total = tf.constant(0.0)
         for _ in tf.range(times):
             for operation in operations:
-                # An operation whose result nobody needs would be removed, one that waits for none could run at the same
-                # time as another, and one that reads no variable could be done once for all times.
+                # TensorFlow removes an operation whose result is unused, runs independent operations in parallel, and
+                # computes an operation on constants only once. Hence the sum, the control dependency and the variables.
                 with tf.control_dependencies([total]):
                     result = operation()
                 total += tf.cast(tf.reshape(result, [-1])[0], tf.float32)
@@ -115,7 +116,7 @@ def repeater(recipe: Mapping[str, Any]) -> Callable[[int], float]:
 
 
 def _operations(found: list[Product]) -> list[Callable[[], tf.Tensor]]:
-    """The operations of a training step in their order: forward, then backward from the last product to the first."""
+    """The operations of a training step in order: forward, then backward from the last product to the first."""
     variables: dict[Hashable, tf.Variable] = {}
 
     def values(key: Hashable, shape: Shape, dtype: str) -> tf.Variable:
@@ -124,21 +125,21 @@ def _operations(found: list[Product]) -> list[Callable[[], tf.Tensor]]:
         return variables[key]
 
     forward, backward = [], []
-    for place, product in enumerate(found):
-        # Inputs are kept for the backward pass, so each has its own memory; gradients come and go.
+    for position, product in enumerate(found):
+        # Inputs are kept for the backward pass, so each has memory of its own. Gradients of the same shape share it.
         inputs = values(product.source, product.inputs, product.dtype)
-        kernel = values(place, product.kernel, product.dtype)
+        kernel = values(position, product.kernel, product.dtype)
         gradient = values((product.outputs, product.dtype), product.outputs, product.dtype)
         make = _convolution if len(product.kernel) == 4 else _matrix_product
-        ahead, *back = make(product, inputs, kernel, gradient)
-        forward.append(ahead)
-        backward.append(back if product.input_gradient else back[:1])
-    return forward + [operation for back in reversed(backward) for operation in back]
+        forward_operation, *gradients = make(product, inputs, kernel, gradient)
+        forward.append(forward_operation)
+        backward.append(gradients if product.input_gradient else gradients[:1])
+    return forward + [operation for gradients in reversed(backward) for operation in gradients]
 
 
 def _convolution(product: Product, inputs: tf.Variable, kernel: tf.Variable,
                  gradient: tf.Variable) -> list[Callable[[], tf.Tensor]]:
-    """Forward, the gradient of the weights, and that of the input."""
+    """The forward pass, the gradient of the weights, and the gradient of the input."""
     window = {"strides": [1, *product.strides, 1], "padding": product.padding}
     return [
         lambda: tf.nn.conv2d(inputs.read_value(), kernel.read_value(), **window),
@@ -150,7 +151,7 @@ def _convolution(product: Product, inputs: tf.Variable, kernel: tf.Variable,
 
 def _matrix_product(product: Product, inputs: tf.Variable, kernel: tf.Variable,
                     gradient: tf.Variable) -> list[Callable[[], tf.Tensor]]:
-    """Forward, the gradient of the weights, and that of the input."""
+    """The forward pass, the gradient of the weights, and the gradient of the input."""
     return [
         lambda: tf.matmul(inputs.read_value(), kernel.read_value()),
         lambda: tf.matmul(inputs.read_value(), gradient.read_value(), transpose_a=True),

@@ -1,7 +1,7 @@
-"""How fast networks train in TensorFlow's modes and in PyTorch's, and how near that is to what the machine can do.
+"""How fast networks train in TensorFlow's modes and in PyTorch's, and how close that is to what the machine can do.
 
-Every network, in every mode and precision, is an arm of the comparison, a process of its own; see `arm`. The arms of
-one network and precision take turns, round after round, so that a machine's moods hit all alike.
+Each network in each mode and precision runs in a worker process of its own, see `worker_process`. The processes of one
+network and precision take turns, round after round, so that machine noise affects all of them equally.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import functools
 import importlib.metadata
 import importlib.util
 import itertools
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcnn import files
-from tfcnn.benchmarks import framework_report, rates
-from tfcnn.benchmarks.arm import Arm, Failed
+import psutil
+
+from tfcnn.benchmarks import frameworks_report, hardware, rates, report
+from tfcnn.benchmarks.frameworks_report import ATTEMPTS, MODE_ROWS, TARGET_FOR
+from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs import record
 
-# What `Arm` takes: the work, and its function's arguments.
+# The first two arguments of `WorkerProcess`: the work, and its function's arguments.
 Work = tuple[str, dict[str, Any]]
 
 
@@ -33,8 +34,8 @@ class Mode:
     """A way to train.
 
     Attributes:
-      label: what it is called in tables and pictures.
-      work: (network, recipe) -> what an arm does.
+      label: the name in tables and pictures.
+      work: (network, recipe) -> what a worker process does.
     """
 
     label: str
@@ -50,7 +51,7 @@ def _pytorch(compiled: bool, channels_last: bool) -> Callable[[str, Recipe], Wor
     return lambda network, recipe: ("tfcnn.benchmarks.pytorch_worker:trainer", {
         "network": network, "recipe": recipe.to_dict(), "compiled": compiled, "channels_last": channels_last,
         "bfloat16": recipe.precision == "bfloat16", "batch_size": recipe.batch_size,
-        "threads": len(rates.available())})
+        "threads": len(hardware.available_cores())})
 
 
 DEFAULT, CEILING = "graph", "ceiling"
@@ -70,45 +71,35 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Sequence[str], rounds: int, seconds: float,
-            limit: float, asked: Mapping[str, Mapping[str, Mapping[str, float]]], workdir: Path,
+            limit: float, targets: Mapping[str, Mapping[str, Mapping[str, float]]], workdir: Path,
             overwrite: bool = False) -> None:
-    """Measures everything, and leaves `result.json`, `README.md` and `frameworks.png` in the folder.
+    """Measures everything and writes `result.json`, `README.md` and `frameworks.png` into the folder.
 
-    They are written anew after each network and precision. Where they are not complete, what they lack is measured.
+    They are rewritten after each network and precision. If the folder holds an incomplete result, only the rest is
+    measured.
 
     Args:
-      recipes: of the networks, by the names that the PyTorch networks have, too.
-      modes: names of `MODES`; those of PyTorch are left out if it is not installed.
+      recipes: network -> recipe. The names are also those of the PyTorch networks.
+      modes: names of `MODES`; PyTorch's are skipped if it is not installed.
       precisions: some of `PRECISIONS`.
-      rounds: how often each arm has its turn.
-      seconds: about how long a turn is; longer if a step takes longer.
-      limit: how many seconds an arm may take for its first step, and for any turn; if it takes longer, it has failed.
-      asked: "over_pytorch" and "share_of_ceiling" -> precision -> network -> what is asked of the suite's default mode.
-      workdir: the folder, made if need be.
-      overwrite: whether to begin anew where the folder has a result that is not complete.
+      rounds: how many turns each worker process has.
+      seconds: the approximate length of a turn; longer if a step takes longer.
+      limit: seconds within which a worker process must finish its first step, and any turn; otherwise it has failed.
+      targets: "over_pytorch" and "share_of_ceiling" -> precision -> network -> target for the suite's default mode.
+      workdir: the folder, created if necessary.
+      overwrite: whether to start again if the folder holds an incomplete result.
 
     Raises:
-      UsageError: the folder cannot be written, or its result was measured in another way.
+      UsageError: the folder cannot be written, or holds a result that was measured with other settings.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot use {workdir} as the folder of the result: {error.strerror}") from error
-    environment, pytorch = record.environment(), pytorch_version()
-    present = [name for name in modes if pytorch or name not in PYTORCH]
-    if pytorch:
-        environment["versions"]["torch"] = pytorch
-    result = {"experiment": "frameworks", "complete": False, "machine": rates.machine(),
-              "measured": {"networks": list(recipes), "precisions": list(precisions), "modes": present},
-              "batch_size": next(iter(recipes.values())).batch_size, "rounds": rounds, "seconds": seconds,
-              "limit": limit, **environment}
-    earlier = {} if overwrite else record.unfinished(workdir) or {}
-    differing = [key for key in result if earlier and earlier.get(key) != result[key]]
-    if differing:
-        raise UsageError(f"{workdir} holds what was measured with other {', '.join(differing)}: choose another "
-                         "--workdir, or give --overwrite")
-    networks = earlier.get("networks", {})
-    result |= {"sittings": earlier.get("sittings", 0) + 1, "networks": networks}
+    result = _begin(recipes, modes, precisions, {"rounds": rounds, "seconds": seconds, "limit": limit}, workdir,
+                    overwrite)
+    present, networks = result["measured"]["modes"], result["networks"]
+    labels = {name: mode.label for name, mode in MODES.items()}
     pairs = [(network, precision) for precision in precisions for network in recipes
              if precision not in networks.get(network, {})]
     for number, (network, precision) in enumerate(pairs, 1):
@@ -116,32 +107,48 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
         for name, row in rows.items():
             if "median" in row:
                 print(f"{network}, {precision}, {MODES[name].label}: {row['median']:,.0f} images/s", flush=True)
-        networks.setdefault(network, {})[precision] = _judged(rows) | {
-            f"asked_{what}": figures.get(precision, {}).get(network) for what, figures in asked.items()}
+        networks.setdefault(network, {})[precision] = _summarize(rows) | {
+            TARGET_FOR + what: by_precision.get(precision, {}).get(network) for what, by_precision in targets.items()}
         result["complete"] = number == len(pairs)
-        _write(result, workdir)
+        report.write(workdir, result, frameworks_report.text(result, labels), "frameworks.png",
+                     frameworks_report.picture(result, labels))
     print((workdir / "README.md").read_text(encoding="utf-8"))
 
 
+def _begin(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Sequence[str], timing: Mapping[str, Any],
+           workdir: Path, overwrite: bool) -> dict[str, Any]:
+    """The result so far: that of an interrupted run in the folder, or one without networks.
+
+    Raises:
+      UsageError: the folder holds a result that was measured with other settings.
+    """
+    environment, pytorch = record.environment(), pytorch_version()
+    if pytorch:
+        environment["versions"]["torch"] = pytorch
+    settings = {
+        "experiment": "frameworks", "complete": False, "machine": hardware.description(),
+        "measured": {"networks": list(recipes), "precisions": list(precisions),
+                     "modes": [name for name in modes if pytorch or name not in PYTORCH]},
+        "batch_size": next(iter(recipes.values())).batch_size, **timing, **environment}
+    earlier = {} if overwrite else record.unfinished(workdir) or {}
+    differing = [key for key in settings if earlier and earlier.get(key) != settings[key]]
+    if differing:
+        raise UsageError(f"{workdir} holds what was measured with other {', '.join(differing)}: choose another "
+                         "--workdir, or give --overwrite")
+    return settings | {ATTEMPTS: earlier.get(ATTEMPTS, 0) + 1, "networks": earlier.get("networks", {})}
+
+
 def pytorch_version() -> str | None:
-    """The version of PyTorch if it is installed; it is not imported."""
+    """The version of PyTorch, or None if it is not installed. PyTorch is not imported."""
     return importlib.metadata.version("torch") if importlib.util.find_spec("torch") else None
-
-
-def _write(result: Mapping[str, Any], workdir: Path) -> None:
-    """Writes the picture, the report and the result into the folder, each whole or not at all."""
-    labels = {name: mode.label for name, mode in MODES.items()}
-    files.write(workdir / "frameworks.png", framework_report.picture(result, labels))
-    files.write(workdir / "README.md", framework_report.text(result, labels))
-    files.write(workdir / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 def _compare(network: str, recipe: Recipe, modes: Sequence[str], rounds: int, seconds: float,
              limit: float) -> dict[str, dict[str, Any]]:
-    """Measures one network in one precision; for each mode a row of what was found, or of why it failed.
+    """Measures one network in one precision: mode -> a row with what was measured, or with why it failed.
 
-    All arms are alive together if there is memory for them. Else they come in groups, with rounds for each group, and
-    the suite's default and the ceiling are in all of them.
+    All worker processes are alive at the same time if memory allows. Otherwise they run in groups, each with its own
+    rounds; the suite's default and the ceiling take part in all of them.
     """
     comparison = _Comparison(network, recipe, seconds, limit)
     waiting = [name for name in modes if name not in (DEFAULT, CEILING)]
@@ -162,45 +169,45 @@ def _compare(network: str, recipe: Recipe, modes: Sequence[str], rounds: int, se
                 comparison.end(name)
             if not waiting:
                 break
-    return {name: _summed_up(comparison.rows[name]) for name in modes}
+    return {name: _with_median(comparison.rows[name]) for name in modes}
 
 
 class _Comparison:
-    """The living arms of one network in one precision, and what was found so far.
+    """The worker processes of one network in one precision, and what was measured so far.
 
     Attributes:
-      rows: mode -> what was found, or why it failed.
+      rows: mode -> what was measured, or why it failed.
     """
 
     def __init__(self, network: str, recipe: Recipe, seconds: float, limit: float) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
         self._network, self._recipe, self._seconds, self._limit = network, recipe, seconds, limit
-        self._arms: dict[str, Arm] = {}
+        self._processes: dict[str, WorkerProcess] = {}
 
     def start(self, name: str) -> bool:
-        """Starts the arm and finds out how many steps fill its turns; tells whether it is alive then."""
+        """Starts a worker process and finds the number of steps that fills its turns. Returns whether it succeeded."""
         def action() -> None:
-            arm = self._arms[name] = Arm(*MODES[name].work(self._network, self._recipe), self._limit)
-            started = arm.answer()
-            steps = rates.repetitions(lambda times: arm.run(times)["seconds"], self._seconds)
-            self.rows[name] = {"import_seconds": started["import_seconds"], "first_seconds": started["first_seconds"],
-                               "peak_bytes": started["peak_bytes"], "steps": steps, "rounds": [],
+            process = self._processes[name] = WorkerProcess(*MODES[name].work(self._network, self._recipe), self._limit)
+            first = process.answer()
+            steps = rates.repetitions(lambda times: process.run(times)["seconds"], self._seconds)
+            self.rows[name] = {"import_seconds": first["import_seconds"], "first_seconds": first["first_seconds"],
+                               "peak_bytes": first["peak_bytes"], "steps": steps, "rounds": [],
                                "images_per_second": []}
-            self._print(name, f"first step after {started['first_seconds']:.1f} s")
+            self._print(name, f"first step after {first['first_seconds']:.1f} s")
         return self._attempt(name, action)
 
     def run_round(self, number: int) -> None:
-        """Gives each living arm its turn. Who comes first, and who after whom, changes from round to round."""
-        names = list(self._arms)
+        """Gives each worker process its turn. A different one is first in each round."""
+        names = list(self._processes)
         first = number % max(1, len(names))
         for name in names[first:] + names[:first]:
             self._attempt(name, functools.partial(self._take_turn, name, number))
 
     def _take_turn(self, name: str, number: int) -> None:
-        arm, row = self._arms[name], self.rows[name]
+        process, row = self._processes[name], self.rows[name]
         if row["steps"] > 1:
-            arm.run(1)  # brings back to the caches what the others have driven out
-        answer = arm.run(row["steps"])
+            process.run(1)  # an untimed step refills the caches that the others have used
+        answer = process.run(row["steps"])
         row["rounds"].append(number)
         row["images_per_second"].append(self._recipe.batch_size * row["steps"] / answer["seconds"])
         row["peak_bytes"] = answer["peak_bytes"]
@@ -208,9 +215,10 @@ class _Comparison:
             row["loss"] = answer["value"]
 
     def _attempt(self, name: str, action: Callable[[], None]) -> bool:
+        """Runs the action. If the worker process fails, records why, ends it and returns False."""
         try:
             action()
-        except Failed as error:
+        except WorkerFailed as error:
             self.rows[name] = {"failed": str(error)}
             self.end(name)
             self._print(name, f"failed, {error}")
@@ -221,32 +229,31 @@ class _Comparison:
         print(f"{self._network}, {self._recipe.precision}, {MODES[name].label}: {text}", flush=True)
 
     def has_room(self) -> bool:
-        """Whether there is memory for another arm as large as the largest, and for one that grows in its turn."""
-        with open("/proc/meminfo", encoding="utf-8") as file:
-            kibibytes, = (line.split()[1] for line in file if line.startswith("MemAvailable:"))
+        """Whether there is memory for another process as large as the largest so far, twice in case it grows."""
         peaks = [row["peak_bytes"] for row in self.rows.values() if "peak_bytes" in row]
-        return 1024 * int(kibibytes) > 2 * max(peaks, default=0)
+        return psutil.virtual_memory().available > 2 * max(peaks, default=0)
 
     def end(self, name: str) -> None:
-        """Ends the arm if it is alive."""
-        if name in self._arms:
-            self._arms.pop(name).close()
+        """Ends the worker process if it is alive."""
+        if name in self._processes:
+            self._processes.pop(name).close()
 
     def close(self) -> None:
-        """Ends all arms."""
-        for name in list(self._arms):
+        """Ends all worker processes."""
+        for name in list(self._processes):
             self.end(name)
 
 
-def _summed_up(row: dict[str, Any]) -> dict[str, Any]:
+def _with_median(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, with the median and the range of its speeds."""
     if "failed" in row:
         return row
     speeds = row["images_per_second"]
     return row | {"median": statistics.median(speeds), "smallest": min(speeds), "largest": max(speeds)}
 
 
-def _judged(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The rows beside the suite's default and the ceiling, PyTorch's best mode, and the default beside both."""
+def _summarize(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The rows with their ratios to the suite's default and to the ceiling; PyTorch's best mode; the ratio to it."""
     alive = [name for name in rows if "median" in rows[name]]
     for name in alive:
         for reference, key in ((DEFAULT, "over_default"), (CEILING, "share_of_ceiling")):
@@ -255,7 +262,7 @@ def _judged(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
     best = max((name for name in alive if name in PYTORCH), default=None,
                key=lambda name: rows[name].get("over_default", rows[name]["median"]))
     return {
-        "arms": rows,
+        MODE_ROWS: rows,
         "best_pytorch": best,
         "over_pytorch": _ratio(rows, DEFAULT, best) if best and DEFAULT in alive else None,
         "share_of_ceiling": rows.get(DEFAULT, {}).get("share_of_ceiling"),
@@ -263,7 +270,7 @@ def _judged(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _ratio(rows: Mapping[str, Mapping[str, Any]], name: str, reference: str) -> float:
-    """How many times as fast one mode is as another, in the rounds in which both had their turn."""
+    """The speed of one mode relative to another's, over the rounds in which both had a turn."""
     speeds = {key: dict(zip(rows[key]["rounds"], rows[key]["images_per_second"])) for key in (name, reference)}
     common = [number for number in speeds[name] if number in speeds[reference]]
     return rates.ratio({key: [speeds[key][number] for number in common] for key in speeds}, name, reference)

@@ -1,10 +1,9 @@
-"""How fast the input pipeline is: each augmentation beside Keras's layer, and all beside the training that it feeds."""
+"""The speed of the input pipeline: each augmentation compared with Keras's layer, and both with training."""
 
 from __future__ import annotations
 
 import functools
 import gc
-import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,25 +12,23 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from tfcnn import files
-from tfcnn.benchmarks import rates
+from tfcnn.benchmarks import hardware, input_pipeline_report, rates, report
+from tfcnn.benchmarks.input_pipeline_report import ALL_CORES, CONSTANT, KERAS, ONE_CORE
 from tfcnn.data import augment, colour, datasets
 from tfcnn.data import pipeline as pipelines
 from tfcnn.recipe import Recipe
-from tfcnn.runs.record import environment
+from tfcnn.runs import record
 from tfcnn.training import devices
 from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import prepare
 
 SHAPE = (32, 32, 3)
-IMAGES = 50_000  # as CIFAR-10 has them: more than caches hold
+IMAGES = 50_000  # as many as CIFAR-10 has, so that they do not fit into caches
 
-# What is measured, and Keras's layers that do the like, if there are any. Values are bytes, from 0 to 255.
-_RANGE = (0, 255)
-KERAS: dict[str, Callable[[], list[keras.Layer]] | None] = {
+_RANGE = (0, 255)  # of pixel values
+# What is measured -> builds the Keras layers that do the same; None if there are none.
+KERAS_LAYERS: dict[str, Callable[[], list[keras.Layer]] | None] = {
     "mirror": lambda: [keras.layers.RandomFlip("horizontal")],
     "crop:4": lambda: [keras.layers.ZeroPadding2D(4), keras.layers.RandomCrop(32, 32)],
     "crop:4,mirror": lambda: [keras.layers.ZeroPadding2D(4), keras.layers.RandomCrop(32, 32),
@@ -57,17 +54,19 @@ KERAS: dict[str, Callable[[], list[keras.Layer]] | None] = {
     "alexnet": None,
     "strong": None,
 }
-ONE, ALL, KERAS_ONE, KERAS_ALL = "one core", "all cores", "Keras, one core", "Keras, all cores"
-CONSTANT = "constant batch"
 
-# A round is off by several percent, however long it is: training has many short ones, and so many times as long in all.
-_MORE = 6
+# Each round is off by several percent, however long it is. Training is therefore measured in many short rounds, which
+# take this many times as long in all.
+_TRAINING_FACTOR = 6
 
 
 def augmentations(batch_size: int, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
-    """Images a second of each augmentation of `KERAS`, ours and Keras's, on one core and on all.
+    """The speed of each augmentation of `KERAS_LAYERS`, ours and Keras's, on one core and on all.
 
-    Ours reads its images from 50,000 of them, by index; Keras's layers get batches that are there already.
+    Ours gathers the images of each batch from 50,000 by index, as in training; Keras's layers get one ready batch.
+
+    Returns:
+      augmentation -> column of the table -> images per second.
     """
     sample = pipelines.fit(datasets.load("sample", validation=0).train, SHAPE)
     images = np.resize(sample.images, (IMAGES, *SHAPE))
@@ -75,24 +74,35 @@ def augmentations(batch_size: int, rounds: int, seconds: float) -> dict[str, dic
         stored = tf.constant(images)
     components = colour.components(sample.images + np.arange(3, dtype=np.uint8))
     batch = {"images": tf.cast(images[:batch_size], tf.float32), "labels": tf.one_hot(np.arange(batch_size) % 10, 10)}
-    core_counts = {ONE: 1, ALL: len(rates.available())}
-    work: dict[str, dict[str, tuple[rates.Start, int]]] = {ONE: {}, ALL: {}, KERAS_ONE: {}, KERAS_ALL: {}}
-    for name, make in KERAS.items():
-        for where, count in core_counts.items():
-            work[where][name] = _ours(name, stored, components, batch_size, count), batch_size
-            if make is not None:
-                work[f"Keras, {where}"][name] = _kerass(make(), batch, count), batch_size
-    found = {}
-    for where in work:
-        with rates.cores(core_counts[where.removeprefix("Keras, ")]):
-            found[where] = rates.median(rates.compare(work[where], rounds, seconds))
-    return {name: {where: found[where][name] for where in found if name in found[where]} for name in KERAS}
+    core_counts = {ONE_CORE: 1, ALL_CORES: len(hardware.available_cores())}
+    found: dict[str, dict[str, float]] = {}
+    for side in ("", KERAS):
+        for column, count in core_counts.items():
+            work: dict[str, tuple[rates.Start, int]] = {}
+            for name, build in KERAS_LAYERS.items():
+                if not side:
+                    work[name] = _our_work(name, stored, components, batch_size, count), batch_size
+                elif build is not None:
+                    work[name] = _keras_work(build(), batch, count), batch_size
+            with hardware.limited_to(count):
+                found[side + column] = rates.median(rates.compare(work, rounds, seconds))
+    return {name: {column: speeds[name] for column, speeds in found.items() if name in speeds}
+            for name in KERAS_LAYERS}
 
 
-def _ours(name: str, stored: tf.Tensor, components: np.ndarray, batch_size: int, threads: int) -> rates.Start:
+def _our_work(name: str, stored: tf.Tensor, components: np.ndarray, batch_size: int, threads: int) -> rates.Start:
+    """Our augmentation of shuffled images.
+
+    Args:
+      name: the augmentation, as `--augment` has it.
+      stored: [n, height, width, channels], uint8, the images.
+      components: the principal components of their colours.
+      batch_size: images in a batch.
+      threads: batches that are prepared in parallel.
+    """
     operations = Recipe(experiment="", network="", augment=name).augmentations()
 
-    def altered(step: tf.Tensor) -> tf.Tensor:
+    def augmented(step: tf.Tensor) -> tf.Tensor:
         first = step * batch_size
         indices = tf.random.experimental.index_shuffle(
             (first + tf.range(batch_size, dtype=tf.int64)) % IMAGES, [0, 1], IMAGES - 1)
@@ -103,22 +113,23 @@ def _ours(name: str, stored: tf.Tensor, components: np.ndarray, batch_size: int,
                                     operations)
         return images
 
-    return _mapped(altered, threads)
+    return _mapped(augmented, threads)
 
 
-def _kerass(layers: Sequence[keras.Layer], batch: Mapping[str, tf.Tensor], threads: int) -> rates.Start:
-    def altered(step: tf.Tensor) -> Any:
-        # MixUp and CutMix need labels, the others take none.
+def _keras_work(layers: Sequence[keras.Layer], batch: Mapping[str, tf.Tensor], threads: int) -> rates.Start:
+    """Keras's layers, one after the other, on one batch."""
+    def augmented(step: tf.Tensor) -> Any:
+        # MixUp and CutMix need labels; the others accept none.
         data: Any = dict(batch) if isinstance(layers[0], keras.layers.MixUp | keras.layers.CutMix) else batch["images"]
         for layer in layers:
             data = layer(data, training=True)
         return data["images"] if isinstance(data, dict) else data
 
-    return _mapped(altered, threads)
+    return _mapped(augmented, threads)
 
 
 def _mapped(function: Callable[[tf.Tensor], tf.Tensor], threads: int) -> rates.Start:
-    """Draws batches through tf.data, as training does."""
+    """Draws batches from a tf.data pipeline that maps the function, as training does."""
     batches = pipelines.in_parallel(tf.data.Dataset.range(2**40), function, threads)
 
     def start() -> rates.Work:
@@ -135,13 +146,17 @@ def _draw_batches(iterator: Iterator, times: tf.Tensor) -> None:
 
 
 def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float) -> rates.Rates:
-    """Images a second of training on one constant batch, and on the pipeline with each of the presets.
+    """The speed of training on one constant batch, and on the pipeline with each of the presets.
 
     Args:
       recipe: what is trained.
-      presets: of augmentations.
-      rounds: how often all are measured at least: there are so many more rounds as fill six times their time.
-      seconds: about how long a round is. One has no more steps than the pipeline plans at once, but at least one.
+      presets: presets of augmentation.
+      rounds: the least number of rounds. More are measured, until they take six times `rounds * seconds`.
+      seconds: the longest duration of a measurement. It is shorter if the pipeline plans fewer steps at once, but at
+        least one step.
+
+    Returns:
+      `CONSTANT` or the preset -> images per second in each round.
     """
     setup = prepare(recipe)
     steps = Steps(recipe, setup.strategy, setup.model, setup.optimizer)
@@ -158,77 +173,31 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
     starts = {name: (functools.partial(start, batches), recipe.batch_size) for name, batches in feeds.items()}
     step = recipe.batch_size / rates.compare({CONSTANT: starts[CONSTANT]}, 1, seconds)[CONSTANT][0]
     turn = max(step, min(seconds, pipelines.PLANNED * step))
-    return rates.compare(starts, max(rounds, round(_MORE * rounds * seconds / turn)), turn)
+    return rates.compare(starts, max(rounds, round(_TRAINING_FACTOR * rounds * seconds / turn)), turn)
 
 
 def measure(recipes: Mapping[str, Recipe], presets: Sequence[str], rounds: int, seconds: float, workdir: Path) -> None:
-    """Measures everything, and leaves `result.json`, `README.md` and `speeds.png` in the folder."""
+    """Measures everything and writes `result.json`, `README.md` and `speeds.png` into the folder.
+
+    Args:
+      recipes: experiment -> recipe of the network that is trained; all have the same batch size.
+      presets: presets of augmentation to train with.
+      rounds: how often everything is measured, see `training`.
+      seconds: the approximate duration of a measurement; in training at most four times as long.
+      workdir: the folder, created if necessary.
+    """
     batch_size = next(iter(recipes.values())).batch_size
     speeds = augmentations(batch_size, rounds, seconds)
     consumed: dict[str, Any] = {}
     for name, recipe in recipes.items():
         found = training(recipe, presets, rounds, 4 * seconds)
         consumed[name] = {CONSTANT: statistics.median(found[CONSTANT]), "rounds": len(found[CONSTANT])} | {
-            f"{figure} of {preset}": of(found, preset, CONSTANT) for preset in presets
-            for figure, of in (("cost", rates.cost), ("uncertainty", rates.uncertainty))}
+            f"{what} of {preset}": compute(found, preset, CONSTANT) for preset in presets
+            for what, compute in (("cost", rates.cost), ("uncertainty", rates.uncertainty))}
         print(f"{name}: {consumed[name]}", flush=True)
         gc.collect()
-    result = {"experiment": "input_pipeline", "machine": rates.machine(), "batch_size": batch_size, "rounds": rounds,
-              "images_per_second": speeds, "training": consumed, **environment()}
-    workdir.mkdir(parents=True, exist_ok=True)
-    _draw(result, workdir / "speeds.png")
-    text = _report(result, presets)
-    files.write(workdir / "README.md", text)
-    files.write(workdir / "result.json", json.dumps(result, indent=2) + "\n")
-    print(text)
-
-
-def _report(result: Mapping[str, Any], presets: Sequence[str]) -> str:
-    columns = (ONE, ALL, KERAS_ONE, KERAS_ALL)
-    commit, *dirty = result["commit"].split("-")
-    lines = ["# The speed of the input pipeline", "",
-             f"{result['machine']}; 32x32x3 images, batch {result['batch_size']}, medians, in one process; "
-             f"TensorFlow {result['versions']['tensorflow']}, commit {'-'.join([commit[:7], *dirty])}.",
-             "", f"Images a second, of {result['rounds']} rounds:", "",
-             f"| augmentation | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
-    for name, speeds in result["images_per_second"].items():
-        cells = [f"{speeds[column]:,.0f}" if column in speeds else "" for column in columns]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    lines += ["", "Training, on all cores, and what augmentation costs it (the share of speed lost, with its standard "
-              "error), beside how many times as fast the pipeline alone is:", "",
-              "| network | rounds | on one constant batch, images/s | " + " | ".join(
-                  f"`{preset}`, times | cost" for preset in presets) + " |",
-              f"|---|---:|---:|{'---:|---:|' * len(presets)}"]
-    for name, row in result["training"].items():
-        cells = [f"{result['images_per_second'][preset][ALL] / row[CONSTANT]:,.0f} | {row[f'cost of {preset}']:.1%} "
-                 f"± {row[f'uncertainty of {preset}']:.1%}" for preset in presets]
-        lines.append(f"| {name} | {row['rounds']} | {row[CONSTANT]:,.0f} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "![Images a second of each augmentation](speeds.png)", ""])
-
-
-def _draw(result: Mapping[str, Any], path: Path) -> None:
-    """Bars of ours and Keras's on one core, and lines where networks train."""
-    names = list(result["images_per_second"])[::-1]
-    figure = Figure(figsize=(10, 0.36 * len(names) + 1.5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for side, (column, colour_name) in enumerate(((KERAS_ONE, "tab:gray"), (ONE, "tab:blue"))):
-        shown = [(number, result["images_per_second"][name][column]) for number, name in enumerate(names)
-                 if column in result["images_per_second"][name]]
-        bars = axes.barh([number - 0.2 + 0.4 * side for number, _ in shown], [speed for _, speed in shown], 0.4,
-                         label="tfcnn" if column == ONE else "keras.layers", color=colour_name)
-        axes.bar_label(bars, [f"{speed:,.0f}" for _, speed in shown], padding=2, fontsize=7)
-    place = 0.0
-    for name, speed in sorted(((name, row[CONSTANT]) for name, row in result["training"].items()),
-                              key=lambda entry: entry[1]):
-        axes.axvline(speed, color="tab:red", linewidth=0.8, linestyle=":")
-        place = max(speed, 1.3 * place)  # not on top of the name before
-        axes.text(place, len(names) - 0.3, name, rotation=60, fontsize=7, color="tab:red")
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_ylim(-0.6, len(names) + 2.2)
-    axes.set_xlabel(f"images a second on one core (32x32x3, batch {result['batch_size']}); "
-                    "dotted: what networks consume in training, on all cores")
-    axes.legend(loc="lower right")
-    axes.margins(x=0.15)
-    figure.savefig(path)
+    result = {"experiment": "input_pipeline", "machine": hardware.description(), "batch_size": batch_size,
+              "rounds": rounds, "images_per_second": speeds, "training": consumed, **record.environment()}
+    page = input_pipeline_report.text(result)
+    report.write(workdir, result, page, "speeds.png", input_pipeline_report.picture(result))
+    print(page)

@@ -1,9 +1,9 @@
-"""The suite's networks written in PyTorch, to measure it by.
+"""The suite's networks written in PyTorch, as a reference for its speed.
 
 Each is the network that `tfcnn.networks` builds with the options of its experiment, for ten classes: with the same
-weights it gives the same logits, and learns the same from a batch. They are written as PyTorch's users write them:
-images are `[batch, channels, height, width]`, and the memory format is the caller's choice. First weights are PyTorch's
-own. A module has our layer's name, with a dot where ours has an underscore between a block and its part.
+weights it computes the same logits and learns the same from a batch. They are written in the usual style of PyTorch:
+images are `[batch, channels, height, width]`, and the caller chooses the memory format. Initial weights are PyTorch's
+own. A module has the name of our layer, with a dot where ours has an underscore between a block and its part.
 
 This module imports PyTorch, and neither TensorFlow nor Keras.
 """
@@ -25,11 +25,11 @@ def _sequence(modules: Mapping[str, nn.Module]) -> nn.Sequential:
 
 
 class _NormalizedConvolution(nn.Conv2d):
-    """A convolution that keeps the size but for its stride, and batch normalization, whose offset stands for a bias."""
+    """A convolution, padded by half the kernel and without bias, followed by batch normalization."""
 
     def __init__(self, channels: int, filters: int, size: int, stride: int = 1, epsilon: float = 1e-5) -> None:
         super().__init__(channels, filters, size, stride, padding=size // 2, bias=False)
-        self.normalization = nn.BatchNorm2d(filters, epsilon)  # moving averages keep 0.9, which is a momentum of 0.1
+        self.normalization = nn.BatchNorm2d(filters, epsilon)  # PyTorch's momentum of 0.1 is Keras's 0.9
 
     def forward(self, images: Tensor) -> Tensor:
         return self.normalization(super().forward(images))
@@ -37,11 +37,11 @@ class _NormalizedConvolution(nn.Conv2d):
 
 # LeNet-5
 
-# Table I of LeCun et al. 1998: for each map of C3 the maps of S2 that it sees.
-_C3_SEES = ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
-            (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
-            (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
-            (0, 1, 2, 3, 4, 5))
+# LeCun et al. 1998, table I: for each map of C3 the maps of S2 it is connected to.
+_C3_INPUTS = ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
+              (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
+              (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
+              (0, 1, 2, 3, 4, 5))
 
 
 class _ScaledTanh(nn.Module):
@@ -50,7 +50,7 @@ class _ScaledTanh(nn.Module):
 
 
 class _Subsampling(nn.Module):
-    """The sum over each 2x2 window, times a trained coefficient, plus a trained bias."""
+    """The sum over each 2x2 window, times a trained coefficient, plus a trained bias; both per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -62,20 +62,26 @@ class _Subsampling(nn.Module):
         return torch.addcmul(self.bias[:, None, None], sums, self.coefficient[:, None, None])
 
 
-class _PartialConvolution(nn.Module):
-    """A convolution whose filters each see some channels only; there is a weight only where there is a connection."""
+class _SparseConnectionConvolution(nn.Module):
+    """A convolution in which each filter is connected to some channels only, and has weights only for these.
 
-    def __init__(self, channels: int, sees: Sequence[Sequence[int]], size: int) -> None:
+    Args:
+      channels: the number of input channels.
+      connections: for each filter the input channels it is connected to.
+      size: height and width of the kernel.
+    """
+
+    def __init__(self, channels: int, connections: Sequence[Sequence[int]], size: int) -> None:
         super().__init__()
-        places = [number * channels + channel for number, seen in enumerate(sees) for channel in seen]
-        self.shape = (len(sees), channels, size, size)
-        self.kernel = nn.Parameter(torch.empty(len(places), size, size).uniform_(-0.1, 0.1))
-        self.bias = nn.Parameter(torch.zeros(len(sees)))
-        self.register_buffer("places", torch.tensor(places))
+        indices = [number * channels + channel for number, inputs in enumerate(connections) for channel in inputs]
+        self.shape = (len(connections), channels, size, size)
+        self.kernel = nn.Parameter(torch.empty(len(indices), size, size).uniform_(-0.1, 0.1))
+        self.bias = nn.Parameter(torch.zeros(len(connections)))
+        self.register_buffer("indices", torch.tensor(indices))
 
     def forward(self, images: Tensor) -> Tensor:
         filters, channels, *size = self.shape
-        kernel = self.kernel.new_zeros(filters * channels, *size).index_copy(0, self.places, self.kernel)
+        kernel = self.kernel.new_zeros(filters * channels, *size).index_copy(0, self.indices, self.kernel)
         return functional.conv2d(images, kernel.view(self.shape), self.bias)
 
 
@@ -83,7 +89,7 @@ def _lenet5() -> nn.Module:
     return _sequence({
         "C1": nn.Conv2d(1, 6, 5), "C1_activation": _ScaledTanh(),  # 28x28x6
         "S2": _Subsampling(6), "S2_activation": _ScaledTanh(),  # 14x14x6
-        "C3": _PartialConvolution(6, _C3_SEES, 5), "C3_activation": _ScaledTanh(),  # 10x10x16
+        "C3": _SparseConnectionConvolution(6, _C3_INPUTS, 5), "C3_activation": _ScaledTanh(),  # 10x10x16
         "S4": _Subsampling(16), "S4_activation": _ScaledTanh(),  # 5x5x16
         "C5": nn.Conv2d(16, 120, 5), "C5_activation": _ScaledTanh(),  # 1x1x120
         "flatten": nn.Flatten(),
@@ -97,7 +103,7 @@ def _alexnet() -> nn.Module:
     def normalization() -> nn.Module:
         return nn.LocalResponseNorm(9, alpha=0.001, beta=0.75, k=1.0)  # divides alpha by the 9 channels
 
-    # With ceil_mode the last window of a pooling hangs over the edge, as with TensorFlow's padding "same".
+    # With ceil_mode the last pooling window may extend beyond the edge, as with TensorFlow's padding "same".
     return _sequence({
         "conv1": nn.Conv2d(3, 64, 5, padding=2), "conv1_activation": nn.ReLU(inplace=True),  # 32x32x64
         "pool1": nn.MaxPool2d(3, 2, ceil_mode=True), "norm1": normalization(),  # 16x16x64
@@ -148,7 +154,7 @@ def _network_in_network() -> nn.Module:
 
 # GoogLeNet for 32x32 images
 
-# Table 1 of Szegedy et al. 2015: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
+# Szegedy et al. 2015, table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
 _MODULES = {
     "3a": (64, 96, 128, 16, 32, 32), "3b": (128, 128, 192, 32, 96, 64),
     "4a": (192, 96, 208, 16, 48, 64), "4b": (160, 112, 224, 24, 64, 64), "4c": (128, 128, 256, 24, 64, 64),
@@ -158,7 +164,7 @@ _INCEPTION_EPSILON = 1e-3
 
 
 class _Inception(nn.ModuleDict):
-    """Four branches side by side, of which the channels are put together."""
+    """Four parallel branches whose channels are concatenated."""
 
     def __init__(self, channels: int, filters_1x1: int, reduce_3x3: int, filters_3x3: int, reduce_5x5: int,
                  filters_5x5: int, pool_projection: int) -> None:
@@ -197,24 +203,24 @@ def _inception() -> nn.Module:
 # ResNet
 
 class _PaddedShortcut(nn.Module):
-    """Shortcut A of He et al. 2016: every so many pixels, with channels of zeros after the given ones."""
+    """Shortcut A of He et al. 2016: subsampled by the stride, with channels of zeros appended."""
 
-    def __init__(self, more_channels: int, stride: int) -> None:
+    def __init__(self, extra_channels: int, stride: int) -> None:
         super().__init__()
-        self.more_channels, self.stride = more_channels, stride
+        self.extra_channels, self.stride = extra_channels, stride
 
     def forward(self, images: Tensor) -> Tensor:
-        return functional.pad(images[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, 0, self.more_channels))
+        return functional.pad(images[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, 0, self.extra_channels))
 
 
 class _Block(nn.Module):
-    def __init__(self, channels: int, filters: int, stride: int, projects: bool) -> None:
+    def __init__(self, channels: int, filters: int, stride: int, projection: bool) -> None:
         super().__init__()
         self.conv1 = _NormalizedConvolution(channels, filters, 3, stride)
         self.conv2 = _NormalizedConvolution(filters, filters, 3)
         self.shortcut: nn.Module = nn.Identity()
         if channels != filters:
-            self.shortcut = _NormalizedConvolution(channels, filters, 1, stride) if projects else (
+            self.shortcut = _NormalizedConvolution(channels, filters, 1, stride) if projection else (
                 _PaddedShortcut(filters - channels, stride))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -223,25 +229,32 @@ class _Block(nn.Module):
         return functional.relu(residual, inplace=True)
 
 
-def _resnet(stages: Sequence[int], blocks: int, projects: bool) -> nn.Module:
-    """The network with stages of so many filters and of so many blocks; shortcuts B if it projects, else A."""
+def _resnet(stages: Sequence[int], blocks: int, projection: bool) -> nn.Module:
+    """A residual network.
+
+    Args:
+      stages: the number of filters of each stage.
+      blocks: the number of blocks of each stage.
+      projection: whether shortcuts that change the shape are projections (B of the paper); else they are padded (A).
+    """
     channels = stages[0]
     modules: dict[str, nn.Module] = {"conv1": _NormalizedConvolution(3, channels, 3),
                                      "conv1_activation": nn.ReLU(inplace=True)}
     for stage, filters in enumerate(stages, 2):
         for number in range(1, blocks + 1):
-            modules[f"conv{stage}_{number}"] = _Block(channels, filters, 1 if filters == channels else 2, projects)
+            modules[f"conv{stage}_{number}"] = _Block(channels, filters, 1 if filters == channels else 2,
+                                                    projection)
             channels = filters
     return _sequence(modules | {"average_pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(),
                                 "logits": nn.Linear(channels, CLASSES)})
 
 
 def _resnet20() -> nn.Module:
-    return _resnet((16, 32, 64), 3, projects=False)
+    return _resnet((16, 32, 64), 3, projection=False)
 
 
 def _resnet18() -> nn.Module:
-    return _resnet((64, 128, 256, 512), 2, projects=True)
+    return _resnet((64, 128, 256, 512), 2, projection=True)
 
 
 # The network without convolution
@@ -262,12 +275,12 @@ def _mlp() -> nn.Module:
     return _sequence(modules | {"logits": nn.Linear(inputs, CLASSES)})
 
 
-# Name -> builds it with first weights. All take 32x32 images, of one channel for `lenet5` and else of three.
+# Name -> builds the network with initial weights. All take 32x32 images, `lenet5` of one channel, the others of three.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "lenet5": _lenet5, "alexnet": _alexnet, "vgg": _vgg, "network_in_network": _network_in_network,
     "inception": _inception, "resnet20": _resnet20, "resnet18": _resnet18, "mlp": _mlp}
 
 
 def image_shape(network: str) -> tuple[int, int, int]:
-    """Channels, height and width of the images that a network takes."""
+    """Channels, height and width of a network's input images."""
     return (1 if network == "lenet5" else 3), 32, 32

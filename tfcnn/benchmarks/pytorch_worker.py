@@ -1,6 +1,6 @@
-"""Training steps in PyTorch, as fast as PyTorch does them, on the work that `tfcnn.training.steps` does.
+"""Training steps in PyTorch that do the same work as those of `tfcnn.training.steps`, in the fastest way PyTorch has.
 
-This module imports PyTorch, and neither TensorFlow nor Keras, so that a process measures the one without the other.
+This module imports PyTorch, and neither TensorFlow nor Keras, so that a process measures one without the other.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from torch.optim import swa_utils
 from tfcnn.benchmarks.pytorch_networks import CLASSES, NETWORKS, image_shape
 from tfcnn.recipe import UsageError
 
-# What a recipe can ask for beyond what is done here, and the values with which it does not.
-_NOT_ASKED_FOR = {"accumulate": 1, "clip_norm": 0.0, "image_size": 0, "l1": 0.0, "label_smoothing": 0.0,
-                  "weight_decay": 0.0}
+# Recipe fields that are not implemented here, with the value that turns each off.
+_NOT_IMPLEMENTED = {"accumulate": 1, "clip_norm": 0.0, "image_size": 0, "l1": 0.0, "label_smoothing": 0.0,
+                    "weight_decay": 0.0}
 
 
 class Trainer:
     """Training steps of one network, with the loss and the optimizer of a recipe.
 
-    The learning rate is the recipe's at its peak, whatever its schedule.
+    The learning rate is constant: the recipe's peak, whatever its schedule.
 
     Attributes:
       network: the PyTorch network.
-      average: the moving average of its weights, if the recipe keeps one.
+      average: the moving average of its weights, or None if the recipe keeps none.
     """
 
     def __init__(self, network: nn.Module, recipe: Mapping[str, Any], *, compiled: bool = False,
                  bfloat16: bool = False) -> None:
-        """Makes the optimizer ready.
+        """Puts the network into training mode and creates the optimizer.
 
         Args:
-          network: is put into training mode.
+          network: the network to train.
           recipe: a `Recipe.to_dict()`.
-          compiled: by `torch.compile`, network and loss together, in its default mode.
+          compiled: whether `torch.compile` compiles network and loss together, in its default mode.
           bfloat16: whether layers compute in bfloat16, by `torch.autocast`.
 
         Raises:
-          UsageError: the recipe wants what is not done here.
+          UsageError: the recipe needs something that is not implemented here.
         """
-        for name, value in _NOT_ASKED_FOR.items():
+        for name, value in _NOT_IMPLEMENTED.items():
             if recipe[name] != value:
-                raise UsageError(f"--{name}={recipe[name]} is not there for PyTorch: give --{name}={value}")
+                raise UsageError(f"--{name}={recipe[name]} is not implemented for PyTorch: give --{name}={value}")
         self._bfloat16 = bfloat16
         self.network = network.train()
         self._loss = torch.compile(self._compute_loss) if compiled else self._compute_loss
@@ -55,7 +55,7 @@ class Trainer:
             self.network, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(recipe["ema"])) if recipe["ema"] else None
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One step on images `[batch, channels, height, width]`; returns the mean loss, without penalties."""
+        """One step on images `[batch, channels, height, width]`. Returns the mean loss, without penalties."""
         self._optimizer.zero_grad()
         loss = self._loss(images, labels)
         loss.backward()
@@ -71,40 +71,42 @@ class Trainer:
 
 
 def optimizer(recipe: Mapping[str, Any], network: nn.Module) -> torch.optim.Optimizer:
-    """PyTorch's optimizer of a recipe, in its fused form, with the penalty on kernels as weight decay.
+    """The recipe's optimizer in PyTorch, in its fused form, with the L2 penalty on kernels as weight decay.
 
     Raises:
-      UsageError: the recipe's is another than stochastic gradient descent.
+      UsageError: the recipe's optimizer is not stochastic gradient descent.
     """
     parameters = list(network.parameters())
-    # PyTorch adds `weight_decay` times the weight to its gradient, which is that of l2 / 2 * sum(w^2).
+    # PyTorch adds `weight_decay` times the weight to its gradient: the gradient of l2 / 2 * sum(w^2).
     groups = [{"params": [parameter for parameter in parameters if parameter.dim() > 1], "weight_decay": recipe["l2"]},
               {"params": [parameter for parameter in parameters if parameter.dim() <= 1], "weight_decay": 0.0}]
     name = recipe["optimizer"]
     if name not in ("sgd", "momentum", "nesterov"):
-        raise UsageError(f"--optimizer={name} is not there for PyTorch: give sgd, momentum or nesterov")
+        raise UsageError(f"--optimizer={name} is not implemented for PyTorch: give sgd, momentum or nesterov")
     return torch.optim.SGD(groups, recipe["learning_rate"], momentum=0.0 if name == "sgd" else recipe["momentum"],
                            nesterov=name == "nesterov", fused=True)
 
 
 def trainer(network: str, recipe: Mapping[str, Any], *, compiled: bool, channels_last: bool, bfloat16: bool,
             batch_size: int, threads: int) -> Callable[[int], float]:
-    """What trains a network on one constant batch of random images: so many steps, of which it returns the last loss.
+    """Returns a function that trains a network for a number of steps and returns the loss of the last one.
+
+    It trains on one constant batch of random images.
 
     Args:
       network: a name of `NETWORKS`.
       recipe: a `Recipe.to_dict()` of the experiment of that network.
       compiled: see `Trainer`.
-      channels_last: whether images, activations and kernels are kept with their channels last.
+      channels_last: whether images, activations and kernels are stored with their channels last.
       bfloat16: see `Trainer`.
-      batch_size: images a step.
-      threads: of this process, for each operation.
+      batch_size: the number of images in a step.
+      threads: the number of threads that an operation may use.
 
     Raises:
-      UsageError: the recipe wants what is not done here.
+      UsageError: the recipe needs something that is not implemented here.
     """
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # as TensorFlow does: the momentum of a weight without gradients comes to be one
+    torch.set_flush_denormal(True)  # as TensorFlow does; momentum decays to denormal numbers where gradients are zero
     torch.manual_seed(recipe["seed"])
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     training = Trainer(NETWORKS[network]().to(memory_format=memory_format), recipe, compiled=compiled,

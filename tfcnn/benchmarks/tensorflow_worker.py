@@ -1,4 +1,4 @@
-"""The suite's own training step: what an arm of TensorFlow's does."""
+"""The suite's own training step: what a worker process of TensorFlow does."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tfcnn.training.trainer import prepare
 
 
 def pipeline_trainer(recipe: Mapping[str, Any], devices: int) -> Callable[[int], float]:
-    """What runs so many training steps, as in a run of the recipe, and returns the loss of the last one.
+    """Returns a function that runs a number of training steps as `train` does, and returns the loss of the last one.
 
     Args:
-      recipe: what is trained, as `Recipe.to_dict` has it.
-      devices: on how many logical devices of this process.
+      recipe: a `Recipe.to_dict()`.
+      devices: the number of logical devices of this process to train on.
     """
     setup = prepare(Recipe(**recipe), devices=devices)
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
@@ -28,11 +28,11 @@ def pipeline_trainer(recipe: Mapping[str, Any], devices: int) -> Callable[[int],
 
 
 def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
-    """What runs so many training steps on one batch that does not change, and returns the loss of the last one.
+    """Returns a function that runs a number of training steps on one constant batch, and returns the last loss.
 
     Args:
-      recipe: what is trained, as `Recipe.to_dict` has it; its `execution` says how.
-      single: whether each call of the compiled graph runs one step only; else one call runs all of them.
+      recipe: a `Recipe.to_dict()`.
+      single: whether each call of the compiled graph runs only one step; otherwise one call runs all of them.
     """
     setup = prepare(Recipe(**recipe))
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
