@@ -1,7 +1,8 @@
-"""The benchmarks' arithmetic, order and reports; how fast anything is, is no test's business."""
+"""The benchmarks' arithmetic, order and reports. Speed is not tested."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import threading
@@ -13,14 +14,18 @@ import pytest
 from PIL import Image
 
 from tfcnn.augmentations import KINDS, PRESETS, parse
-from tfcnn.benchmarks import contact_sheet, input_pipeline, rates
+from tfcnn.benchmarks import contact_sheet, frameworks, hardware, input_pipeline, rates
 from tfcnn.experiments import augmentations
 from tfcnn.experiments import input_pipeline as experiment
 from tfcnn.experiments.lenet5 import RECIPE
 from tfcnn.recipe import UsageError
 
 
-def test_each_is_started_anew_and_timed_in_turn_for_the_seconds_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+RECORDED = [path.parent for name in ("frameworks*", "input_pipeline", "scaling")
+            for path in sorted(Path(__file__).parents[1].glob(f"experiments/{name}/result.json"))]
+
+
+def test_each_is_started_anew_and_timed_in_turn_for_the_given_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int]] = []
     clock = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
@@ -28,7 +33,7 @@ def test_each_is_started_anew_and_timed_in_turn_for_the_seconds_wanted(monkeypat
     def started(name: str, seconds: float) -> rates.Start:
         def start() -> rates.Work:
             calls.append((name, 0))
-            clock[0] += 100.0  # to start counts for nothing
+            clock[0] += 100.0  # starting does not count
 
             def work(times: int) -> None:
                 calls.append((name, times))
@@ -41,21 +46,21 @@ def test_each_is_started_anew_and_timed_in_turn_for_the_seconds_wanted(monkeypat
     assert calls[-12:] == [("slow", 0), ("slow", 1), ("slow", 1), ("fast", 0), ("fast", 1), ("fast", 20)] * 2
 
 
-def test_cost_is_the_median_share_of_speed_lost() -> None:
+def test_cost_is_the_median_fraction_of_speed_lost() -> None:
     found = {"constant": [100.0, 200.0, 400.0], "fed": [90.0, 190.0, 200.0]}
     assert rates.median(found) == {"constant": 200.0, "fed": 190.0}
     assert rates.cost(found, "fed", "constant") == pytest.approx(0.1)
 
 
-def test_uncertainty_is_how_much_the_cost_varies_when_all_is_measured_again() -> None:
+def test_uncertainty_is_the_standard_deviation_of_the_cost_over_repeated_runs() -> None:
     speeds = np.random.default_rng(0).normal(95, 4, (2000, 41))
     runs = [{"constant": [100.0] * 41, "fed": list(row)} for row in speeds]
-    varies = np.std([rates.cost(run, "fed", "constant") for run in runs])
-    assert np.mean([rates.uncertainty(run, "fed", "constant") for run in runs]) == pytest.approx(varies, rel=0.1)
+    deviation = np.std([rates.cost(run, "fed", "constant") for run in runs])
+    assert np.mean([rates.uncertainty(run, "fed", "constant") for run in runs]) == pytest.approx(deviation, rel=0.1)
 
 
-def test_all_threads_share_the_cores() -> None:
-    before, seen, go = rates.available(), [], threading.Event()
+def test_all_threads_are_limited_to_the_cores() -> None:
+    before, seen, go = hardware.available_cores(), [], threading.Event()
 
     def look() -> None:
         go.wait()
@@ -63,20 +68,19 @@ def test_all_threads_share_the_cores() -> None:
 
     thread = threading.Thread(target=look)
     thread.start()
-    with rates.cores(1):
-        assert rates.available() == before[:1]
+    with hardware.limited_to(1):
+        assert hardware.available_cores() == before[:1]
         go.set()
         thread.join()
-    assert seen == [set(before[:1])] and rates.available() == before
+    assert seen == [set(before[:1])] and hardware.available_cores() == before
 
 
 def test_report_has_every_augmentation_and_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                    capsys: pytest.CaptureFixture[str]) -> None:
-    assert {operation.name for text in input_pipeline.KERAS for operation in parse(text)} == set(KINDS)
-    assert set(input_pipeline.KERAS) >= {"standard", "alexnet", "strong"}
-    chosen = {"crop:4,mirror": input_pipeline.KERAS["crop:4,mirror"], "mixup:0.2": input_pipeline.KERAS["mixup:0.2"],
-              "standard": None}
-    monkeypatch.setattr(input_pipeline, "KERAS", chosen)
+    assert {operation.name for text in input_pipeline.KERAS_LAYERS for operation in parse(text)} == set(KINDS)
+    assert set(input_pipeline.KERAS_LAYERS) >= {"standard", "alexnet", "strong"}
+    chosen = {name: input_pipeline.KERAS_LAYERS[name] for name in ("crop:4,mirror", "mixup:0.2", "standard")}
+    monkeypatch.setattr(input_pipeline, "KERAS_LAYERS", chosen)
     recipe = RECIPE.replace(dataset="sample", variant="modern")
     input_pipeline.measure({"lenet5": recipe}, ("standard",), 2, 0.01, tmp_path / "speeds")
     result = json.loads((tmp_path / "speeds" / "result.json").read_text())
@@ -89,6 +93,15 @@ def test_report_has_every_augmentation_and_network(tmp_path: Path, monkeypatch: 
     text = (tmp_path / "speeds" / "README.md").read_text()
     assert text in capsys.readouterr().out and f"{speeds['standard']['one core']:,.0f}" in text and "| lenet5 |" in text
     assert Image.open(tmp_path / "speeds" / "speeds.png").size[0] == 1000
+
+
+@pytest.mark.parametrize("folder", RECORDED, ids=lambda folder: folder.name)
+def test_recorded_page_is_rendered_from_its_result(folder: Path) -> None:
+    result = json.loads((folder / "result.json").read_text())
+    report = importlib.import_module(f"tfcnn.benchmarks.{result['experiment']}_report")
+    labels = [{name: mode.label for name, mode in frameworks.MODES.items()}]
+    assert (folder / "README.md").read_text() == report.text(
+        result, *(labels if result["experiment"] == "frameworks" else []))
 
 
 @pytest.mark.parametrize(("flag", "value"), [("rounds", 1), ("networks", "lenet5,lenet6")])
@@ -108,6 +121,6 @@ def test_contact_sheet_shows_every_augmentation(tmp_path: Path) -> None:
     pixels = np.asarray(Image.open(path).convert("RGB"))
     enlarged = images[0].repeat(3, 0).repeat(3, 1)
     windows = np.lib.stride_tricks.sliding_window_view(pixels[..., 0], enlarged.shape[:2])
-    places = np.argwhere((windows[:, :, 0, 0] == enlarged[0, 0, 0]) & (windows[:, :, 50, 50] == enlarged[50, 50, 0]))
-    same = [place for place in places if np.array_equal(windows[tuple(place)], enlarged[..., 0])]
-    assert len(same) >= 3  # as it is, twice, and after nothing
+    positions = np.argwhere((windows[:, :, 0, 0] == enlarged[0, 0, 0]) & (windows[:, :, 50, 50] == enlarged[50, 50, 0]))
+    same = [position for position in positions if np.array_equal(windows[tuple(position)], enlarged[..., 0])]
+    assert len(same) >= 3  # unchanged in both rows, and after no operation

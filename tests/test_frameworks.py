@@ -1,4 +1,4 @@
-"""The comparison of frameworks: its processes, its order and arithmetic, the ceiling's operations, and debugging."""
+"""The comparison of frameworks: worker processes, turns, arithmetic, the ceiling's operations, and debugging."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import collections
 import dataclasses
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from typing import Any
 import tfcnn.networks.layers
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -25,72 +26,75 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from tfcnn import cli, files, networks
 from tfcnn.benchmarks import ceiling, frameworks
-from tfcnn.benchmarks.arm import Arm, Failed
+from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
 from tfcnn.describe import describe
 from tfcnn.experiments import frameworks as experiment
-from tfcnn.experiments.frameworks import ASKED, RECIPES
+from tfcnn.experiments.frameworks import RECIPES, TARGETS
 from tfcnn.recipe import UsageError
 from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import prepare
 
-COUNTING, FAILING = "tests.arm_work:counting", "tests.arm_work:failing"
+COUNTING, FAILING = "tests.worker_process_work:counting", "tests.worker_process_work:failing"
+LIMIT = 600.0  # seconds; no test waits as long, but for a process that hangs
 
 
-def _state(process: subprocess.Popen) -> str:
-    return Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-
-
-def test_an_arm_works_when_asked_and_is_stopped_in_between() -> None:
-    with Arm(COUNTING, {}, 60) as arm:
-        process = arm._process
-        started = arm.answer()
-        assert started["value"] == 1 and started["import_seconds"] > 0 and started["first_seconds"] > 0
-        for times, total in ((3, 4), (5, 9)):
-            deadline = time.monotonic() + 30
-            while _state(process) != "T" and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert _state(process) == "T"
-            answer = arm.run(times)
-            assert answer["value"] == total and answer["seconds"] > 0 and answer["peak_bytes"] > 2**20
+def test_a_worker_process_works_when_told_and_is_paused_in_between() -> None:
+    with WorkerProcess(COUNTING, {}, LIMIT) as worker:
+        process = worker._process
+        first = worker.answer()
+        assert first["value"] == 1 and first["import_seconds"] > 0 and first["first_seconds"] > 0
+        for times, total, seconds in ((3, 4, 3 / 64), (5, 9, 1.25 * 5 / 64)):
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+            answer = worker.run(times)
+            assert answer["value"] == total and answer["seconds"] == pytest.approx(seconds)
+            assert answer["peak_bytes"] > 2**20
     assert process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(("how", "limit", "reason"), [
-    ("raise", 60, "MemoryError: out of memory"), ("kill", 60, "the process was ended by SIGKILL"),
-    ("exit", 60, "the process ended with status 1: torn apart"), ("wait", 2, "no answer within 2 s"),
-    ("diverge", 60, "ArithmeticError: the result is nan")])
+@pytest.mark.parametrize(("how", "reason"), [
+    ("raise", "MemoryError: out of memory"), ("kill", "the process was ended by SIGKILL"),
+    ("exit", "the process ended with status 1: torn apart"), ("wait", "no answer within 0.1 s"),
+    ("diverge", "ArithmeticError: the result is nan")])
 @pytest.mark.parametrize("at", [0, 1], ids=["first", "later"])
-def test_a_failing_arm_says_why_and_leaves_no_process(how: str, limit: float, reason: str, at: int) -> None:
+def test_a_failing_worker_process_says_why_and_leaves_no_process(how: str, reason: str, at: int) -> None:
     children = _children()
-    with pytest.raises(Failed, match=f"^{reason}$"):
-        with Arm(FAILING, {"at": at, "how": how}, limit) as arm:
-            arm.answer()
-            arm.run(1)
+    with WorkerProcess(FAILING, {"at": at, "how": how}, LIMIT) as worker:
+        if at:
+            assert worker.answer()["value"] == 0
+            worker.start(1)
+        if how == "wait":  # for ever, so any limit will do
+            worker.limit = 0.1
+        with pytest.raises(WorkerFailed, match=f"^{reason}$"):
+            worker.answer()
     assert _children() == children
 
 
-def _children() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+def _children() -> set[int]:
+    return {process.pid for process in psutil.Process().children()}
 
 
-def test_a_stopped_arm_dies_with_its_parent() -> None:
-    program = (f"import time\nfrom tfcnn.benchmarks.arm import Arm\narm = Arm('{COUNTING}', {{}}, 60)\n"
-               "arm.answer()\nprint(arm._process.pid, flush=True)\ntime.sleep(60)")
+def test_peak_memory_is_that_of_the_worker_process_not_of_its_parent() -> None:
+    program = ("from tfcnn.benchmarks.worker_process import WorkerProcess\n"
+               "large = bytearray(2**29)\n"
+               f"with WorkerProcess('{COUNTING}', {{}}, {LIMIT}) as worker: print(worker.answer()['peak_bytes'])")
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert 2**20 < int(done.stdout) < 2**29
+
+
+def test_a_paused_worker_process_dies_with_its_parent() -> None:
+    program = ("import signal\nfrom tfcnn.benchmarks.worker_process import WorkerProcess\n"
+               f"worker = WorkerProcess('{COUNTING}', {{}}, {LIMIT})\n"
+               "worker.answer()\nprint(worker._process.pid, flush=True)\nsignal.pause()")
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
-        arm = int(parent.stdout.readline())
+        worker = os.pidfd_open(int(parent.stdout.readline()))
         parent.kill()
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{arm}").exists() and _is_alive(arm) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{arm}").exists() or not _is_alive(arm)
-
-
-def _is_alive(process: int) -> bool:
-    try:  # nobody may be there to ask what became of a process whose parent is dead
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
+    try:
+        ended, _, _ = select.select([worker], [], [], LIMIT)
+    finally:
+        os.close(worker)
+    assert ended
 
 
 def test_rounds_are_in_turn_and_what_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -99,56 +103,64 @@ def test_rounds_are_in_turn_and_what_fails_is_left_out(tmp_path: Path, monkeypat
 
     def work(name: str, speed: float) -> frameworks.Mode:
         return frameworks.Mode(f"Mode {name}", lambda network, recipe: (COUNTING, {
-            "log": str(log), "name": name, "seconds": 0.02 / speed}))
+            "log": str(log), "name": name, "seconds": 1 / 64 / speed}))
 
     def failing(at: int, how: str) -> frameworks.Mode:
         return frameworks.Mode(how, lambda network, recipe: (FAILING, {"at": at, "how": how}))
 
     modes = {"eager": failing(0, "exit"), "graph": work("graph", 2.0), "pytorch": work("pytorch", 0.5),
-             "xla": failing(6, "raise"), "pytorch_compiled": work("pytorch_compiled", 1.0),
+             "xla": failing(16, "raise"), "pytorch_compiled": work("pytorch_compiled", 1.0),
              "ceiling": work("ceiling", 4.0)}
     monkeypatch.setattr(frameworks, "MODES", modes)
     monkeypatch.setattr(frameworks, "pytorch_version", lambda: "1.2.3")
     recipes = {"mlp": RECIPES["mlp"].replace(dataset="sample", batch_size=100)}
-    frameworks.measure(recipes, list(modes), ["float32"], 3, 0.08, 60, ASKED, tmp_path / "there")
+    frameworks.measure(recipes, list(modes), ["float32"], 3, 1 / 8, LIMIT, TARGETS, tmp_path / "there")
 
     alive = ["graph", "pytorch", "pytorch_compiled", "ceiling"]
     result = json.loads((tmp_path / "there" / "result.json").read_text())
     found = result["networks"]["mlp"]["float32"]
-    arms = found["arms"]
-    assert list(arms) == list(modes) and result["complete"] and result["versions"]["torch"] == "1.2.3"
-    assert arms["eager"] == {"failed": "the process ended with status 1: torn apart"}
-    assert arms["xla"] == {"failed": "MemoryError: out of memory"}
+    rows = found["arms"]
+    assert list(rows) == list(modes) and result["complete"] and result["versions"]["torch"] == "1.2.3"
+    assert rows["eager"] == {"failed": "the process ended with status 1: torn apart"}
+    assert rows["xla"] == {"failed": "MemoryError: out of memory"}
     for name in alive:
-        row = arms[name]
+        row = rows[name]
         assert row["rounds"] == [0, 1, 2] and len(row["images_per_second"]) == 3 and row["peak_bytes"] > 2**20
         assert row["smallest"] == min(row["images_per_second"]) <= row["median"] <= row["largest"]
-        # Sleeping takes at least as long as it was asked to.
-        assert row["largest"] <= 100 / 0.02 * {"graph": 2, "pytorch": 0.5, "pytorch_compiled": 1, "ceiling": 4}[name]
-    speeds = {name: np.array(arms[name]["images_per_second"]) for name in alive}
-    best = max(("pytorch", "pytorch_compiled"), key=lambda name: np.median(speeds[name] / speeds["graph"]))
-    assert found["best_pytorch"] == best and found["over_pytorch"] == np.median(speeds["graph"] / speeds[best])
-    assert found["share_of_ceiling"] == np.median(speeds["graph"] / speeds["ceiling"])
-    assert arms["pytorch"]["share_of_ceiling"] == np.median(speeds["pytorch"] / speeds["ceiling"])
-    assert arms["pytorch"]["over_default"] == np.median(speeds["pytorch"] / speeds["graph"])
+        speed = 100 * 64 * {"graph": 2, "pytorch": 0.5, "pytorch_compiled": 1, "ceiling": 4}[name]
+        assert row["largest"] == pytest.approx(speed) and row["smallest"] == pytest.approx(speed / 1.25)
+    best = _check_ratios(found, alive)
     assert found["asked_over_pytorch"] == 1.15 and found["asked_share_of_ceiling"] is None
 
-    # A turn is a step that does not count and the steps that do.
+    # A turn is an untimed step and the timed ones.
     turns = [line.split() for line in log.read_text().splitlines()][-24:]
     order = [name for name, _ in turns[::2]]
+    assert [rows[name]["steps"] > 1 for name in alive] == [True] * 4
     assert sorted(order[:4]) == sorted(order[4:8]) == sorted(order[8:]) == sorted(alive) and order[:4] != order[4:8]
-    assert turns == [[name, times] for name in order for times in ("1", str(arms[name]["steps"]))]
+    assert turns == [[name, times] for name in order for times in ("1", str(rows[name]["steps"]))]
 
     text = (tmp_path / "there" / "README.md").read_text()
     printed = capsys.readouterr().out
     assert text in printed and "mlp, float32, raise: failed, MemoryError: out of memory" in printed
-    assert f"| mlp | float32 | {arms['graph']['median']:,.0f} | {arms[best]['median']:,.0f} |" in text
+    assert f"| mlp | float32 | {rows['graph']['median']:,.0f} | {rows[best]['median']:,.0f} |" in text
     assert f" | {found['over_pytorch']:.2f} | 1.15 | {found['share_of_ceiling']:.2f} |  |" in text
     assert "| raise | failed: MemoryError: out of memory |" in text and "not complete" not in text
     assert "{" not in text
 
 
-def test_without_room_the_default_meets_each_mode_in_rounds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def _check_ratios(found: dict[str, Any], alive: list[str]) -> str:
+    """Checks the medians of the ratios within rounds, and returns PyTorch's best mode."""
+    rows = found["arms"]
+    speeds = {name: np.array(rows[name]["images_per_second"]) for name in alive}
+    best = max(("pytorch", "pytorch_compiled"), key=lambda name: np.median(speeds[name] / speeds["graph"]))
+    assert found["best_pytorch"] == best and found["over_pytorch"] == np.median(speeds["graph"] / speeds[best])
+    assert found["share_of_ceiling"] == np.median(speeds["graph"] / speeds["ceiling"])
+    assert rows["pytorch"]["share_of_ceiling"] == np.median(speeds["pytorch"] / speeds["ceiling"])
+    assert rows["pytorch"]["over_default"] == np.median(speeds["pytorch"] / speeds["graph"])
+    return best
+
+
+def test_without_memory_for_all_the_default_meets_each_mode_in_separate_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[int] = []
 
     def work(seconds: float) -> frameworks.Mode:
@@ -162,11 +174,11 @@ def test_without_room_the_default_meets_each_mode_in_rounds_of_their_own(monkeyp
     monkeypatch.setattr(frameworks, "MODES", modes)
     monkeypatch.setattr(frameworks._Comparison, "has_room", has_room)
     before = len(_children())
-    rows = frameworks._compare("mlp", RECIPES["mlp"], list(modes), 2, 0.0, 60)
+    rows = frameworks._compare("mlp", RECIPES["mlp"], list(modes), 2, 0.0, LIMIT)
     assert {name: row["rounds"] for name, row in rows.items()} == {
         "pytorch": [0, 1], "graph": [0, 1, 2, 3, 4, 5], "xla": [2, 3], "pytorch_compiled": [4, 5]}
     assert alive == [before + 2] * 2 and len(_children()) == before
-    judged = frameworks._judged(rows)
+    judged = frameworks._summarize(rows)
     graph = rows["graph"]["images_per_second"]
     for name, its_graph in (("pytorch", graph[:2]), ("xla", graph[2:4]), ("pytorch_compiled", graph[4:])):
         assert rows[name]["over_default"] == np.median(np.divide(rows[name]["images_per_second"], its_graph))
@@ -175,29 +187,27 @@ def test_without_room_the_default_meets_each_mode_in_rounds_of_their_own(monkeyp
     assert judged["best_pytorch"] == max(("pytorch", "pytorch_compiled"), key=lambda name: rows[name]["over_default"])
 
 
-def test_there_is_room_only_for_what_fits_twice() -> None:
-    comparison = frameworks._Comparison("mlp", RECIPES["mlp"], 1.0, 60)
-    with open("/proc/meminfo", encoding="utf-8") as file:
-        total, = (1024 * int(line.split()[1]) for line in file if line.startswith("MemTotal:"))
+def test_there_is_room_only_if_twice_the_peak_memory_is_available() -> None:
+    comparison = frameworks._Comparison("mlp", RECIPES["mlp"], 1.0, LIMIT)
     assert comparison.has_room()
     comparison.rows["xla"] = {"failed": "for some reason"}
     comparison.rows["graph"] = {"peak_bytes": 2**20}
     assert comparison.has_room()
-    comparison.rows["ceiling"] = {"peak_bytes": total // 2 + 2**20}
+    comparison.rows["ceiling"] = {"peak_bytes": psutil.virtual_memory().total // 2 + 2**20}
     assert not comparison.has_room()
 
 
-def test_without_pytorch_its_modes_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pytorch_its_modes_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mode = frameworks.Mode("Mode", lambda network, recipe: (COUNTING, {}))
     monkeypatch.setattr(frameworks, "MODES", {"graph": mode, "pytorch": mode})
     monkeypatch.setattr(frameworks, "pytorch_version", lambda: None)
     written: list[dict[str, Any]] = []
-    monkeypatch.setattr(frameworks.files, "write", lambda path, content: (
+    monkeypatch.setattr(files, "write", lambda path, content: (
         Path(path).write_bytes(content if isinstance(content, bytes) else content.encode()),
         written.append(json.loads(content)) if path.name == "result.json" else None))
     recipes = {name: RECIPES[name] for name in ("lenet5", "mlp")}
-    frameworks.measure(recipes, ["graph", "pytorch"], ["bfloat16"], 1, 0.0, 60, ASKED, tmp_path)
-    # What is measured is there before the rest is.
+    frameworks.measure(recipes, ["graph", "pytorch"], ["bfloat16"], 1, 0.0, LIMIT, TARGETS, tmp_path)
+    # Each network is written before the next one is measured.
     assert [list(result["networks"]) for result in written] == [["lenet5"], ["lenet5", "mlp"]]
     assert [result["complete"] for result in written] == [False, True]
     found = written[-1]["networks"]["mlp"]["bfloat16"]
@@ -205,8 +215,8 @@ def test_without_pytorch_its_modes_are_left_out(tmp_path: Path, monkeypatch: pyt
     assert "pip install 'tfcnn[pytorch]'" in (tmp_path / "README.md").read_text()
 
 
-def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                    capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                       capsys: pytest.CaptureFixture[str]) -> None:
     there = tmp_path / "there"
     begun: list[str] = []
 
@@ -244,7 +254,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert status == 0 and begun == ["lenet5", "mlp", "mlp"]
     assert found()["networks"]["lenet5"] == first["networks"]["lenet5"]
     assert list(found()["networks"]) == ["lenet5", "mlp"] and found()["complete"] and found()["sittings"] == 2
-    assert "it took 2 sittings" in (there / "README.md").read_text()
+    assert "interrupted and resumed, 2 attempts in all" in (there / "README.md").read_text()
 
     status, said = run()
     assert status == 2 and "is there already" in said and begun == ["lenet5", "mlp", "mlp"]
@@ -254,7 +264,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert status == 0 and begun[4:] == ["lenet5", "mlp"] and found()["sittings"] == 1
 
 
-def test_the_experiment_leaves_table_picture_and_result(run_command: Callable[..., subprocess.CompletedProcess],
+def test_the_experiment_writes_table_picture_and_result(run_command: Callable[..., subprocess.CompletedProcess],
                                                         tmp_path: Path) -> None:
     modes = ["graph_single", "ceiling"]
     if frameworks.pytorch_version():
@@ -263,9 +273,9 @@ def test_the_experiment_leaves_table_picture_and_result(run_command: Callable[..
                        "--rounds=1", "--seconds=0.01", "--workdir=there", experiment="frameworks")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "there" / "result.json").read_text())
-    arms = result["networks"]["lenet5"]["float32"]["arms"]
-    assert set(arms) == set(modes) and result["complete"] and result["batch_size"] == 4
-    for name, row in arms.items():
+    rows = result["networks"]["lenet5"]["float32"]["arms"]
+    assert set(rows) == set(modes) and result["complete"] and result["batch_size"] == 4
+    for name, row in rows.items():
         assert row["median"] > 0 and row["first_seconds"] > 0 and row["peak_bytes"] > 2**26, (name, row)
         assert name == "ceiling" or 0 < row["loss"] < 20
     text = (tmp_path / "there" / "README.md").read_text()
@@ -274,8 +284,8 @@ def test_the_experiment_leaves_table_picture_and_result(run_command: Callable[..
 
 
 @pytest.mark.parametrize("measured", [True, False])
-def test_an_interruption_says_whether_there_is_something(measured: bool, tmp_path: Path,
-                                                         capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interruption_says_whether_there_is_a_result(measured: bool, tmp_path: Path,
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
     def action(values: Any, workdir: Path) -> None:
         workdir.mkdir()
         if measured:
@@ -290,7 +300,7 @@ def test_an_interruption_says_whether_there_is_something(measured: bool, tmp_pat
 
 @pytest.mark.parametrize("flag", ["--networks=lenet5,lenet6", "--modes=fast", "--precisions=float16", "--rounds=0",
                                   "--batch_size=0"])
-def test_a_mistake_is_told_before_anything_is_measured(flag: str, tmp_path: Path) -> None:
+def test_a_usage_error_comes_before_anything_is_measured(flag: str, tmp_path: Path) -> None:
     name, value = flag.removeprefix("--").split("=")
     values = {option_name: option.value for option_name, option in experiment.OPTIONS.items()}
     values[name] = type(values[name])(value)
@@ -300,15 +310,15 @@ def test_a_mistake_is_told_before_anything_is_measured(flag: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("network", RECIPES)
-def test_the_ceiling_has_all_products_of_the_network(network: str) -> None:
-    """Three times the products that are counted by `describe`, another reading of the same network, but once two."""
+def test_the_ceiling_computes_all_products_of_the_network(network: str) -> None:
+    """Three times the products that `describe` counts independently, but twice for the first layer."""
     recipe = RECIPES[network]
     with tf.Graph().as_default():
         model = networks.find(recipe.network).build(classes=10, **recipe.network_options())
         found = ceiling.products(model, 128)
         counted = [row for row in describe(model).rows if row.multiply_accumulates]
     products = {row.name: row.multiply_accumulates for row in counted}
-    if network == "lenet5":  # a convolution over all channels stands in for the paper's incomplete connections
+    if network == "lenet5":  # computed as a convolution over all channels, not only the connected ones
         connections = sum(map(len, tfcnn.networks.lenet.C3_SEES))
         products["C3"] = products["C3"] // connections * 6 * 16
     total = 128 * (3 * sum(products.values()) - products[counted[0].name])
@@ -316,7 +326,7 @@ def test_the_ceiling_has_all_products_of_the_network(network: str) -> None:
     assert [product.input_gradient for product in found] == [False] + [True] * (len(found) - 1)
 
 
-def test_groups_are_products_of_their_own(policy: Callable[[str], None]) -> None:
+def test_each_group_of_a_convolution_is_one_product(policy: Callable[[str], None]) -> None:
     policy("mixed_bfloat16")
     images = keras.Input((8, 8, 4))
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(images)
@@ -329,8 +339,8 @@ def test_groups_are_products_of_their_own(policy: Callable[[str], None]) -> None
         ((7, 24), (24, 5), (7, 5), (1, 1), "VALID", "float32", True)]
 
 
-def test_every_operation_is_done_every_time(tmp_path: Path) -> None:
-    """TensorFlow removes what it finds useless, and does once what it finds to be always the same."""
+def test_every_operation_runs_every_time(tmp_path: Path) -> None:
+    """TensorFlow would remove operations without effect, and compute constant ones only once."""
     repeat = ceiling.repeater(RECIPES["lenet5"].replace(batch_size=2).to_dict())
     repeat(1)
     tf.profiler.experimental.start(str(tmp_path))
@@ -339,7 +349,7 @@ def test_every_operation_is_done_every_time(tmp_path: Path) -> None:
     space = xplane_pb2.XSpace.FromString(next(tmp_path.rglob("*.xplane.pb")).read_bytes())
     done = collections.Counter(plane.event_metadata[event.metadata_id].name.split(":_Mkl")[-1].removeprefix("Native")
                                for plane in space.planes for line in plane.lines for event in line.events)
-    # Three convolutions, of which the first needs no gradient of its input, and two dense layers.
+    # Three convolutions, the first without the gradient of its input, and two dense layers.
     assert {name: done[name] for name in ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "MatMul")} == {
         "Conv2D": 15, "Conv2DBackpropFilter": 15, "Conv2DBackpropInput": 10, "MatMul": 30}
 
@@ -370,12 +380,12 @@ def test_a_breakpoint_sees_numbers_in_eager_mode_only(execution: str, monkeypatc
     reached = len(seen)
     steps.run(batches, tf.constant(2))
     if execution == "eager":
-        assert reached == 2 and len(seen) == 6  # in each of the steps
+        assert reached == 2 and len(seen) == 6  # in every step
         values = [inputs.numpy() for inputs in seen]
         assert [value.shape for value in values] == [(4, 120), (4, 84)] * 3
         assert all(np.isfinite(value).all() and np.ptp(value) > 0 for value in values)
         assert not np.array_equal(values[0], values[2])
     else:
-        assert reached and len(seen) == reached  # while the graph is built, and never again
+        assert reached and len(seen) == reached  # only while the graph is built
         with pytest.raises((AttributeError, NotImplementedError)):
             seen[0].numpy()

@@ -1,4 +1,4 @@
-"""The PyTorch networks that ours are measured against do the same work: same weights, same logits, same training."""
+"""The PyTorch networks that ours are compared with do the same work: same weights, same logits, same training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-import tfcnn.networks.layers  # noqa: F401 - before anything imports TensorFlow
+import tfcnn.networks.layers  # noqa: F401 - must be imported before TensorFlow
 import keras
 import numpy as np
 import pytest
@@ -19,22 +19,23 @@ from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import optimizers
 from tfcnn.training.steps import Steps
 
-# Triton, which comes with PyTorch for GPUs, aborts a process in which TensorFlow is; PyTorch can do without.
+# Triton, which comes with PyTorch for GPUs, aborts a process that has imported TensorFlow; PyTorch works without it.
 sys.modules.setdefault("triton", None)
 torch = pytest.importorskip("torch")
-from tfcnn.benchmarks import pytorch_networks, pytorch_worker  # noqa: E402 - they need what may not be there
+from tfcnn.benchmarks import pytorch_networks, pytorch_worker  # noqa: E402 - they need PyTorch
 
 BATCH, STEPS = 8, 5
-# PyTorch's network -> the experiment it stands beside, and what is changed there. Where an activation is within
-# rounding of ReLU's kink, or two in a pooling window of each other, either framework may go either way. That changes
-# the gradient of all layers before by some thousandths, and large steps of deep networks magnify it: hence low rates.
+# PyTorch's network -> the experiment of ours, and the changes to its recipe. Where an activation is within a rounding
+# error of ReLU's kink, or two activations in a pooling window are that close, the frameworks may differ. This changes
+# the gradients of all earlier layers by some thousandths, which large steps in deep networks amplify: hence the low
+# learning rates.
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "lenet5": ("lenet5", {}), "alexnet": ("alexnet", {}), "vgg": ("vgg", {"learning_rate": 1e-5}),
     "network_in_network": ("network_in_network", {}),
     "inception": ("inception", {"learning_rate": 1e-5, "image_size": 16}),
     "resnet20": ("resnet", {"learning_rate": 1e-3}), "resnet18": ("resnet", {"depth": 18, "learning_rate": 1e-4}),
     "mlp": ("mlp", {"learning_rate": 5e-4})}
-# What PyTorch calls the weights of a normalization; elsewhere "weight" is our kernel.
+# PyTorch's names of the weights of a normalization -> ours. In other layers "weight" is our kernel.
 NORMALIZATION = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
@@ -44,7 +45,7 @@ def one_thread() -> None:
 
 
 def _recipe(name: str, **changes: Any) -> Recipe:
-    """The experiment's recipe, at the peak of its learning rate from the first step."""
+    """The experiment's recipe, with its peak learning rate from the first step."""
     experiment, options = OURS[name]
     recipe = importlib.import_module(f"tfcnn.experiments.{experiment}").RECIPE
     constant = {"schedule": "constant", "warmup_epochs": 0.0, "batch_size": BATCH, "execution": "eager"}
@@ -59,13 +60,13 @@ def _ours(recipe: Recipe) -> keras.Model:
 
 
 def _as_pytorch(model: keras.Model, network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Our weights under the names and in the layout of PyTorch's; fails if one of either side has no counterpart."""
+    """Our weights with PyTorch's names and layout. Fails if a weight of either has no counterpart."""
     dense = next((layer for layer in model.layers if isinstance(layer, keras.layers.Dense)), None)
     flattened = [layer.input.shape[1:] for layer in model.layers if isinstance(layer, keras.layers.Flatten)]
     found = {}
     for key in network.state_dict():
         path, _, part = key.rpartition(".")
-        if part in ("num_batches_tracked", "places"):
+        if part in ("num_batches_tracked", "indices"):
             continue
         layer = model.get_layer(path.replace(".", "_"))
         name = NORMALIZATION[part] if path.endswith("normalization") else part.replace("weight", "kernel")
@@ -82,7 +83,7 @@ def _as_pytorch(model: keras.Model, network: torch.nn.Module) -> dict[str, torch
 
 def _copy(model: keras.Model, network: torch.nn.Module) -> None:
     without = network.load_state_dict(_as_pytorch(model, network), strict=False).missing_keys
-    assert {key.rpartition(".")[-1] for key in without} <= {"num_batches_tracked", "places"}
+    assert {key.rpartition(".")[-1] for key in without} <= {"num_batches_tracked", "indices"}
 
 
 def _batch(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
@@ -106,12 +107,12 @@ def _train_pytorchs(training: Any, model: keras.Model) -> list[float]:
     return [training.step(*batch).item() for _ in range(STEPS)]
 
 
-def test_all_are_compared() -> None:
+def test_every_pytorch_network_is_compared() -> None:
     assert set(OURS) == set(pytorch_networks.NETWORKS)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_is_our_network_and_trains_as_it_does(name: str) -> None:
+def test_computes_and_trains_like_our_network(name: str) -> None:
     recipe = _recipe(name)
     model, network = _ours(recipe), pytorch_networks.NETWORKS[name]()
     assert sum(values.numel() for values in network.parameters()) == sum(
@@ -138,13 +139,13 @@ def test_is_our_network_and_trains_as_it_does(name: str) -> None:
     training = pytorch_worker.Trainer(network, recipe.replace(image_size=0).to_dict())
     found = _train_pytorchs(training, model)
     np.testing.assert_allclose(found, losses, rtol=1e-3)
-    assert abs(losses[-1] - losses[0]) > 0.03 * losses[0]  # steps that do something
+    assert abs(losses[-1] - losses[0]) > 0.03 * losses[0]  # the steps have an effect
 
 
 @pytest.mark.parametrize("changes", [
     {"optimizer": "sgd"}, {"optimizer": "momentum", "momentum": 0.7, "ema": 0.6}, {"optimizer": "nesterov"},
 ], ids=lambda changes: changes["optimizer"])
-def test_optimizer_is_ours(changes: dict[str, Any]) -> None:
+def test_optimizer_matches_ours(changes: dict[str, Any]) -> None:
     recipe = _recipe("lenet5", l2=0.5, **changes)
     model, network = _ours(recipe), pytorch_networks.NETWORKS["lenet5"]()
     _copy(model, network)
@@ -162,14 +163,14 @@ def test_optimizer_is_ours(changes: dict[str, Any]) -> None:
             np.testing.assert_allclose(values.detach(), ours[key], rtol=1e-4, atol=1e-5, err_msg=key)
 
 
-def test_what_is_not_done_there_is_refused() -> None:
+def test_recipe_fields_that_are_not_implemented_are_refused() -> None:
     network = pytorch_networks.NETWORKS["lenet5"]()
     for changes in {"clip_norm": 1.0}, {"label_smoothing": 0.1}, {"optimizer": "adam"}:
         with pytest.raises(UsageError, match=str(*changes)):
             pytorch_worker.Trainer(network, _recipe("lenet5", **changes).to_dict())
 
 
-def test_steps_in_each_format_need_no_tensorflow() -> None:
+def test_steps_in_each_memory_format_need_no_tensorflow() -> None:
     program = (
         "import sys\n"
         "from tfcnn.benchmarks.pytorch_worker import trainer\n"

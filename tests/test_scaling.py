@@ -1,4 +1,4 @@
-"""How speed grows with devices and processes: what is started where, the arithmetic, the report. No speed is judged."""
+"""Scaling with devices and processes: which process runs on which cores, arithmetic, report. Speed is not tested."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from tfcnn import cli
-from tfcnn.benchmarks import rates, scaling
-from tfcnn.benchmarks.arm import Arm, Failed
+from tfcnn.benchmarks import hardware, rates, scaling
+from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
 from tfcnn.experiments import scaling as experiment
 from tfcnn.experiments.lenet5 import RECIPE
 from tfcnn.recipe import Recipe, UsageError
@@ -41,8 +41,8 @@ def test_counts_are_read_from_flags_and_begin_with_one() -> None:
     ({"devices": ""}, "--devices"), ({"devices": "0"}, "--devices"), ({"processes": "1;2"}, "--processes"),
     ({"processes": "-2"}, "--processes"), ({"devices": "3"}, "--batch_size"), ({"network": "resnot"}, "--network"),
     ({"processes": "1024", "batch_size": 1024}, "cores")], ids=str)
-def test_a_mistake_is_told_before_anything_starts(changes: dict[str, Any], word: str, tmp_path: Path,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_usage_error_comes_before_anything_starts(changes: dict[str, Any], word: str, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(scaling, "training_together")
     with pytest.raises(UsageError, match=word) as caught:
         experiment.measure(_defaults(**changes), tmp_path)
@@ -50,7 +50,7 @@ def test_a_mistake_is_told_before_anything_starts(changes: dict[str, Any], word:
 
 
 def test_ratios_are_medians_over_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock of its own: a step takes 1 s, on a share of the cores 1.6, of two processes 1.1 in any odd round."""
+    """On a simulated clock: a step takes 1 s, on a share of the cores 1.6, of two processes 1.1 in odd rounds."""
     clock, ended = [0.0], []
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
@@ -66,7 +66,7 @@ def test_ratios_are_medians_over_rounds(tmp_path: Path, monkeypatch: pytest.Monk
         ended.append((shares, devices))
 
     monkeypatch.setattr(scaling, "training_together", training)
-    monkeypatch.setattr(rates, "available", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(hardware, "available_cores", lambda: [0, 1, 2, 3])
     recipe = RECIPE.replace(dataset="sample", batch_size=8)
     scaling.measure(recipe, [1, 2], [1, 2], 4, 1.0, tmp_path)
     assert sorted(ended) == [([[0, 1]], 1), ([[0, 1], [2, 3]], 1), ([[0, 1, 2, 3]], 1), ([[0, 1, 2, 3]], 2)]
@@ -81,7 +81,8 @@ def test_ratios_are_medians_over_rounds(tmp_path: Path, monkeypatch: pytest.Monk
     assert two["of_the_ideal"] == pytest.approx((1.6 + 1.6 / 1.1) / 2 / 2)
 
 
-def test_without_synchronization_only_where_there_is_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_synchronization_only_if_there_is_batch_normalization(tmp_path: Path,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     seen, clock = [], [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
@@ -93,7 +94,7 @@ def test_without_synchronization_only_where_there_is_any(tmp_path: Path, monkeyp
         yield train
 
     monkeypatch.setattr(scaling, "training_together", training)
-    monkeypatch.setattr(rates, "available", lambda: [0, 1])
+    monkeypatch.setattr(hardware, "available_cores", lambda: [0, 1])
     for normalization in ("none", "batch"):
         recipe = RECIPE.replace(dataset="sample", normalization=normalization)
         scaling.measure(recipe, [1], [1, 2], 1, 1.0, tmp_path)
@@ -109,26 +110,26 @@ def test_without_synchronization_only_where_there_is_any(tmp_path: Path, monkeyp
 
 
 def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Real processes, each with cores of its own; a TF_CONFIG of the user's, or what others print, does not matter."""
-    seen: list[tuple[Arm, set[int]]] = []
+    """Real processes, each with its own cores. The user's TF_CONFIG has no effect on them."""
+    seen: list[tuple[WorkerProcess, set[int]]] = []
 
-    class Watched(Arm):
+    class Watched(WorkerProcess):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             seen.append((self, os.sched_getaffinity(self._process.pid)))
 
-    monkeypatch.setattr(scaling, "Arm", Watched)
+    monkeypatch.setattr(scaling, "WorkerProcess", Watched)
     monkeypatch.setenv("TF_CONFIG", "{")
     flags = ["scaling", "--network=lenet5", "--batch_size=8", "--devices=1", "--processes=2", "--rounds=1",
              "--seconds=0.01", f"--workdir={tmp_path / 'run'}"]
-    before = rates.available()
+    before = hardware.available_cores()
     with pytest.raises(SystemExit) as end:
         cli.measure("scaling", experiment.OPTIONS, experiment.measure, flags)
     assert end.value.code == 0
     half = len(before) // 2
     whole, first, second = set(before), set(before[:half]), set(before[half:2 * half])
-    assert [cores for _, cores in seen] == [whole, first, first, second] and rates.available() == before
-    assert all(arm._process.returncode is not None for arm, _ in seen)
+    assert [cores for _, cores in seen] == [whole, first, first, second] and hardware.available_cores() == before
+    assert all(process._process.returncode is not None for process, _ in seen)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["experiment"] == "scaling" and result["recipe"]["batch_size"] == 8
     rows = [result["devices"]["1"], result["processes"]["1"], result["processes"]["2"]]
@@ -138,14 +139,14 @@ def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert Image.open(tmp_path / "run" / "scaling.png").size[0] == 1000
 
 
-@pytest.mark.parametrize("first", ["", "echo '{}'; exec 0<&-; sleep 0.2", "echo '{}'; read steps"],
+@pytest.mark.parametrize("first", ["", "exec 0<&-; echo '{}'", "echo '{}'; read steps"],
                          ids=["starting", "waiting", "training"])
-def test_a_process_that_fails_is_heard(first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it ends before it is told to train, so that it cannot be told, or after."""
+def test_a_process_that_fails_is_reported(first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it fails at its start, before it can be told to train (its standard input is closed), or afterwards."""
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\n{first}\necho out of luck >&2\nexit 1\n")
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
-    with (pytest.raises(Failed, match="^the process ended with status 1: out of luck$"),
-          scaling.training_together(RECIPE, [rates.available()]) as train):
+    with (pytest.raises(WorkerFailed, match="^the process ended with status 1: out of luck$"),
+          scaling.training_together(RECIPE, [hardware.available_cores()]) as train):
         train(1)

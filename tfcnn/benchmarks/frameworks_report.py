@@ -48,7 +48,7 @@ code in a layer runs only while the graph is built, so a breakpoint there sees s
 
 **TensorFlow, graph, many steps a call** (the suite's default). The loop over the steps is part of the graph, so Python
 is idle while they run. In return Python sees losses only after each call, so the trainer keeps its calls short. The
-first step was done after {first_graph} s, since the graph is built first, against {first_eager} s in eager mode.
+first step, before which the graph is built, was done after {first_graph} s, against {first_eager} s in eager mode.
 
 **TensorFlow, XLA** (`--execution=xla`). The gradients are compiled into one program for exactly these shapes; other
 shapes are compiled again. Consecutive element-wise operations are fused. On a CPU its convolutions dominate: {xla}

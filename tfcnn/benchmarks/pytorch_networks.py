@@ -243,7 +243,7 @@ def _resnet(stages: Sequence[int], blocks: int, projection: bool) -> nn.Module:
     for stage, filters in enumerate(stages, 2):
         for number in range(1, blocks + 1):
             modules[f"conv{stage}_{number}"] = _Block(channels, filters, 1 if filters == channels else 2,
-                                                    projection)
+                                                      projection)
             channels = filters
     return _sequence(modules | {"average_pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(),
                                 "logits": nn.Linear(channels, CLASSES)})

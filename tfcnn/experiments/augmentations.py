@@ -1,6 +1,6 @@
 """A contact sheet of every augmentation: three strengths of each, on a test card and on real images.
 
-The card shows what photographs hide: its frame is one pixel wide, and its cross goes through the middle of the image.
+The card reveals what photographs hide: its frame is one pixel wide, and its cross marks the centre of the image.
 
 Command: python -m tfcnn.experiments.augmentations
 Expected time: ten seconds on two CPU cores.
@@ -14,12 +14,12 @@ from tfcnn import cli
 from tfcnn.recipe import Option, Recipe
 
 OPTIONS = {
-    "dataset": Option("sample", help="data set of the images, as in training"),
-    "data_dir": Option("", help="where it is"),
-    "images": Option(3, help="real images beside the card"),
-    "seed": Option(0, help="seed of the draws"),
+    "dataset": Option("sample", help="data set the images are from, as in training"),
+    "data_dir": Option("", help="folder of the data set"),
+    "images": Option(3, help="number of real images beside the card"),
+    "seed": Option(0, help="seed of the random draws"),
 }
-# Weak, as if nothing were said, and strong.
+# Name -> weak, with default strength, and strong; `--augment` values.
 SHOWN = {
     "mirror": ("mirror",) * 3, "crop": ("crop:1", "crop", "crop:12"),
     "resized_crop": ("resized_crop:0.8", "resized_crop:0.3", "resized_crop"),
@@ -40,12 +40,12 @@ SHOWN = {
 
 
 def draw(values: Mapping[str, Any], workdir: Path) -> None:
-    """Draws the sheet into the folder."""
+    """Draws the sheet and writes it into the folder."""
     from tfcnn.benchmarks import contact_sheet
     from tfcnn.data import datasets, pipeline
 
     split = datasets.load(values["dataset"], values["data_dir"] or None, validation=0, image_size=(32, 32)).train
-    # Evenly spaced, since class folders come sorted by class.
+    # Evenly spaced, because class folders are sorted by class.
     chosen = range(len(split) // (2 * values["images"]), len(split), len(split) // values["images"])
     split = datasets.Split(split.images[chosen], split.labels[chosen])
     images = pipeline.fit(split, (32, 32, 3)).images[:values["images"]]

@@ -1,9 +1,9 @@
-"""How training speed grows with devices and with processes, beside the ideal.
+"""How training speed scales with devices and with processes, compared with ideal scaling.
 
-Measured in turn, so that a machine's moods hit all alike: 1, 2 and 4 logical devices of one process, which share all
-cores, so that at best they lose nothing; and 1 and 2 processes on this machine, each with as many cores, which at best
-are as many times as fast as one of them. The global batch is always the same. Batch normalization is synchronized;
-since that is most of what processes tell each other, several are measured without it, too.
+The settings are measured in turn, so that machine noise affects all of them equally. 1, 2 and 4 logical devices of one
+process share all cores, so ideally they lose nothing. 1 and 2 processes on this machine have the same number of cores
+each, so ideally the speed is proportional to their number. The global batch is always the same. Batch normalization is
+synchronized; as this is most of what processes communicate, several processes are also measured without it.
 
 Command: python -m tfcnn.experiments.scaling
 Target: two processes with one core each train ResNet-20 at 0.9 of the speed of one process with two cores.
@@ -19,36 +19,40 @@ from tfcnn.recipe import Option, UsageError
 
 OPTIONS = {
     "network": Option("resnet", help="the experiment whose network is trained"),
-    "batch_size": Option(128, help="images a step, of all devices and processes together"),
+    "batch_size": Option(128, help="images in a step, over all devices or processes"),
     "devices": Option("1,2,4", help="numbers of logical devices in one process, separated by commas"),
-    "processes": Option("1,2", help="numbers of processes with equally many cores each, separated by commas"),
+    "processes": Option("1,2", help="numbers of processes, with an equal number of cores each, separated by commas"),
     "rounds": Option(5, help="how often everything is measured"),
-    "seconds": Option(3.0, help="about how long each is measured in a round"),
+    "seconds": Option(3.0, help="approximate duration of each measurement"),
 }
 
 
 def counts(values: Mapping[str, Any], name: str) -> list[int]:
-    """The numbers that a flag lists, and 1, in ascending order; the batch must divide by each."""
+    """The numbers that a flag lists, and 1, in ascending order.
+
+    Raises:
+      UsageError: the flag is not a list of whole numbers, or one of them does not divide the batch.
+    """
     text, batch_size = values[name], values["batch_size"]
     words = text.split(",")
     if not all(word.isascii() and word.isdecimal() and int(word) for word in words):
         raise UsageError(f"--{name}={text} must be whole numbers from 1, separated by commas, such as 1,2")
     for word in words:
         if batch_size % int(word):
-            raise UsageError(f"--batch_size={batch_size} does not divide by the {word} of --{name}={text}")
+            raise UsageError(f"--batch_size={batch_size} is not divisible by the {word} of --{name}={text}")
     return sorted({1, *map(int, words)})
 
 
 def measure(values: Mapping[str, Any], workdir: Path) -> None:
-    """Measures, and writes table and picture into the folder."""
-    from tfcnn.benchmarks import rates, scaling
+    """Measures, and writes the table and the picture into the folder."""
+    from tfcnn.benchmarks import hardware, scaling
 
     known = experiments.recipes()
     if values["network"] not in known:
-        raise UsageError(f"--network={values['network']} is none of {', '.join(known)}")
-    processes, cores = counts(values, "processes"), len(rates.available())
+        raise UsageError(f"--network={values['network']} is not one of {', '.join(known)}")
+    processes, cores = counts(values, "processes"), len(hardware.available_cores())
     if max(processes) > cores:
-        raise UsageError(f"--processes={values['processes']}: there are only {cores} cores, and each needs one")
+        raise UsageError(f"--processes={values['processes']}: there are only {cores} cores, and each process needs one")
     recipe = known[values["network"]].replace(dataset="sample", batch_size=values["batch_size"])
     scaling.measure(recipe, counts(values, "devices"), processes, values["rounds"], values["seconds"], workdir)
 
