@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfcnn import processor
 from tfcnn.augmentations import KINDS, PRESETS, parse
 from tfcnn.benchmarks import contact_sheet, frameworks, hardware, input_pipeline, rates
 from tfcnn.experiments import augmentations
@@ -124,3 +127,12 @@ def test_contact_sheet_shows_every_augmentation(tmp_path: Path) -> None:
     positions = np.argwhere((windows[:, :, 0, 0] == enlarged[0, 0, 0]) & (windows[:, :, 50, 50] == enlarged[50, 50, 0]))
     same = [position for position in positions if np.array_equal(windows[tuple(position)], enlarged[..., 0])]
     assert len(same) >= 3  # unchanged in both rows, and after no operation
+
+
+@pytest.mark.skipif(not shutil.which("lscpu"), reason="lscpu is not installed")
+def test_the_processor_is_described_as_lscpu_does() -> None:
+    lscpu = subprocess.run(["lscpu"], check=True, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
+    fields = dict(line.strip().split(":", 1) for line in lscpu.stdout.splitlines() if ":" in line)
+    assert processor.model() == fields["Model name"].strip()
+    assert processor.instructions() == set(fields["Flags"].split())
+    assert hardware.description().startswith(processor.model())

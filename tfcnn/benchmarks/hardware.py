@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -17,11 +16,8 @@ _INSTRUCTION_SETS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 with bfloat16", 
 
 def description() -> str:
     """The processor, its widest instruction set that matters here, and the number of cores this process may use."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    model = names[0] if names else platform.processor() or platform.machine()
     widest = next((f" ({name})" for flag, name in _INSTRUCTION_SETS.items() if flag in processor.instructions()), "")
-    return f"{model}{widest}, {count_cores(len(available_cores()))}"
+    return f"{processor.model()}{widest}, {count_cores(len(available_cores()))}"
 
 
 def count_cores(count: int) -> str:
