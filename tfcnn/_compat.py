@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing
 import weakref
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 if typing.TYPE_CHECKING:
@@ -67,3 +68,22 @@ def _instance_key(name: str) -> int:
         key += 1
     in_use.add(key)
     return key
+
+
+def read_records(source: Any, indices: Sequence[int]) -> list[bytes]:
+    """Reads records of a random-access data source of tensorflow-datasets, several at a time.
+
+    Works around: the public way, `source[index]`, reads one record at a time, and waits for each before the next; the
+    method that PyTorch's loader calls reads from several files in parallel.
+    Seen in: tensorflow-datasets 4.9.10 with array_record 0.8.6.
+    Without it: the same records, one after the other; slow only where every read waits, such as on a network disk.
+
+    Args:
+      source: `builder.as_data_source(split).data_source`.
+      indices: which records.
+
+    Returns:
+      The serialized examples, in the order of the indices.
+    """
+    read = getattr(source, "__getitems__", None)
+    return [source[index] for index in indices] if read is None else list(read(indices))

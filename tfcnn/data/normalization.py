@@ -1,7 +1,7 @@
-"""Input normalization: from a pixel's value, 0 to 255, to what the network is given.
+"""Input normalization: from pixel values, 0 to 255, to the input of the network.
 
-`fit(kind, images)` takes its statistics from the training part only; `apply` is then a pure function of each image,
-the same to the last bit whatever batch the image comes in and however many threads there are.
+`fit(kind, images)` computes the statistics of the training part; `apply` is then a pure function of each image, with the
+same bits whatever batch the image is in and however many threads there are.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ import tensorflow as tf
 
 from tfcnn.recipe import UsageError
 
-# Regularization of ZCA whitening, in units of the variance of an image of variance 1: what Goodfellow et al. 2013
-# whitened CIFAR-10 with. Directions of a smaller variance, mostly noise, are not blown up to variance 1.
+# Regularization of ZCA whitening, for images of variance 1: the value that Goodfellow et al. 2013 used for CIFAR-10.
+# Directions of much smaller variance, mostly noise, are not amplified to variance 1.
 _ZCA_EPSILON = 0.1
-# The decomposition takes time in proportion to the cube of the number of values: with 4096, 15 s on two cores.
+# The time of the decomposition grows with the cube of the number of values: with 4096, it is 15 s on two cores.
 _ZCA_VALUES = 4096
 _CHUNK = 1024  # images
-# Pixels in steps of 1/256 and whitening weights in steps of 2^-23 of their range: see `Zca`.
+# Pixels are multiples of 1/256, and whitening weights multiples of 2^-23 of their range: see `Zca`.
 _STEPS = 256.0
 _WEIGHT_BITS = 23
 
 
 class Normalization(abc.ABC):
-    """How images are normalized, with the statistics that it needs.
+    """A normalization of images, with its statistics.
 
     Attributes:
       kind: its name, one of `KINDS`.
-      elementwise: whether what becomes of a value depends on no other value of the image.
+      elementwise: whether each value of the result depends on one value of the image only.
     """
 
     kind: ClassVar[str]
@@ -48,18 +48,18 @@ class Normalization(abc.ABC):
         """Normalizes images.
 
         Args:
-          images: [batch, height, width, channels], uint8, or float32 in units of a pixel's value.
+          images: [batch, height, width, channels], uint8, or float32 from 0 to 255.
 
         Returns:
           Images of the same shape, float32.
         """
 
     def statistics(self) -> dict[str, Any]:
-        """Its kind and what numbers it has, few enough for a result.json."""
+        """The kind and the statistics, in a form short enough for a result.json."""
         return {"kind": self.kind}
 
     def to_bytes(self) -> bytes:
-        """All its numbers, as the contents of a NumPy archive (npz) for `load`."""
+        """All statistics, as the contents of a NumPy archive (npz) for `load`."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         archive = io.BytesIO()
         np.savez(archive, kind=self.kind, **fields)
@@ -68,7 +68,7 @@ class Normalization(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Unit(Normalization):
-    """A pixel's value / 255, which is in [0, 1]: no statistics at all."""
+    """Pixel values / 255, in [0, 1]: there are no statistics."""
 
     kind = "none"
 
@@ -81,8 +81,8 @@ class PerChannel(Normalization):
     """Mean 0 and standard deviation 1 in each channel, over the training set.
 
     Attributes:
-      mean: a number for each channel, in units of a pixel's value (0 to 255).
-      standard_deviation: likewise; 1 where all pixels are alike.
+      mean: a number for each channel, in units of pixel values (0 to 255).
+      standard_deviation: likewise; 1 where all pixels are equal.
     """
 
     kind = "channel"
@@ -92,8 +92,8 @@ class PerChannel(Normalization):
 
     @classmethod
     def of(cls, images: np.ndarray | Iterable[np.ndarray]) -> PerChannel:
-        """The statistics of images [n, height, width, channels], uint8, or of batches of them."""
-        # Counting the 256 values is exact, and needs no copy of the images in floating point.
+        """Computes the statistics of images [n, height, width, channels], uint8, or of batches of them."""
+        # Counting the 256 values is exact, and needs no floating-point copy of the images.
         counts: Any = 0
         for chunk in _chunks(images):
             counts += np.stack([np.bincount(chunk[..., channel].ravel(), minlength=256)
@@ -107,7 +107,7 @@ class PerChannel(Normalization):
     def apply(self, images: tf.Tensor) -> tf.Tensor:
         scale = 1.0 / np.array(self.standard_deviation, np.float32)
         shift = np.array(self.mean, np.float32) * scale
-        # Constants of a whole image's shape: broadcasting along three channels only is several times slower.
+        # Constants in the shape of an image: broadcasting along only three channels is several times slower.
         shape = images.shape[1:]
         return tf.cast(images, tf.float32) * np.broadcast_to(scale, shape) - np.broadcast_to(shift, shape)
 
@@ -117,10 +117,10 @@ class PerChannel(Normalization):
 
 @dataclasses.dataclass(frozen=True)
 class PerImage(Normalization):
-    """Mean 0 and standard deviation 1 over each image's pixels and channels, as `tf.image.per_image_standardization`.
+    """Mean 0 and standard deviation 1 over the pixels and channels of each image.
 
-    An image of hardly any contrast is divided by 1 / sqrt(number of values), as there. Pixels are taken to the next
-    1/256 of a grey level.
+    As `tf.image.per_image_standardization`: an image with hardly any contrast is divided by 1 / sqrt(number of values).
+    Pixel values are rounded to multiples of 1/256.
     """
 
     kind = "image"
@@ -128,20 +128,20 @@ class PerImage(Normalization):
 
     def apply(self, images: tf.Tensor) -> tf.Tensor:
         mean, deviation = (tf.reshape(tf.cast(moment, tf.float32), (-1, 1, 1, 1)) for moment in
-                           _moments(_in_steps(images)))
+                           _moments(_rounded_rows(images)))
         return (tf.cast(images, tf.float32) - mean) / deviation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PixelMean(Normalization):
-    """The mean image of the training set subtracted (He et al. 2016, section 4.2), then one common division.
+    """Subtracts the mean image of the training set (He et al. 2016, section 4.2), then divides by one number.
 
-    The paper does not say in what units its pixels are. One standard deviation for all keeps the mean image's relations
-    between places and channels, and gives the network inputs of the size that its initialization counts on.
+    The paper does not give the units of its pixels. One standard deviation for all values keeps the relations between
+    positions and channels, and the inputs have the scale that the network's initialization expects.
 
     Attributes:
-      mean: [height, width, channels], float64, in units of a pixel's value (0 to 255).
-      standard_deviation: of all values of the training set from their place's mean; 1 if all images are alike.
+      mean: [height, width, channels], float64, in units of pixel values (0 to 255).
+      standard_deviation: of all values of the training set around the mean image; 1 if all images are equal.
     """
 
     kind = "pixel_mean"
@@ -151,7 +151,7 @@ class PixelMean(Normalization):
 
     @classmethod
     def of(cls, images: np.ndarray | Iterable[np.ndarray]) -> PixelMean:
-        """The statistics of images [n, height, width, channels], uint8, or of batches of them."""
+        """Computes the statistics of images [n, height, width, channels], uint8, or of batches of them."""
         count = 0
         total: Any = 0
         counts: Any = 0
@@ -177,17 +177,17 @@ class PixelMean(Normalization):
 class Zca(Normalization):
     """Global contrast normalization, then ZCA whitening (Goodfellow et al. 2013; Krizhevsky 2009, section 1.3).
 
-    Each image is standardized as by `PerImage`. Then the mean image of the training set is subtracted, and the rest is
-    multiplied by U (D + epsilon)^(-1/2) U^T, where U D U^T is the covariance over the training set.
+    Each image is standardized as by `PerImage`. Then the mean image of the training set is subtracted, and the
+    difference is multiplied by U (D + epsilon)^(-1/2) U^T, where U D U^T is the covariance over the training set.
 
-    The product is the same to the last bit in whatever batch: matrix products add in an order that depends on their
-    shapes and threads, but here every sum is exact. Pixels are multiples of 1/256 and weights of 2^-23 of the power of
-    two above the largest of them, and a sum of 4096 products of the two fits into the 53 bits of float64.
+    The bits of the product do not depend on the batch: matrix products add in an order that depends on their shapes and
+    threads, but here every sum is exact. Pixels are multiples of 1/256, weights are multiples of 2^-23 of the power of
+    two above the largest weight, and a sum of 4096 products of the two fits into the 53 bits of float64.
 
     Attributes:
       mean: [height, width, channels], float64, of the standardized images.
-      matrix: [values, values], float32, symmetric; a value is a pixel's in one channel.
-      epsilon: added to each direction's variance.
+      matrix: [values, values], float32, symmetric; there is a value for each pixel and channel.
+      epsilon: added to the variance of each direction.
     """
 
     kind = "zca"
@@ -199,18 +199,18 @@ class Zca(Normalization):
 
     @classmethod
     def of(cls, images: np.ndarray | Iterable[np.ndarray]) -> Zca:
-        """The statistics of images [n, height, width, channels], uint8, or of batches of them.
+        """Computes the statistics of images [n, height, width, channels], uint8, or of batches of them.
 
         Raises:
-          UsageError: the images are too large for it.
+          UsageError: the images are too large.
         """
         count, shape = 0, ()
         total: Any = 0.0
-        products: Any = 0.0  # grows in place: a sum of its own would take as much memory again
+        products: Any = 0.0  # updated in place: a new sum would take as much memory again
         for chunk in _chunks(images):
             shape = chunk.shape[1:]
             if math.prod(shape) > _ZCA_VALUES:
-                raise UsageError(f"ZCA whitening can do with {_ZCA_VALUES} values an image, and these have "
+                raise UsageError(f"ZCA whitening takes at most {_ZCA_VALUES} values an image, and these have "
                                  f"{'x'.join(map(str, shape))}: choose a smaller --image_size, or another "
                                  "normalization")
             values = _standardized(chunk)
@@ -219,14 +219,14 @@ class Zca(Normalization):
             products += values.T @ values
         mean = total / count
         variances, directions = np.linalg.eigh(products / count - np.outer(mean, mean))
-        # Rounding makes the variance of a direction in which all images agree slightly negative.
+        # Rounding can make the variance slightly negative in a direction in which all images agree.
         matrix = (directions / np.sqrt(np.maximum(variances, 0) + _ZCA_EPSILON)) @ directions.T
         step = 2.0 ** (math.ceil(math.log2(np.abs(matrix).max())) - _WEIGHT_BITS)
         return cls(mean.reshape(shape), (np.rint(matrix / step) * step).astype(np.float32))
 
     def apply(self, images: tf.Tensor) -> tf.Tensor:
         matrix, sums, shift = self._constants
-        values = _in_steps(images)
+        values = _rounded_rows(images)
         mean, deviation = _moments(values)
         whitened = (tf.matmul(values, matrix) - mean * sums) / deviation - shift
         return tf.reshape(tf.cast(whitened, tf.float32), (-1, *images.shape[1:]))
@@ -236,9 +236,9 @@ class Zca(Normalization):
 
     @functools.cached_property
     def _constants(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The matrix, its columns' sums, and the whitened mean: all float64, in main memory.
+        """The matrix, the sums of its columns, and the whitened mean: all float64, in main memory.
 
-        As tensors, which a graph refers to; of an array, it would keep a copy wherever one is applied.
+        As tensors, which a graph refers to; an array would be copied into the graph wherever it is used.
         """
         matrix = self.matrix.astype(np.float64)
         with tf.init_scope(), tf.device("CPU"):
@@ -250,15 +250,15 @@ KINDS = tuple(_CLASSES)
 
 
 def fit(kind: str, images: np.ndarray | Iterable[np.ndarray]) -> Normalization:
-    """The normalization of a kind, with the statistics of the training images.
+    """Creates a normalization, with the statistics of the training images.
 
     Args:
       kind: one of `KINDS`: `channel`, `none` (values / 255), `image`, `pixel_mean` or `zca`.
-      images: the training part, [n, height, width, channels], uint8, or batches of it, which are gone through once, and
+      images: the training part, [n, height, width, channels], uint8, or batches of it, which are iterated over once, or
         not at all by a kind without statistics.
 
     Raises:
-      UsageError: there is no such kind, or it cannot be had of such images.
+      UsageError: there is no such kind, or the images are too large for it.
     """
     if kind not in KINDS:
         raise UsageError(f"there is no normalization {kind!r}: choose one of {', '.join(KINDS)}")
@@ -266,25 +266,25 @@ def fit(kind: str, images: np.ndarray | Iterable[np.ndarray]) -> Normalization:
 
 
 def load(path: str | Path) -> Normalization:
-    """The normalization of which a file has the `to_bytes`.
+    """Loads the normalization that `to_bytes` saved in a file.
 
     Raises:
       UsageError: the file is missing or damaged.
     """
     try:
         with np.load(path) as stored:
-            # What has no rows and columns was plain numbers, or a tuple of them.
+            # Arrays of less than two dimensions were saved from a number, or from a tuple of numbers.
             fields: dict[str, Any] = {
                 name: value if value.ndim > 1 else tuple(value.tolist()) if value.ndim else value.item()
                 for name, value in stored.items()}
         return _CLASSES[fields.pop("kind")](**fields)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read as a normalization ({type(error).__name__}: {error}): remove it, and "
-                         "let a run write it again") from error
+                         "a run will write it again") from error
 
 
 def _chunks(images: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The images, some at a time, so that what is computed of them takes little memory.
+    """The images in small batches, so that computations on them take little memory.
 
     Raises:
       UsageError: there are none.
@@ -295,19 +295,19 @@ def _chunks(images: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
             yield batch[start:start + _CHUNK]
             none = False
     if none:
-        raise UsageError("there are no training images to normalize by: give the data set some")
+        raise UsageError("there are no training images to compute the normalization from: the data set needs some")
 
 
 def _standardized(images: np.ndarray) -> np.ndarray:
-    """Images of uint8 as rows of float64, with mean 0 and, where they have contrast, standard deviation 1."""
+    """uint8 images as rows of float64, with mean 0 and, where they have contrast, standard deviation 1."""
     values = images.reshape(len(images), -1).astype(np.float64)
     values -= values.mean(axis=1, keepdims=True)
     values /= np.maximum(values.std(axis=1, keepdims=True), values.shape[1] ** -0.5)
     return values
 
 
-def _in_steps(images: tf.Tensor) -> tf.Tensor:
-    """Images as rows of float64, each value taken to the next of 256 steps of a grey level."""
+def _rounded_rows(images: tf.Tensor) -> tf.Tensor:
+    """Images as rows of float64, with values rounded to multiples of 1/256."""
     values = tf.reshape(images, (-1, math.prod(images.shape[1:])))
     if values.dtype != tf.uint8:
         values = tf.round(values * _STEPS) * (1 / _STEPS)
@@ -315,9 +315,9 @@ def _in_steps(images: tf.Tensor) -> tf.Tensor:
 
 
 def _moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and standard deviation, at least 1 / sqrt(number of values), of each row of `_in_steps`: [batch, 1].
+    """Mean and standard deviation, at least 1 / sqrt(number of values), of each row of `_rounded_rows`: [batch, 1].
 
-    The sums are of so few bits that they are exact in float64, in whatever order they are taken.
+    The values have so few bits that the sums are exact in float64, in any order.
     """
     mean = tf.reduce_sum(values, 1, keepdims=True) / values.shape[1]
     variance = tf.reduce_sum(values * values, 1, keepdims=True) / values.shape[1] - mean * mean

@@ -1,8 +1,8 @@
 """From a data set in memory and a recipe to the batches of a training run, with tf.data.
 
 The batch of a step is a pure function of (seed, step): its epoch is `step // steps_per_epoch`, its images are the next
-ones in that epoch's random order, and each is augmented by its own seed. Nothing has to be saved to resume at any step,
-and a replica computes its own part of a global batch without the others.
+ones in that epoch's random order, and each is augmented by its own seed. So nothing has to be saved to resume at any
+step, and a replica computes its own part of a global batch without the others.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfcnn.data import augment, colour, normalization, resample
+from tfcnn.data import normalization
+from tfcnn.data.augmentation import colour, composition, geometry, mixing, random_numbers, resampling
 from tfcnn.data.datasets import Dataset, Split
 from tfcnn.recipe import Recipe, UsageError
 
-# Stretching a small image shows the network blurred pixels, padding it keeps the real ones: up to this share of the
-# network's input, images are padded (28x28 to 32x32, as LeNet-5 did), beyond it they are resized.
+# Resizing a small image shows the network blurred pixels, padding keeps the real ones. Up to this share of the network's
+# input, images are padded (28x28 to 32x32, as for LeNet-5); beyond it they are resized.
 _LARGEST_PADDING = 0.25
 
 _CORES = os.cpu_count() or 1
 
-# So many batches are planned at once: what is computed of each image's few numbers then takes next to no time.
+# Per-replica batches planned at once, so that what is computed from a few numbers per image takes almost no time.
 PLANNED = 32
 
 
 def fit(split: Split, input_shape: tuple[int, int, int]) -> Split:
-    """The split's images made as large, and with as many channels, as the network's input.
+    """Gives the images of a split the size and the channels of the network's input.
 
     Grey images are repeated in three channels, colour images turned grey by ITU-R 601 luma. Images that are a little
-    smaller are padded with zeros around, others are resized with antialiasing.
+    smaller are padded with zeros on all sides, others are resized with antialiasing.
 
     Args:
       split: images [n, height, width, channels], uint8.
       input_shape: (height, width, channels) of the network's input.
 
     Raises:
-      UsageError: there is no sensible way from the one number of channels to the other.
+      UsageError: there is no sensible conversion between the numbers of channels.
     """
     images = split.images
     height, width, channels = input_shape
@@ -71,12 +72,17 @@ class Pipeline:
 
     Attributes:
       normalization: statistics of the training part, used for every part.
-      steps_per_epoch: whole global batches in the training part. In an epoch the images that do not fill a batch are
-        left out, other ones each time.
+      steps_per_epoch: whole global batches in the training part. An epoch leaves out the images that do not fill a
+        batch, different ones each time.
     """
 
     def __init__(self, dataset: Dataset, recipe: Recipe, input_shape: tuple[int, int, int]) -> None:
-        """Fits the images to the network's input.
+        """Fits the images to the network's input, and computes the statistics.
+
+        Args:
+          dataset: the data set.
+          recipe: what to train.
+          input_shape: (height, width, channels) of the network's input.
 
         Raises:
           UsageError: the images cannot be fitted, or there are fewer of them than a batch has.
@@ -91,7 +97,7 @@ class Pipeline:
         self._evaluated = {"validation": dataset.validation, "test": dataset.test}
         self._input_shape = input_shape
         self._operations = recipe.augmentations()
-        self._moves_only = augment.moves_only(self._operations)
+        self._moves_whole_pixels = geometry.moves_whole_pixels(self._operations)
         self._components = None
         if any(operation.name == "colour_pca" for operation in self._operations):
             self._components = colour.components(train.images)
@@ -100,37 +106,37 @@ class Pipeline:
 
     def training(self, first_step: int, replicas: int = 1, first_replica: int = 0,
                  local_replicas: int | None = None) -> tf.data.Dataset:
-        """Batches of (images, labels) without end, from a given step on.
+        """Endless batches of (images, labels), from a given step on.
 
-        With several replicas a global batch comes as one piece a replica, in the order of the replicas; a machine asks
-        for the pieces of its own replicas.
+        With several replicas a global batch comes as one per-replica batch for each, in the order of the replicas; a
+        worker requests those of its own replicas.
 
         Args:
           first_step: the global step of the first batch, from 0.
-          replicas: in how many pieces a global batch is divided.
-          first_replica: the first of this machine's pieces.
-          local_replicas: how many pieces this machine takes; by default all.
+          replicas: the number of per-replica batches that a global batch is divided into.
+          first_replica: the first of this worker's replicas.
+          local_replicas: the number of this worker's replicas; by default all.
 
         Returns:
           images [batch_size / replicas, height, width, channels], float32, normalized; labels [...], int32, or, where
-          images are mixed, the shares of the classes [..., classes], float32.
+          images are mixed, the weights of the classes [..., classes], float32.
         """
         local = replicas if local_replicas is None else local_replicas
 
         @tf.autograph.experimental.do_not_convert
         def planned(first: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            pieces = first + tf.range(PLANNED, dtype=tf.int64)
-            return self._plan(pieces // local, first_replica + pieces % local, replicas)
+            numbers = first + tf.range(PLANNED, dtype=tf.int64)
+            return self._plan(numbers // local, first_replica + numbers % local, replicas)
 
         plans = tf.data.Dataset.range(first_step * local, 2**62, PLANNED).map(planned).unbatch()
-        if not self._moves_only:
-            return in_parallel(plans, self._altered)
-        # To move pixels takes a small part of any training step on the same processor, and one thread takes less of it.
-        return in_parallel(plans, self._moved, _CORES if tf.config.list_physical_devices("GPU") else 1)
+        if not self._moves_whole_pixels:
+            return in_parallel(plans, self._augmented_batch)
+        # Moving pixels takes a small part of any training step on the same processor, and one thread takes less of it.
+        return in_parallel(plans, self._moved_batch, _CORES if tf.config.list_physical_devices("GPU") else 1)
 
     def examples(self, count: int) -> np.ndarray:
         """Training images spread over the training part, augmented as in the first epoch, as pixels: uint8."""
-        images, _ = self._augmented(self._spread(count), tf.constant(0, tf.int64))
+        images, _ = self._augment(self._spread(count), tf.constant(0, tf.int64))
         return colour.to_bytes(images).numpy()
 
     def inspected(self, count: int) -> tf.Tensor:
@@ -138,10 +144,10 @@ class Pipeline:
         return self.normalization.apply(tf.gather(self._images, self._spread(count)))
 
     def check_training(self, first_step: int, steps: int) -> None:
-        """As `Streaming.check_training`: images in memory have been decoded, so that there is nothing to find."""
+        """Does nothing: images in memory have been decoded. See `Streaming.check_training`."""
 
     def check_evaluation(self, part: str) -> None:
-        """Likewise."""
+        """Does nothing, as `check_training`."""
 
     def _spread(self, count: int) -> tf.Tensor:
         """Evenly spaced indices, since class folders come sorted by class."""
@@ -154,7 +160,7 @@ class Pipeline:
 
         Args:
           part: "validation" or "test".
-          batch_size: images a batch; by default the recipe's.
+          batch_size: images per batch; by default the recipe's.
         """
         split = fit(self._evaluated[part], self._input_shape)
         size = batch_size or self._recipe.batch_size
@@ -162,85 +168,88 @@ class Pipeline:
         part_images, part_labels = _on_host(split)
 
         def batch(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            places = start + tf.range(size, dtype=tf.int64)
-            indices = tf.minimum(places, count - 1)
+            positions = start + tf.range(size, dtype=tf.int64)
+            indices = tf.minimum(positions, count - 1)
             images = tf.ensure_shape(tf.gather(part_images, indices), (size, *self._input_shape))
             return (self.normalization.apply(images), tf.gather(part_labels, indices),
-                    tf.cast(places < count, tf.float32))
+                    tf.cast(positions < count, tf.float32))
 
         return in_parallel(tf.data.Dataset.range(0, count, size), batch)
 
-    def _plan(self, steps: tf.Tensor, piece_replicas: tf.Tensor, replicas: int) -> tuple[tf.Tensor, ...]:
-        """Which images are in some pieces: all that is decided with operations on few numbers.
+    def _plan(self, steps: tf.Tensor, batch_replicas: tf.Tensor, replicas: int) -> tuple[tf.Tensor, ...]:
+        """Which images are in some per-replica batches, and whatever else a few numbers per image decide.
 
-        These take about as long for a single piece.
+        This takes about as long for one batch as for many.
 
         Args:
-          steps: [pieces], int64.
-          piece_replicas: [pieces], int64: whose pieces they are.
-          replicas: in how many pieces a global batch is divided.
+          steps: [batches], int64.
+          batch_replicas: [batches], int64: the replica of each batch.
+          replicas: the number of per-replica batches that a global batch is divided into.
 
         Returns:
-          What `_altered` takes of each piece, or, where images are but moved, `_moved`.
+          The arguments of `_augmented_batch` for each batch, or, where pixels are only moved, of `_moved_batch`.
         """
         size = self._recipe.batch_size // replicas
         epochs = steps // self.steps_per_epoch
-        starts = steps % self.steps_per_epoch * self._recipe.batch_size + piece_replicas * size
+        starts = steps % self.steps_per_epoch * self._recipe.batch_size + batch_replicas * size
+        order_seeds = random_numbers.order_seed(self._recipe.seed, epochs)
         indices = tf.stack([
             tf.random.experimental.index_shuffle(start + tf.range(size, dtype=tf.int64), seed, len(self._labels) - 1)
-            for start, seed in zip(tf.unstack(starts), tf.unstack(augment.order_seed(self._recipe.seed, epochs)))])
-        if not self._moves_only:
+            for start, seed in zip(tf.unstack(starts), tf.unstack(order_seeds))])
+        if not self._moves_whole_pixels:
             return epochs, indices
         flat = tf.reshape(indices, [-1])
-        seeds = augment.image_seeds(self._recipe.seed, tf.repeat(epochs, size), flat)
-        lines, columns = augment.moved_from(tf.cast(flat, tf.int32), seeds, self._operations, self._input_shape[:2])
+        seeds = random_numbers.image_seeds(self._recipe.seed, tf.repeat(epochs, size), flat)
         height, width, _ = self._input_shape
-        return (tf.gather(self._labels, indices), tf.reshape(lines, (-1, size, height, 1)),
+        rows, columns = composition.source_offsets(tf.cast(flat, tf.int32), seeds, self._operations, (height, width))
+        return (tf.gather(self._labels, indices), tf.reshape(rows, (-1, size, height, 1)),
                 tf.reshape(columns, (-1, size, 1, width)))
 
-    def _altered(self, epoch: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The images of a piece, augmented and normalized, and its labels."""
-        images, labels = self._augmented(indices, epoch)
+    def _augmented_batch(self, epoch: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The images of a per-replica batch, augmented and normalized, and its labels."""
+        images, labels = self._augment(indices, epoch)
         return self.normalization.apply(tf.ensure_shape(images, (indices.shape[0], *self._input_shape))), labels
 
-    def _moved(self, labels: tf.Tensor, lines: tf.Tensor, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The same where all augmentation is to read pixels from elsewhere: see `augment.moved_from`."""
+    def _moved_batch(self, labels: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same where augmentation only moves whole pixels: see `composition.source_offsets`."""
         if not self.normalization.elementwise:
-            return self.normalization.apply(resample.pixels(self._images, lines, columns)), labels
+            return self.normalization.apply(resampling.gather_pixels(self._images, rows, columns)), labels
 
-        @resample.compiled  # in one loop over memory: one after the other, the two take half as long again
+        @resampling.compiled  # in one loop over memory: one after the other, the two take half as long again
         def normalized(images: tf.Tensor) -> tf.Tensor:
-            return self.normalization.apply(resample.pixels(images, lines, columns))
+            return self.normalization.apply(resampling.gather_pixels(images, rows, columns))
 
         return normalized(self._images), labels
 
-    def _augmented(self, indices: tf.Tensor, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Training images as they are altered in an epoch, and their labels, mixed if the images are."""
-        seeds = augment.image_seeds(self._recipe.seed, epoch, indices)
-        images = augment.take(self._images, indices, seeds, self._operations, self._components)
+    def _augment(self, indices: tf.Tensor, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Training images as augmented in an epoch, and their labels, mixed if the images are."""
+        images = self._gather_and_augment(indices, epoch)
         labels = tf.gather(self._labels, indices)
-        if not augment.mixes(self._operations):
+        if not mixing.mixes(self._operations):
             return images, labels
-        others = augment.partner_indices(seeds, len(self._labels))
-        partners = augment.take(self._images, others, augment.image_seeds(self._recipe.seed, epoch, others),
-                                self._operations, self._components)
-        images, share = augment.mix(images, partners, seeds, self._operations)
+        seeds = random_numbers.image_seeds(self._recipe.seed, epoch, indices)
+        others = mixing.partner_indices(seeds, len(self._labels))
+        images, share = mixing.mix(images, self._gather_and_augment(others, epoch), seeds, self._operations)
         own, other = (tf.one_hot(classes, self._classes) for classes in (labels, tf.gather(self._labels, others)))
         return images, own * share[:, None] + other * (1.0 - share[:, None])
+
+    def _gather_and_augment(self, indices: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+        seeds = random_numbers.image_seeds(self._recipe.seed, epoch, indices)
+        return composition.gather_and_augment(self._images, indices, seeds, self._operations, self._components)
 
 
 def in_parallel(dataset: tf.data.Dataset, function: Callable[..., Any], threads: int = _CORES
                 ) -> tf.data.Dataset:
     """The function of each element, in order, computed by several threads some elements ahead."""
     options = tf.data.Options()
-    # Autotuning has a thread that sleeps for up to a minute, and an iterator's destruction waits until it wakes.
+    # Autotuning has a thread that sleeps for up to a minute, and the destruction of an iterator waits for it to wake.
     options.autotune.enabled = False
-    # Threads of its own, which need not have the priority of the others: see `training.devices.giving_way`.
+    # Threads of its own, so that these can have low priority: see `training.devices`.
     options.threading.private_threadpool_size = threads
     options.experimental_warm_start = True  # they start with the iterator, not with its first batch
-    # Nothing here branches on a tensor: to have AutoGraph convert it takes most of a second.
+    # There are no branches on tensors, and conversion by AutoGraph takes most of a second.
     function = tf.autograph.experimental.do_not_convert(function)
-    # A single thread does better without the hand-over to others: the one that looks ahead.
+    # A single thread is faster without handing over to others: it is the one that prefetches.
     mapped = dataset.map(function, threads, deterministic=True) if threads > 1 else dataset.map(function)
     return mapped.prefetch(2 * threads).with_options(options)
 

@@ -1,13 +1,13 @@
-"""Images too large for memory: decoded, cropped and resized while training.
+"""Streaming, for images too large for memory: they are decoded, cropped and resized while training.
 
     python -m tfcnn.data.streaming --images=20000       measures speed and peak memory on generated images
 
-`Streaming` gives the batches that `Pipeline` gives of a data set in memory. It reads, decodes, batches and augments in
+`Streaming` makes the batches that `Pipeline` makes of a data set in memory. It reads, decodes, batches and augments in
 stages with a bounded number of elements in flight, so that memory hardly depends on the size of the data set.
 
-The batch of a step is again a pure function of (seed, step), and each image is altered by its own seed. Of the recipe's
-augmentations, `crop` (then AlexNet's crop) and `resized_crop` choose which part of an image is decoded; the others are
-done to the batch, in their order. Without a crop the training images are shown as those of the evaluation are.
+The batch of a step is again a pure function of (seed, step), and each image is augmented by its own seed. Of the
+recipe's augmentations, `crop` (here AlexNet's crop) and `resized_crop` choose which window of an image is decoded; the
+others are applied to the batch, in their order. Without a crop, training images are cropped as for evaluation.
 """
 
 from __future__ import annotations
@@ -28,12 +28,18 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfcnn.data import augment, colour, normalization, windows
-from tfcnn.data.sources import Source, bounded, from_folder, reason, unreadable
+from tfcnn import console
+from tfcnn.augmentations import Operation
+from tfcnn.data import images as image_files
+from tfcnn.data import normalization, streamed_crops
+from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
+from tfcnn.data.errors import tensorflow_reason
+from tfcnn.data.parts import bounded, unreadable
+from tfcnn.data.sources import Source, from_folder
 from tfcnn.recipe import Recipe, UsageError
 
 _CROPS = ("crop", "resized_crop")
-_SAMPLE = 10_000  # training images, of which the statistics of normalization and of colours are taken
+_SAMPLE = 10_000  # training images that the statistics of normalization and of colours are taken from
 _THREADS = os.cpu_count() or 1
 _BUFFER = 256 * 2**20  # bytes of batches made ahead
 
@@ -44,21 +50,21 @@ class Streaming:
     Attributes:
       normalization: used for every part; its statistics are those of at most 10,000 random training images, cropped as
         for evaluation.
-      steps_per_epoch: whole global batches in the training part. In an epoch the images that do not fill a batch are
-        left out, other ones each time.
+      steps_per_epoch: whole global batches in the training part. An epoch leaves out the images that do not fill a
+        batch, different ones each time.
     """
 
     def __init__(self, source: Source, recipe: Recipe, input_shape: tuple[int, int, int]) -> None:
-        """Takes the statistics.
+        """Computes the statistics.
 
         Args:
           source: the data set.
           recipe: what to train.
-          input_shape: (height, width, channels) of the network's input; height and width must be the same.
+          input_shape: (height, width, channels) of the network's input; height and width must be equal.
 
         Raises:
-          UsageError: there are fewer images than a batch has, one of the sample is damaged, or an augmentation cannot
-            be done to streamed images.
+          UsageError: there are fewer images than a batch has, an image of the sample is damaged, or an augmentation
+            cannot be applied to streamed images.
         """
         if len(source.train) < recipe.batch_size:
             raise UsageError(f"--batch_size={recipe.batch_size} is more than the {len(source.train)} training images "
@@ -67,18 +73,11 @@ class Streaming:
             raise UsageError(f"streamed images are square, and {input_shape[0]}x{input_shape[1]} is not: choose one "
                              "--image_size")
         operations = recipe.augmentations()
-        crops = [operation for operation in operations if operation.name in _CROPS]
-        if augment.mixes(operations):
-            raise UsageError(f"--augment={recipe.augment} mixes each image with any other, which would have to be read "
-                             "as well: leave out --stream, or the mixing")
-        if len(crops) > 1:
-            raise UsageError(f"--augment={recipe.augment} has {' and '.join(map(str, crops))}: of a streamed image one "
-                             "crop is decoded, leave the other out")
+        self._crop = _only_crop(recipe, operations)
         self._recipe = recipe
         self._parts = {"train": source.train, "validation": source.validation, "test": source.test}
         self._size, _, self._channels = input_shape
-        self._crop = crops[0] if crops else None
-        self._operations = [operation for operation in operations if operation not in crops]
+        self._operations = [operation for operation in operations if operation is not self._crop]
         self.steps_per_epoch = len(source.train) // recipe.batch_size
         with self._naming_damage("train", self._sample_order(), 0, _SAMPLE):
             self.normalization = normalization.fit(recipe.input_normalization, self._sampled_batches())
@@ -88,47 +87,47 @@ class Streaming:
 
     def training(self, first_step: int, replicas: int = 1, first_replica: int = 0,
                  local_replicas: int | None = None) -> tf.data.Dataset:
-        """Batches of (images, labels) without end, from a given step on: as `Pipeline.training`."""
+        """Endless batches of (images, labels) from a given step on: see `Pipeline.training`."""
         recipe, part = self._recipe, self._parts["train"]
         local = replicas if local_replicas is None else local_replicas
         size = recipe.batch_size // replicas
         first_epoch, first_in_epoch = divmod(first_step, self.steps_per_epoch)
 
-        def here(place: tf.Tensor) -> tf.Tensor:
-            replica = place % recipe.batch_size // size
+        def is_local(position: tf.Tensor) -> tf.Tensor:
+            replica = position % recipe.batch_size // size
             return (replica >= first_replica) & (replica < first_replica + local)
 
         def records(epoch: tf.Tensor) -> tf.data.Dataset:
             start = tf.where(epoch == first_epoch, first_in_epoch * recipe.batch_size, 0)
             stop = self.steps_per_epoch * recipe.batch_size
-            order = augment.order_seed(recipe.seed, epoch)
-            return part.records(order, start, stop, None if local == replicas else here).map(
+            order = random_numbers.order_seed(recipe.seed, epoch)
+            return part.records(order, start, stop, None if local == replicas else is_local).map(
                 lambda *record: (epoch, *record))
 
         images = tf.data.Dataset.range(first_epoch, 2**31).flat_map(records).map(
-            self._training_window, _THREADS, deterministic=True)
-        return self._finished(images.batch(size, drop_remainder=True), lambda images, labels, seeds: (
-            self.normalization.apply(self._augmented(images, seeds)), labels), size)
+            self._training_crop, _THREADS, deterministic=True)
+        return self._made_ahead(images.batch(size, drop_remainder=True), lambda images, labels, seeds: (
+            self.normalization.apply(self._augment(images, seeds)), labels), size)
 
     def evaluation(self, part: str, batch_size: int | None = None) -> tf.data.Dataset:
         """Batches of (images, labels, weights) that hold every image of a part exactly once.
 
         All batches have the same size; the last one is filled up with images of weight 0. With `test_crops` an image of
-        the test part is [10, height, width, channels], AlexNet's crops, and a batch has a tenth as many of them.
+        the test part is [10, height, width, channels], AlexNet's crops, and a batch has a tenth as many images.
 
         Args:
           part: "validation" or "test".
-          batch_size: images a batch, of each crop; by default the recipe's.
+          batch_size: crops per batch; by default the recipe's.
         """
         crops = self._recipe.test_crops if part == "test" else 1
         size = -(-(batch_size or self._recipe.batch_size) // crops)
-        count, side = len(self._parts[part]), windows.shorter_side(self._size)
+        count, side = len(self._parts[part]), streamed_crops.shorter_side(self._size)
 
         def image(index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
             if crops > 1:
-                square = windows.decode(encoded, windows.largest_square, side, self._channels)
-                return windows.ten_crops(square[None], self._size)[0], label, tf.constant(1.0)
-            return self._evaluation_window(encoded), label, tf.constant(1.0)
+                square = image_files.decode_window(encoded, streamed_crops.largest_square, side, self._channels)
+                return streamed_crops.ten_crops(square[None], self._size)[0], label, tf.constant(1.0)
+            return self._evaluation_crop(encoded), label, tf.constant(1.0)
 
         def filled(*batch: tf.Tensor) -> list[tf.Tensor]:
             missing = size - tf.shape(batch[0])[0]
@@ -142,15 +141,15 @@ class Streaming:
 
         images = self._parts[part].records(None, 0, count).map(image, _THREADS, deterministic=True)
         batches = images.batch(size).apply(tf.data.experimental.assert_cardinality(-(-count // size)))
-        return self._finished(batches, normalized, size * crops)
+        return self._made_ahead(batches, normalized, size * crops)
 
     def examples(self, count: int) -> np.ndarray:
-        """Random training images, altered as in the first epoch, as pixels: uint8."""
+        """Random training images, augmented as in the first epoch, as pixels: uint8 [images, height, width, channels]."""
         records = self._parts["train"].records(self._sample_order(), 0, self._at_most(count))
-        images = records.map(lambda *record: self._training_window(tf.constant(0, tf.int64), *record), _THREADS)
+        images = records.map(lambda *record: self._training_crop(tf.constant(0, tf.int64), *record), _THREADS)
         with self._naming_damage("train", self._sample_order(), 0, count):
-            return np.concatenate([colour.to_bytes(self._augmented(shown, seeds))
-                                   for shown, _, seeds in bounded(images.batch(64))])
+            return np.concatenate([colour.to_bytes(self._augment(cropped, seeds))
+                                   for cropped, _, seeds in bounded(images.batch(64))])
 
     def inspected(self, count: int) -> tf.Tensor:
         """Random training images, cropped as for evaluation, normalized."""
@@ -158,19 +157,19 @@ class Streaming:
             return self.normalization.apply(tf.stack(list(bounded(self._sampled(count)))))
 
     def check_training(self, first_step: int, steps: int) -> None:
-        """Decodes the images of some training steps again, for when TensorFlow said that one of them cannot be.
+        """Decodes the images of some training steps again, after TensorFlow failed to decode one of them.
 
         Raises:
-          UsageError: which image cannot be decoded, or cannot be read.
+          UsageError: names the image that cannot be decoded or read.
         """
         for step in range(first_step, first_step + steps):
             epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
             start = step_in_epoch * self._recipe.batch_size
-            order = augment.order_seed(self._recipe.seed, tf.constant(epoch, tf.int64))
+            order = random_numbers.order_seed(self._recipe.seed, tf.constant(epoch, tf.int64))
             self._check("train", order, start, start + self._recipe.batch_size)
 
     def check_evaluation(self, part: str) -> None:
-        """Decodes the images of a part again, as `check_training`."""
+        """Decodes the images of a part again: see `check_training`."""
         self._check(part, None, 0, len(self._parts[part]))
 
     def _check(self, part: str, order: tf.Tensor | None, start: int, stop: int) -> None:
@@ -178,10 +177,10 @@ class Streaming:
         try:
             for index, _, encoded in bounded(source.records(order, start, stop)):
                 try:
-                    (tf.io.decode_jpeg if tf.io.is_jpeg(encoded) else tf.io.decode_png)(encoded, self._channels)
+                    image_files.decode(encoded, self._channels)
                 except tf.errors.OpError as error:
-                    raise UsageError(f"{source.name(int(index))} cannot be read as an image ({reason(error)}): get it "
-                                     "again, or remove it") from error
+                    raise UsageError(f"{source.name(int(index))} cannot be read as an image "
+                                     f"({tensorflow_reason(error)}): get it again, or remove it") from error
         except tf.errors.OpError as error:
             raise unreadable(source, error) from error
 
@@ -199,40 +198,60 @@ class Streaming:
     def _sampled(self, count: int) -> tf.data.Dataset:
         """Random training images, cropped as for evaluation: uint8."""
         return self._parts["train"].records(self._sample_order(), 0, self._at_most(count)).map(
-            lambda index, label, encoded: self._evaluation_window(encoded), _THREADS, deterministic=True)
+            lambda index, label, encoded: self._evaluation_crop(encoded), _THREADS, deterministic=True)
 
     def _sampled_batches(self) -> Iterator[np.ndarray]:
         return (batch.numpy() for batch in bounded(self._sampled(_SAMPLE).batch(64)))
 
-    def _evaluation_window(self, encoded: tf.Tensor) -> tf.Tensor:
-        return windows.decode(encoded, lambda shape: windows.centre_window(shape, self._size), self._size,
-                              self._channels)
+    def _sample_order(self) -> tf.Tensor:
+        return random_numbers.order_seed(self._recipe.seed, tf.constant(-1, tf.int64))
 
-    def _training_window(self, epoch: tf.Tensor, index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor
-                         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The part of an image that the crop, if there is one, has chosen; its label, and its seed."""
-        seeds = augment.image_seeds(self._recipe.seed, epoch, index[None])
+    def _evaluation_crop(self, encoded: tf.Tensor) -> tf.Tensor:
+        return image_files.decode_window(encoded, lambda shape: streamed_crops.centre_window(shape, self._size),
+                                         self._size, self._channels)
+
+    def _training_crop(self, epoch: tf.Tensor, index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor
+                       ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The image cropped by the recipe's crop, if there is one; its label, and its seed."""
+        seeds = random_numbers.image_seeds(self._recipe.seed, epoch, index[None])
 
         def window(shape: tf.Tensor) -> tf.Tensor:
             if self._crop is None:
-                return windows.centre_window(shape, self._size)
+                return streamed_crops.centre_window(shape, self._size)
             if self._crop.name == "crop":
-                return windows.alexnet_window(shape, augment.uniforms(seeds, "crop")[0], self._size)
-            draws = tf.reshape(augment.uniforms(seeds, "streamed_crop"), (-1, 4))
-            return windows.resized_window(shape, draws, *self._crop.arguments)
+                return streamed_crops.alexnet_window(shape, _draws(seeds, "crop")[0], self._size)
+            draws = tf.reshape(_draws(seeds, "streamed_crop"), (-1, 4))
+            return streamed_crops.resized_window(shape, draws, *self._crop.arguments)
 
-        return windows.decode(encoded, window, self._size, self._channels), label, seeds[0]
+        return image_files.decode_window(encoded, window, self._size, self._channels), label, seeds[0]
 
-    def _augmented(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        return augment.apply(images, seeds, self._operations, self._components)
+    def _augment(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        return composition.apply(images, seeds, self._operations, self._components)
 
-    def _finished(self, batches: tf.data.Dataset, function: Callable[..., Any], images: int) -> tf.data.Dataset:
-        """The function of each batch of so many images, some batches ahead: as many as may be held."""
+    def _made_ahead(self, batches: tf.data.Dataset, function: Callable[..., Any], images: int) -> tf.data.Dataset:
+        """The function of each batch of `images` images, computed as many batches ahead as the buffer holds."""
         size = images * self._size ** 2 * self._channels * 4
         return bounded(batches.map(function, max(1, min(2 * _THREADS, _BUFFER // size)), deterministic=True))
 
-    def _sample_order(self) -> tf.Tensor:
-        return augment.order_seed(self._recipe.seed, tf.constant(-1, tf.int64))
+
+def _only_crop(recipe: Recipe, operations: tuple[Operation, ...]) -> Operation | None:
+    """The crop among the operations, if there is one.
+
+    Raises:
+      UsageError: there are several, or one of the operations mixes images.
+    """
+    crops = [operation for operation in operations if operation.name in _CROPS]
+    if mixing.mixes(operations):
+        raise UsageError(f"--augment={recipe.augment} mixes each image with any other, which would have to be read "
+                         "as well: leave out --stream, or the mixing")
+    if len(crops) > 1:
+        raise UsageError(f"--augment={recipe.augment} has {' and '.join(map(str, crops))}: only one crop of a streamed "
+                         "image is decoded, leave out the other")
+    return crops[0] if crops else None
+
+
+def _draws(seeds: tf.Tensor, operation: str) -> tf.Tensor:
+    return random_numbers.uniforms(seeds, random_numbers.draws_of(operation))
 
 
 # Measuring
@@ -240,40 +259,44 @@ class Streaming:
 
 def main(arguments: list[str] | None = None) -> int:
     """Generates class folders of 256x256 JPEG files, and streams one epoch and the test set of them."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = console.Parser(prog="python -m tfcnn.data.streaming", description=main.__doc__)
     parser.add_argument("--images", type=int, default=20_000, help="training images (default: %(default)s)")
     parser.add_argument("--batch_size", type=int, default=128, help="(default: %(default)s)")
     parser.add_argument("--size", type=int, default=224, help="of the crops, in pixels (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    try:
-        recipe = Recipe(experiment="", network="", stream=True, augment="imagenet",
-                        batch_size=options.batch_size)
-        with tempfile.TemporaryDirectory() as folder:
+    return console.run(parser, _measure, arguments)
+
+
+def _measure(options: argparse.Namespace) -> int:
+    recipe = Recipe(experiment="", network="", stream=True, augment="imagenet", batch_size=options.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
             generate(Path(folder), options.images)
-            print(f"{options.images:,} training images of 256x256 generated; peak memory so far {_peak():.2f} GiB")
-            start = time.perf_counter()
-            streaming = Streaming(from_folder(folder), recipe, (options.size, options.size, 3))
-            print(f"statistics of normalization: {time.perf_counter() - start:.1f} s, peak memory {_peak():.2f} GiB")
-            for name, batches in (("training", streaming.training(0).take(streaming.steps_per_epoch)),
-                                  ("test", streaming.evaluation("test"))):
-                start, count = time.perf_counter(), 0
-                for images, _, *weights in batches:
-                    count += int(sum(weights[0])) if weights else len(images)
-                seconds = time.perf_counter() - start
-                print(f"{name}: {count:,} images, {count / seconds:,.0f} images/s, peak memory {_peak():.2f} GiB")
-    except (UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        except OSError as error:
+            raise UsageError(f"cannot generate images in {folder}: {error}") from error
+        print(f"{options.images:,} training images of 256x256 generated; peak memory so far {_peak():.2f} GiB")
+        start = time.perf_counter()
+        streaming = Streaming(from_folder(folder), recipe, (options.size, options.size, 3))
+        print(f"statistics of normalization: {time.perf_counter() - start:.1f} s, peak memory {_peak():.2f} GiB")
+        for name, batches in (("training", streaming.training(0).take(streaming.steps_per_epoch)),
+                              ("test", streaming.evaluation("test"))):
+            start, count = time.perf_counter(), 0
+            for images, _, *weights in batches:
+                count += int(sum(weights[0])) if weights else len(images)
+            seconds = time.perf_counter() - start
+            print(f"{name}: {count:,} images, {count / seconds:,.0f} images/s, peak memory {_peak():.2f} GiB")
     return 0
 
 
 def generate(folder: Path, images: int, distinct: int = 200) -> None:
-    """Makes class folders of ten classes with 256x256 JPEG files, and a tenth as many test images.
+    """Generates 256x256 JPEG files in class folders of ten classes, and a tenth as many test images.
 
     Args:
       folder: an empty folder.
       images: the number of training images.
       distinct: how many of them differ; the others are hard links to these.
+
+    Raises:
+      OSError: a file cannot be written.
     """
     random = np.random.default_rng(0)
     contents = []
@@ -298,7 +321,7 @@ def generate(folder: Path, images: int, distinct: int = 200) -> None:
 
 
 def _peak() -> float:
-    """The most main memory that this process has held, in GiB."""
+    """The peak of this process's main memory, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
 
 
