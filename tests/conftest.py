@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data_files import DEBIAN
 from tests.forked import Forked, run_module
+from tfcnn.data import official, tfds
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -79,3 +82,24 @@ def policy() -> Iterator[Any]:
     before = keras.config.dtype_policy()
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture
+def isolated_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No network, no data that packages or developers have installed, and official data sets of a few images."""
+    monkeypatch.setattr(tfds, "answers", lambda url: False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds_default"))
+    for name, train, test in (("cifar10", 50, 20), ("cifar100", 200, 100), ("mnist", 60, 20),
+                              ("fashion_mnist", 60, 20)):
+        entry = dataclasses.replace(official.KNOWN[name], train_images=train, test_images=test)
+        if name == "fashion_mnist":
+            entry = dataclasses.replace(entry, system_folder=str(tmp_path / "debian"))
+        monkeypatch.setitem(official.KNOWN, name, entry)
+
+
+@pytest.fixture
+def full_size(isolated_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official numbers of images of MNIST and Fashion-MNIST, and Debian's folder."""
+    for name in ("mnist", "fashion_mnist"):
+        monkeypatch.setitem(official.KNOWN, name, dataclasses.replace(
+            official.KNOWN[name], train_images=60_000, test_images=10_000, system_folder=str(DEBIAN)))

@@ -1,4 +1,4 @@
-"""Bilinear sampling in NumPy, in double precision: what resampling is compared with."""
+"""Bilinear sampling in NumPy, in double precision: a reference for resampling."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bilinear(images: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The images at places counted from their centre, with zeros around them.
+    """The images at positions counted from their centre, with zeros outside.
 
     Args:
       images: [n, height, width, channels].
-      x, y: [n, height, width], to the right and down.
+      x, y: [n, height, width], pixels to the right and down.
     """
     height, width = images.shape[1:3]
     x, y = (np.broadcast_to(axis, images.shape[:3]) for axis in (x + (width - 1) / 2, y + (height - 1) / 2))

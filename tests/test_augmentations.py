@@ -39,13 +39,13 @@ def test_what_was_parsed_is_written_so_that_it_parses_to_the_same(text: str) -> 
 
 
 @pytest.mark.parametrize("text, message", [
-    ("", "say none"),
+    ("", "write none"),
     ("mirror,", "remove the comma"),
     ("mirror,,crop", "remove the comma"),
-    ("rotat:3", "did you mean rotate?.*cutmix, and first of all one of none, standard"),
+    ("rotat:3", "did you mean rotate?.*cutmix, and in first place one of none, standard"),
     ("standart", "did you mean standard?"),
-    ("mirror:1", "too many arguments in mirror:1: needed is mirror$"),
-    ("elastic:8:4:1", "needed is elastic:ALPHA:SIGMA$"),
+    ("mirror:1", "too many arguments in mirror:1: write mirror$"),
+    ("elastic:8:4:1", "write elastic:ALPHA:SIGMA$"),
     ("crop:1.5", "PADDING must be a whole number"),
     ("crop:-1", "PADDING must be at least 0"),
     ("crop:1001", "PADDING must be .* at most 1000"),
@@ -61,11 +61,11 @@ def test_what_was_parsed_is_written_so_that_it_parses_to_the_same(text: str) -> 
     ("mixup:0", "ALPHA must be more than 0"),
     ("mirror,crop,mirror", "has mirror twice"),
     ("standard,crop:2", "has crop twice"),
-    ("mixup,cutmix", "mixed once"),
+    ("mixup,cutmix", "mixed only once"),
     ("mixup,mirror", "put mixup, which mixes finished images, last"),
-    ("mirror,standard", "preset standard in a wrong place"),
-    ("standard,none", "preset none in a wrong place"),
-    ("standard:2", "preset standard in a wrong place"),
+    ("mirror,standard", "preset standard in the wrong place"),
+    ("standard,none", "preset none in the wrong place"),
+    ("standard:2", "preset standard in the wrong place"),
 ])
 def test_a_mistake_is_named_in_one_line_with_what_to_do(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
@@ -77,7 +77,7 @@ def test_help_has_every_operation_with_its_arguments_and_every_preset() -> None:
     lines = {line.split(": ")[0]: line for line in describe().splitlines()}
     assert set(lines) == set(PRESETS) | {":".join([name, *(argument.name for argument in kind.arguments)])
                                          for name, kind in KINDS.items()}
-    assert "whole" not in lines["mirror"] and "8 if not given" in lines["cutout:SIZE"]
+    assert "whole" not in lines["mirror"] and "default 8" in lines["cutout:SIZE"]
 
 
 def test_defaults_are_within_their_ranges() -> None:

@@ -1,4 +1,4 @@
-"""Each normalization against NumPy in float64, and the same to the last bit whatever is beside an image."""
+"""Each normalization against NumPy in float64; the bits of an image do not depend on the rest of its batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfcnn.recipe import UsageError
 
 
 def _images(count: int, shape: tuple[int, int, int] = (6, 5, 3), seed: int = 0) -> np.ndarray:
-    """Images of which neighbouring pixels are alike, of many brightnesses and contrasts, each channel another."""
+    """Images with correlated neighbours, of many brightnesses and contrasts, different in each channel."""
     random = np.random.default_rng(seed)
     noise = random.standard_normal((count, *shape)).cumsum(axis=1).cumsum(axis=2)
     values = 40 * random.random((count, 1, 1, 1)) * noise + random.normal([90, 120, 150][:shape[2]], 20)
@@ -40,8 +40,8 @@ def _assert_refused(message: str, *arguments) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_channel_is_bit_for_bit_what_it_has_always_been() -> None:
-    """Recorded runs rest on it: the statistics from counts, and one product and one difference in float32."""
+def test_channel_has_the_bits_of_recorded_runs() -> None:
+    """Recorded runs depend on them: statistics from counts, then one product and one difference in float32."""
     images = _images(50)
     fitted = normalization.fit("channel", images)
     assert isinstance(fitted, PerChannel) and fitted == PerChannel.of(images)
@@ -57,7 +57,7 @@ def test_channel_is_bit_for_bit_what_it_has_always_been() -> None:
     np.testing.assert_allclose(expected, exact, atol=1e-5)
 
 
-def test_none_is_the_share_of_white() -> None:
+def test_none_divides_by_255() -> None:
     images = _images(7)
     np.testing.assert_allclose(_apply(normalization.fit("none", images), images), images / 255.0, rtol=3e-7)
 
@@ -73,7 +73,7 @@ def test_image_has_mean_0_and_variance_1() -> None:
     np.testing.assert_allclose(normalized[has_contrast].var(axis=(1, 2, 3)), 1, atol=1e-5)
 
 
-def test_image_of_little_contrast_is_not_blown_up() -> None:
+def test_image_of_little_contrast_is_not_amplified() -> None:
     images = np.full((3, 4, 4, 3), 201, np.uint8)
     images[1, 0, 0, 0], images[2] = 202, 0
     fitted = normalization.fit("image", images)
@@ -84,7 +84,7 @@ def test_image_of_little_contrast_is_not_blown_up() -> None:
     np.testing.assert_allclose(_apply(fitted, images + np.float32(0.25)), normalized, atol=1e-5)
 
 
-def test_pixel_mean_is_numpys() -> None:
+def test_pixel_mean_agrees_with_numpy() -> None:
     images = _images(200)
     fitted = normalization.fit("pixel_mean", images)
     assert isinstance(fitted, PixelMean)
@@ -104,8 +104,8 @@ def whitening() -> tuple[np.ndarray, Zca]:
     return images, Zca.of(images)
 
 
-def test_zca_is_numpys(whitening: tuple[np.ndarray, Zca]) -> None:
-    """Against singular values of the data, where the code decomposes their covariance."""
+def test_zca_agrees_with_numpy(whitening: tuple[np.ndarray, Zca]) -> None:
+    """Against the singular values of the data; the code decomposes their covariance."""
     images, fitted = whitening
     values = _standardized(images)
     centred = values - values.mean(axis=0)
@@ -114,7 +114,7 @@ def test_zca_is_numpys(whitening: tuple[np.ndarray, Zca]) -> None:
     expected = centred @ directions.T @ np.diag((variances + 0.1) ** -0.5) @ directions
     whitened = _apply(fitted, images).reshape(len(images), -1)
     np.testing.assert_allclose(whitened, expected, atol=2e-5)
-    # Variance 1 but for epsilon: near 1 where the images vary much, nothing where they do not.
+    # Variance 1 except for epsilon: near 1 where the images vary much, near 0 where they do not.
     covariance = np.cov(whitened.T, bias=True)
     np.testing.assert_allclose(covariance, directions.T @ np.diag(variances / (variances + 0.1)) @ directions,
                                atol=2e-5)
@@ -123,9 +123,9 @@ def test_zca_is_numpys(whitening: tuple[np.ndarray, Zca]) -> None:
     np.testing.assert_allclose(strong @ covariance @ strong.T, np.eye(len(strong)), atol=0.05)
 
 
-def test_zca_takes_away_correlation(whitening: tuple[np.ndarray, Zca]) -> None:
+def test_zca_removes_correlation(whitening: tuple[np.ndarray, Zca]) -> None:
     images, fitted = whitening
-    others = _images(3000, (6, 6, 3), seed=1)  # which it was not fitted to
+    others = _images(3000, (6, 6, 3), seed=1)  # not the images it was fitted to
 
     def correlation(values: np.ndarray) -> float:
         return float(np.abs(np.corrcoef(values.reshape(len(values), -1).T) - np.eye(108)).mean())
@@ -133,13 +133,13 @@ def test_zca_takes_away_correlation(whitening: tuple[np.ndarray, Zca]) -> None:
     assert correlation(others) > 0.15 and correlation(_apply(fitted, others)) < 0.05
 
 
-def test_zca_of_one_image_again_and_again_is_finite() -> None:
+def test_zca_of_equal_images_is_finite() -> None:
     images = np.repeat(_images(1), 20, axis=0)
     np.testing.assert_allclose(_apply(normalization.fit("zca", images), images), 0, atol=1e-4)
 
 
 def test_sums_of_zca_are_exact(whitening: tuple[np.ndarray, Zca]) -> None:
-    """What makes it independent of the order of addition: each product and each sum is a whole number below 2^53."""
+    """Independent of the order of addition: in units of the steps, all sums are whole numbers below 2^53."""
     matrix = whitening[1].matrix.astype(np.float64)
     step = 2.0 ** (np.ceil(np.log2(np.abs(matrix).max())) - 23)
     weights = matrix / step
@@ -150,7 +150,7 @@ def test_sums_of_zca_are_exact(whitening: tuple[np.ndarray, Zca]) -> None:
 
 @pytest.mark.parametrize("kind", normalization.KINDS)
 @pytest.mark.parametrize("pixels", [np.uint8, np.float32])
-def test_an_image_is_normalized_alike_whatever_is_beside_it(kind: str, pixels: type) -> None:
+def test_an_image_does_not_depend_on_the_rest_of_its_batch(kind: str, pixels: type) -> None:
     images = _images(128, (16, 16, 3))
     fitted = normalization.fit(kind, images)
     if pixels is np.float32:
@@ -167,18 +167,18 @@ def test_an_image_is_normalized_alike_whatever_is_beside_it(kind: str, pixels: t
 
 
 @pytest.mark.parametrize("kind", ["channel", "pixel_mean", "zca"])
-def test_statistics_of_batches_are_those_of_all(kind: str) -> None:
+def test_statistics_of_batches_are_those_of_all_images(kind: str) -> None:
     images = _images(1500)
     whole = normalization.fit(kind, images)
     parts = normalization.fit(kind, (images[start:start + 401] for start in range(0, 1500, 401)))
-    # Whole numbers are added up, but for ZCA, whose weights differ in their last bits.
+    # Exact sums of whole numbers, except for ZCA, whose weights differ in the last bits.
     np.testing.assert_allclose(_apply(parts, images), _apply(whole, images), atol=2e-5 if kind == "zca" else 0)
     if kind != "zca":
         assert parts.statistics() == whole.statistics()
 
 
 @pytest.mark.parametrize("kind", normalization.KINDS)
-def test_what_is_saved_is_what_is_loaded(kind: str, tmp_path: Path) -> None:
+def test_saving_and_loading_keeps_the_normalization(kind: str, tmp_path: Path) -> None:
     images = _images(40)
     fitted = normalization.fit(kind, images)
     (tmp_path / "normalization").write_bytes(fitted.to_bytes())
@@ -189,7 +189,7 @@ def test_what_is_saved_is_what_is_loaded(kind: str, tmp_path: Path) -> None:
     assert json.loads(statistics)["kind"] == kind and len(statistics) < 500
 
 
-def test_statistics_of_a_channel_are_those_that_a_record_has() -> None:
+def test_statistics_of_channel_survive_json() -> None:
     images = _images(40)
     statistics = json.loads(json.dumps(normalization.fit("channel", images).statistics()))
     np.testing.assert_allclose(statistics["mean"], images.mean(axis=(0, 1, 2)), rtol=1e-12)
@@ -205,7 +205,7 @@ def test_damaged_file_is_named(content: bytes | None, tmp_path: Path) -> None:
         normalization.load(path)
 
 
-def test_file_of_something_else_is_named(tmp_path: Path) -> None:
+def test_file_with_other_contents_is_named(tmp_path: Path) -> None:
     path = tmp_path / "other.npz"
     for fields in ({"kind": "median"}, {"mean": 1.0}, {"kind": "channel", "mean": [1.0]}):
         np.savez(path, **fields)
@@ -213,7 +213,7 @@ def test_file_of_something_else_is_named(tmp_path: Path) -> None:
             normalization.load(path)
 
 
-def test_what_cannot_be_is_a_usage_error() -> None:
+def test_impossible_normalizations_are_usage_errors() -> None:
     _assert_refused("no normalization 'zac': choose one of channel, none", "zac", _images(3))
     _assert_refused("4096 values an image, and these have 64x64x3: choose", "zca", np.zeros((2, 64, 64, 3), np.uint8))
     for kind in ("channel", "pixel_mean", "zca"):
@@ -222,6 +222,6 @@ def test_what_cannot_be_is_a_usage_error() -> None:
 
 
 @pytest.mark.parametrize("kind", ["channel", "pixel_mean", "zca"])
-def test_images_without_any_contrast_are_0(kind: str) -> None:
+def test_images_without_contrast_become_0(kind: str) -> None:
     images = np.full((5, 4, 4, 1), 7, np.uint8)
     np.testing.assert_array_equal(_apply(normalization.fit(kind, images), images), 0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcnn.data.sources import bounded
+from tfcnn.data.parts import bounded
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices, optimizers
 from tfcnn.training.steps import Steps, averaged_weights

@@ -1,4 +1,4 @@
-"""The pipeline: which image comes when, how often, and with which pixels."""
+"""The pipeline: the order of the images, how often each occurs, and its pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from tfcnn.augmentations import parse
-from tfcnn.data import augment, normalization
+from tfcnn.data import normalization
+from tfcnn.data.augmentation import composition, mixing, random_numbers
 from tfcnn.data.datasets import Dataset, Split
 from tfcnn.data.normalization import PerChannel as Normalization
 from tfcnn.data.pipeline import Pipeline, fit, in_parallel
@@ -37,7 +38,7 @@ def _pipeline(train: int = 103, test: int = 53, **changes) -> Pipeline:
 
 
 def _pixels(pipeline: Pipeline, images: tf.Tensor) -> np.ndarray:
-    """The normalization undone."""
+    """The pixels, with the normalization undone."""
     mean, deviation = pipeline.normalization.mean[0], pipeline.normalization.standard_deviation[0]
     return np.rint(images.numpy() * deviation + mean).astype(int)
 
@@ -47,7 +48,7 @@ def _numbers(pipeline: Pipeline, batches) -> list[list[int]]:
     return [(images[:, 0, 0, 0] * 256 + images[:, 0, 1, 0]).tolist() for images in pixels]
 
 
-def test_an_epoch_takes_no_image_twice_and_is_in_another_order_each_time() -> None:
+def test_an_epoch_has_no_image_twice_and_each_epoch_has_its_own_order() -> None:
     pipeline = _pipeline()
     assert pipeline.steps_per_epoch == 103 // 16
     batches = _numbers(pipeline, pipeline.training(0).take(4 * 6))
@@ -55,7 +56,7 @@ def test_an_epoch_takes_no_image_twice_and_is_in_another_order_each_time() -> No
     for numbers in epochs:
         assert len(set(numbers)) == 96 and set(numbers) <= set(range(103))
     assert len({tuple(numbers) for numbers in epochs}) == 4
-    assert set().union(*epochs) == set(range(103))  # what one epoch leaves out, another takes
+    assert set().union(*epochs) == set(range(103))  # images that one epoch leaves out are in another
     assert _numbers(pipeline, pipeline.training(0).take(6)) == batches[:6]
     other = _pipeline(seed=1)
     assert _numbers(other, other.training(0).take(6)) != batches[:6]
@@ -74,7 +75,7 @@ def test_labels_belong_to_their_images() -> None:
             assert labels.numpy().tolist() == [number % 10 for number in _numbers(pipeline, [(images,)])[0]]
 
 
-def test_training_goes_on_at_any_step() -> None:
+def test_training_resumes_at_any_step() -> None:
     pipeline = _pipeline(augment="standard")
     steps = [(images.numpy(), labels.numpy()) for images, labels in pipeline.training(0).take(15)]
     for first in (1, 6, 13):
@@ -83,14 +84,14 @@ def test_training_goes_on_at_any_step() -> None:
         np.testing.assert_array_equal(labels, steps[first][1])
 
 
-@pytest.mark.parametrize("replicas, machines", [(2, 1), (4, 1), (4, 2)])
-def test_replicas_together_make_the_global_batch(replicas: int, machines: int) -> None:
+@pytest.mark.parametrize("replicas, workers", [(2, 1), (4, 1), (4, 2)])
+def test_replicas_together_make_the_global_batch(replicas: int, workers: int) -> None:
     pipeline = _pipeline(augment="standard")
-    local = replicas // machines
-    pieces = [list(pipeline.training(3, replicas, machine * local, local).take(2 * local))
-              for machine in range(machines)]
+    local = replicas // workers
+    batches = [list(pipeline.training(3, replicas, worker * local, local).take(2 * local))
+                 for worker in range(workers)]
     for step, (images, labels) in enumerate(pipeline.training(3).take(2)):
-        parts = [pieces[machine][step * local + place] for machine in range(machines) for place in range(local)]
+        parts = [batches[worker][step * local + replica] for worker in range(workers) for replica in range(local)]
         np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
         np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), labels)
 
@@ -106,7 +107,7 @@ def test_evaluation_has_every_image_exactly_once(count: int) -> None:
     assert numbers[weights == 1].tolist() == list(range(2000, 2000 + count))
 
 
-def test_augmentation_follows_the_image_and_the_epoch() -> None:
+def test_augmentation_depends_on_the_image_and_the_epoch_only() -> None:
     pipeline, small = _pipeline(augment="standard"), _pipeline(augment="standard", batch_size=4)
     assert small.steps_per_epoch == 25
 
@@ -115,7 +116,7 @@ def test_augmentation_follows_the_image_and_the_epoch() -> None:
         return {image.tobytes() for images, _ in batches for image in images.numpy()}
 
     first, again = seen(pipeline, 0, 6), seen(small, 0, 25)
-    # Batches of another size hold the same altered images, but for the few that either leaves out.
+    # Batches of another size have the same augmented images, except for the few that either leaves out.
     assert len(first & again) >= 96 - 3
     assert len(first & seen(pipeline, 6, 6)) < 10
 
@@ -134,7 +135,7 @@ def test_mirroring_can_be_left_out() -> None:
 
 @pytest.mark.parametrize("mixing", ["mixup:1", "cutmix:1"])
 def test_mixed_images_have_mixed_labels(mixing: str) -> None:
-    """Each image is its partner but for a share, by which the labels tell who they are."""
+    """The labels have the weights with which each image and its partner are mixed."""
     pipeline, plain = (_pipeline(augment=f"mirror,crop{mix}", train=160, input_normalization="none")
                        for mix in (f",{mixing}", ""))
     for (images, shares), (own, labels) in zip(pipeline.training(0).take(10), plain.training(0).take(10)):
@@ -142,7 +143,7 @@ def test_mixed_images_have_mixed_labels(mixing: str) -> None:
         np.testing.assert_allclose(tf.reduce_sum(shares, 1), 1, atol=1e-6)
         share = shares.numpy()[range(16), labels]
         changed = np.abs(images.numpy() - own.numpy()).max(axis=(1, 2, 3)) > 1e-3
-        # Of what stayed what it was, the label is its own; of what was replaced for the most part it is not.
+        # An unchanged image keeps most of its label; at most two classes have a weight.
         assert np.all(share[~changed] > 0.4) and np.all((shares.numpy() > 0).sum(axis=1) <= 2)
         if mixing.startswith("cutmix"):
             kept = np.mean(images.numpy() == own.numpy(), axis=(1, 2, 3))
@@ -150,13 +151,13 @@ def test_mixed_images_have_mixed_labels(mixing: str) -> None:
             assert np.all(kept[different] >= share[different] - 1e-6)
 
 
-def test_partners_are_altered_by_their_own_seeds_and_mixed_by_the_images() -> None:
+def test_partners_are_augmented_by_their_own_seeds_and_mixed_by_the_images() -> None:
     pipeline, plain = (_pipeline(augment=f"mirror{mix}", input_normalization="none") for mix in (",mixup:1", ""))
-    seeds = augment.image_seeds(0, tf.constant(0, tf.int64), tf.range(103, dtype=tf.int64))
-    partners = augment.partner_indices(seeds, 103).numpy()
-    # Every image of the first epoch, by its number: mirroring moves the two pixels that have it, so by its pixels.
+    seeds = random_numbers.image_seeds(0, tf.constant(0, tf.int64), tf.range(103, dtype=tf.int64))
+    partners = mixing.partner_indices(seeds, 103).numpy()
+    # All images of the first epoch. Mirroring moves the two pixels with the number, so images are compared by pixels.
     split = _split(103)
-    altered = augment.apply(split.images, seeds, parse("mirror")).numpy() / 255
+    altered = composition.apply(split.images, seeds, parse("mirror")).numpy() / 255
     (images, shares), = pipeline.training(0).take(1)
     (own, labels), = plain.training(0).take(1)
     for image, share, alone, label in zip(images.numpy(), shares.numpy(), own.numpy(), labels.numpy()):
@@ -167,7 +168,7 @@ def test_partners_are_altered_by_their_own_seeds_and_mixed_by_the_images() -> No
         np.testing.assert_allclose(image, part * alone + (1 - part) * other, atol=1e-5)
 
 
-def test_colour_components_are_of_the_training_part() -> None:
+def test_colour_components_come_from_the_training_part() -> None:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
     others = np.full_like(images, 200)
@@ -183,7 +184,7 @@ def test_colour_components_are_of_the_training_part() -> None:
 
 
 @pytest.mark.parametrize("kind", normalization.KINDS)
-def test_input_normalization_is_of_the_training_part(kind: str) -> None:
+def test_input_normalization_comes_from_the_training_part(kind: str) -> None:
     pipeline = _pipeline(input_normalization=kind)
     fitted = normalization.fit(kind, _split(103).images)
     for (images, *_), first in ((next(iter(pipeline.evaluation("test"))), 2000),):
@@ -191,7 +192,7 @@ def test_input_normalization_is_of_the_training_part(kind: str) -> None:
     assert pipeline.normalization.statistics() == fitted.statistics()
 
 
-def test_normalization_is_numpys() -> None:
+def test_normalization_agrees_with_numpy() -> None:
     images = np.random.default_rng(0).integers(0, 200, (50, 6, 6, 3)).astype(np.uint8) // [1, 2, 3]
     images = images.astype(np.uint8)
     normalization = Normalization.of(images)
@@ -211,7 +212,7 @@ def test_statistics_come_from_the_training_part_only() -> None:
     assert pipeline.normalization == Normalization.of(_split(103).images)
 
 
-def test_fit_pads_repeats_resizes_and_greys() -> None:
+def test_fit_pads_resizes_and_converts_channels() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1)).astype(np.uint8)
     labels = np.zeros(3, np.int32)
     colour = fit(Split(grey, labels), (32, 32, 3)).images

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcnn.data.sources import bounded
+from tfcnn.data.parts import bounded
 from tfcnn.recipe import Recipe
 from tfcnn.training.steps import Steps
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tfcnn.augmentations import Operation
-from tfcnn.data import augment, colour
+from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
 
 _ENLARGED = 3  # pixels of the sheet for each pixel of an image, in both directions
 _GAP = 2  # pixels around each image
@@ -50,12 +50,12 @@ def draw(images: np.ndarray, shown: Mapping[str, Sequence[Sequence[Operation]]],
     """
     images = np.concatenate([test_card(images.shape[1])[None], images])
     components = colour.components(images[1:])
-    seeds = augment.image_seeds(seed, tf.constant(0, tf.int64), tf.range(len(images), dtype=tf.int64))
+    seeds = random_numbers.image_seeds(seed, tf.constant(0, tf.int64), tf.range(len(images), dtype=tf.int64))
 
     def augmented(operations: Sequence[Operation]) -> np.ndarray:
-        result = augment.apply(tf.constant(images), seeds, operations, components)
-        if augment.mixes(operations):
-            result, _ = augment.mix(result, tf.roll(result, 1, 0), seeds, operations)
+        result = composition.apply(tf.constant(images), seeds, operations, components)
+        if mixing.mixes(operations):
+            result, _ = mixing.mix(result, tf.roll(result, 1, 0), seeds, operations)
         return colour.to_bytes(result).numpy()
 
     rows = [[images, *map(augmented, lists)] for lists in shown.values()]

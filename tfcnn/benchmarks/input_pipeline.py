@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from tfcnn.benchmarks import hardware, input_pipeline_report, rates, report
 from tfcnn.benchmarks.input_pipeline_report import ALL_CORES, CONSTANT, KERAS, ONE_CORE
-from tfcnn.data import augment, colour, datasets
+from tfcnn.data import datasets
 from tfcnn.data import pipeline as pipelines
+from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
 from tfcnn.recipe import Recipe
 from tfcnn.runs import record
 from tfcnn.training import devices
@@ -106,10 +107,10 @@ def _our_work(name: str, stored: tf.Tensor, components: np.ndarray, batch_size: 
         first = step * batch_size
         indices = tf.random.experimental.index_shuffle(
             (first + tf.range(batch_size, dtype=tf.int64)) % IMAGES, [0, 1], IMAGES - 1)
-        seeds = augment.image_seeds(0, first // IMAGES, indices)
-        images = augment.take(stored, indices, seeds, operations, components)
-        if augment.mixes(operations):
-            images, _ = augment.mix(images, tf.gather(stored, augment.partner_indices(seeds, IMAGES)), seeds,
+        seeds = random_numbers.image_seeds(0, first // IMAGES, indices)
+        images = composition.gather_and_augment(stored, indices, seeds, operations, components)
+        if mixing.mixes(operations):
+            images, _ = mixing.mix(images, tf.gather(stored, mixing.partner_indices(seeds, IMAGES)), seeds,
                                     operations)
         return images
 

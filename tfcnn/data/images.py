@@ -111,7 +111,7 @@ def _decode_all(parts: Sequence[Sequence[str]], size: tuple[int, int], grey: boo
     rows = (row for array in arrays for row in array)
     files = [file for part in parts for file in part]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        # Decoding a small image holds the interpreter's lock nearly all the time: threads would only wait for each other.
+        # Decoding a small image holds the interpreter's lock nearly all the time: threads would wait for each other.
         run = map if math.prod(size) < _SMALL else pool.map
         for _ in run(functools.partial(_decode_into, uniform=uniform), rows, files):
             pass

@@ -1,7 +1,7 @@
 """Input normalization: from pixel values, 0 to 255, to the input of the network.
 
-`fit(kind, images)` computes the statistics of the training part; `apply` is then a pure function of each image, with the
-same bits whatever batch the image is in and however many threads there are.
+`fit(kind, images)` computes the statistics of the training part; `apply` is then a pure function of each image, whose
+bits do not depend on the rest of the batch or on the number of threads.
 """
 
 from __future__ import annotations

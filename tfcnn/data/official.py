@@ -305,7 +305,7 @@ def _names_from_pickle(file: str, content: bytes, key: str) -> tuple[str, ...]:
 
 
 # A pickle of an array names this function, by its module in the version of NumPy that wrote the pickle.
-_ARRAY_FUNCTION = np.empty(0).__reduce__()[0]
+_ARRAY_FUNCTION: Any = np.empty(0).__reduce__()[0]
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 
 

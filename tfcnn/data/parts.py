@@ -177,8 +177,8 @@ class SequentialRecords(Part):
 def bounded(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The data set with options that keep its memory and time within what the data set itself says."""
     options = tf.data.Options()
-    # Autotuning has a thread that sleeps for up to a minute, and the destruction of an iterator waits for it to wake; it
-    # would also choose how much is buffered.
+    # Autotuning has a thread that sleeps for up to a minute, and the destruction of an iterator waits for it to wake.
+    # It would also choose how much is buffered.
     options.autotune.enabled = False
     # Not whole files for each worker: the number of batches would differ.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA

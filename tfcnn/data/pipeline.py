@@ -20,8 +20,8 @@ from tfcnn.data.augmentation import colour, composition, geometry, mixing, rando
 from tfcnn.data.datasets import Dataset, Split
 from tfcnn.recipe import Recipe, UsageError
 
-# Resizing a small image shows the network blurred pixels, padding keeps the real ones. Up to this share of the network's
-# input, images are padded (28x28 to 32x32, as for LeNet-5); beyond it they are resized.
+# Resizing a small image shows the network blurred pixels, padding keeps the real ones. Up to this share of the
+# network's input, images are padded (28x28 to 32x32, as for LeNet-5); beyond it they are resized.
 _LARGEST_PADDING = 0.25
 
 _CORES = os.cpu_count() or 1

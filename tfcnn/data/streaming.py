@@ -144,7 +144,7 @@ class Streaming:
         return self._made_ahead(batches, normalized, size * crops)
 
     def examples(self, count: int) -> np.ndarray:
-        """Random training images, augmented as in the first epoch, as pixels: uint8 [images, height, width, channels]."""
+        """Random training images, augmented as in the first epoch, as pixels: uint8."""
         records = self._parts["train"].records(self._sample_order(), 0, self._at_most(count))
         images = records.map(lambda *record: self._training_crop(tf.constant(0, tf.int64), *record), _THREADS)
         with self._naming_damage("train", self._sample_order(), 0, count):

@@ -22,7 +22,7 @@ from tfcnn.data.official import KNOWN
 from tfcnn.data.split import Contents, Split
 from tfcnn.recipe import UsageError
 
-# Less than the ten seconds in which a run should know whether its data are available: importing TensorFlow takes time, too.
+# Seconds. A run should know within ten whether its data are available, and importing TensorFlow takes some of them.
 _NETWORK_DEADLINE = 5.0
 
 

@@ -18,8 +18,8 @@ from tfcnn.data.augmentation.crop import crop, resized_crop
 from tfcnn.data.augmentation.random_numbers import DRAWS, bits, draws_of, quantile, uniform_quantiles, uniforms
 from tfcnn.data.augmentation.resampling import AffineMap
 
-# Each operation takes the map composed so far, its draws ([batch, 1, 1] each), the size of the images in pixels, and its
-# own arguments; it returns the composed map.
+# Each operation takes the map composed so far, its draws ([batch, 1, 1] each), the size of the images in pixels, and
+# its own arguments; it returns the composed map.
 
 
 def mirror(source: AffineMap, draws: list[tf.Tensor], size: tuple[int, int]) -> AffineMap:
@@ -77,7 +77,9 @@ def source_map(seeds: tf.Tensor, operations: Sequence[Operation], size: tuple[in
     source, field = resampling.IDENTITY, None
     affine = [operation for operation in operations if operation.name in _AFFINE]
     numbers = [draw for operation in affine for draw in draws_of(operation.name)]
-    drawn = dict(zip(numbers, tf.unstack(uniforms(seeds, numbers)[..., None, None], len(numbers), 1))) if numbers else {}
+    drawn = {}
+    if numbers:
+        drawn = dict(zip(numbers, tf.unstack(uniforms(seeds, numbers)[..., None, None], len(numbers), 1)))
     for operation in reversed(affine):  # from the result back to the source
         own = [drawn[draw] for draw in draws_of(operation.name)]
         source = _AFFINE[operation.name](source, own, size, *operation.arguments)

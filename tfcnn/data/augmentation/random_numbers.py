@@ -49,7 +49,7 @@ DRAWS = {
 }
 
 _INTERVALS = 4096  # of a table of quantiles; a power of two, so that positions in the table are exact
-# A distribution may have infinite tails. Beyond its outer quarter the last interval is cut off, which keeps the variance.
+# Tails may be infinite, so the outer quarter of the first and of the last interval is cut off. The variance is kept.
 _PROBABILITIES = np.clip(np.arange(_INTERVALS + 1) / _INTERVALS, 0.25 / _INTERVALS, 1 - 0.25 / _INTERVALS)
 
 

@@ -109,7 +109,7 @@ def source_offsets(indices: tf.Tensor, source: AffineMap, size: tuple[int, int])
 
 @compiled
 def gather_pixels(images: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """Reads the pixels of images [n, height, width, channels] at `source_offsets`; zeros where their sum is negative."""
+    """Reads pixels of images [n, height, width, channels] at `source_offsets`; zeros where their sum is negative."""
     flat = tf.reshape(images, (-1, images.shape[-1]))
     indices = rows + columns
     # One comparison bounds both ends: read as unsigned, a negative index is beyond the last pixel.
