@@ -50,3 +50,28 @@ def test_gathering_from_workers_is_all_gather_whichever_worker_traces_again(tmp_
     for worker in workers:
         done = worker.completed()
         assert done.returncode == 0, done.stderr
+
+
+def test_reading_records_agrees_with_reading_one_at_a_time(tmp_path: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    class Numbers(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"number": np.int64}))
+
+        def _split_generators(self, manager):
+            return {"train": ((number, {"number": number}) for number in range(40))}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    builder = Numbers(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=3))
+    records = builder.as_data_source("train").data_source
+    indices = [7, 39, 0, 7, 21]
+    one_by_one = [records[index] for index in indices]
+    assert _compat.read_records(records, indices) == one_by_one
+    assert hasattr(records, "__getitems__")  # several at a time; if not, `read_records` is no longer needed
+    assert _compat.read_records([b"a", b"b", b"c"], [2, 0]) == [b"c", b"a"]  # a source without it

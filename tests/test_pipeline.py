@@ -89,7 +89,7 @@ def test_replicas_together_make_the_global_batch(replicas: int, workers: int) ->
     pipeline = _pipeline(augment="standard")
     local = replicas // workers
     batches = [list(pipeline.training(3, replicas, worker * local, local).take(2 * local))
-                 for worker in range(workers)]
+               for worker in range(workers)]
     for step, (images, labels) in enumerate(pipeline.training(3).take(2)):
         parts = [batches[worker][step * local + replica] for worker in range(workers) for replica in range(local)]
         np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
