@@ -110,8 +110,8 @@ def _our_work(name: str, stored: tf.Tensor, components: np.ndarray, batch_size: 
         seeds = random_numbers.image_seeds(0, first // IMAGES, indices)
         images = composition.gather_and_augment(stored, indices, seeds, operations, components)
         if mixing.mixes(operations):
-            images, _ = mixing.mix(images, tf.gather(stored, mixing.partner_indices(seeds, IMAGES)), seeds,
-                                    operations)
+            partners = tf.gather(stored, mixing.partner_indices(seeds, IMAGES))
+            images, _ = mixing.mix(images, partners, seeds, operations)
         return images
 
     return _mapped(augmented, threads)
