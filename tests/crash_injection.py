@@ -28,16 +28,16 @@ from tfcnn import cli
 # Stage of a run -> the function that is that stage: module, and path inside it.
 STAGES = {
     "setup": "tfcnn.training.trainer:prepare",
-    "tracing": "tfcnn.training.trainer:_Loop._graph",
-    "steps": "tfcnn.training.trainer:_Loop._train_call",
-    "evaluation": "tfcnn.training.trainer:_Loop._evaluate",
+    "tracing": "tfcnn.training.loop:Loop._trace",
+    "steps": "tfcnn.training.loop:Loop._train_call",
+    "evaluation": "tfcnn.training.loop:Loop._evaluate",
     "checkpoint": "tfcnn.training.checkpoints:Checkpoints.save",
-    "tables": "tfcnn.training.trainer:_Loop._write_tables",
-    "test": "tfcnn.training.trainer:_Loop.test",
-    "network": "tfcnn.training.trainer:_save_model",
+    "tables": "tfcnn.training.loop:Loop._write_tables",
+    "test": "tfcnn.training.loop:Loop.test",
+    "network": "tfcnn.training.trainer:save_model",
 }
 # Calls that an interruption does not wait for.
-_INTERRUPTIBLE = "tfcnn.training.interruption:Abandonable.call"
+_INTERRUPTIBLE = "tfcnn.training.signals:InterruptibleCall.run"
 
 
 @dataclasses.dataclass(frozen=True)

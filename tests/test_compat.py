@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from pathlib import Path
 
+import tfcnn  # noqa: F401 - before anything imports TensorFlow
+import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.conftest import environment
@@ -75,3 +79,62 @@ def test_reading_records_agrees_with_reading_one_at_a_time(tmp_path: Path) -> No
     assert _compat.read_records(records, indices) == one_by_one
     assert hasattr(records, "__getitems__")  # several at a time; if not, `read_records` is no longer needed
     assert _compat.read_records([b"a", b"b", b"c"], [2, 0]) == [b"c", b"a"]  # a source without it
+
+
+def test_data_sets_per_device_are_not_autotuned_within_the_context_only() -> None:
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    untuned = tf.data.Options()
+    untuned.autotune.enabled = False
+    batches = tf.data.Dataset.range(8).batch(2).with_options(untuned)
+    for patched in (False, True, False):
+        with _compat.untuned_device_datasets() if patched else contextlib.nullcontext():
+            iterator = iter(strategy.experimental_distribute_dataset(batches))
+        per_device, = iterator._iterators[0]._iterator._device_iterators
+        assert (per_device._dataset.options().autotune.enabled is False) == patched
+        np.testing.assert_array_equal([value.numpy() for value in iterator], [[0, 1], [2, 3], [4, 5], [6, 7]])
+
+
+def test_without_the_private_function_batches_are_still_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorflow.python.data.ops import multi_device_iterator_ops
+    distributed = tf.distribute.MirroredStrategy(["CPU:0"]).experimental_distribute_dataset(
+        tf.data.Dataset.range(8).batch(2))
+    with monkeypatch.context() as patch:
+        patch.delattr(multi_device_iterator_ops, "_create_device_dataset")
+        with _compat.untuned_device_datasets():
+            pass
+    with _compat.untuned_device_datasets():
+        assert next(iter(distributed)).numpy().tolist() == [0, 1]
+
+
+def _apply_on_two_devices() -> None:
+    """Applies gradients 1 and 2 of two replicas, by Keras's own method and without its reduction."""
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"],
+                                              cross_device_ops=tf.distribute.ReductionToOneDevice())
+    for changed, moved in ((False, 3.0), (True, 1.0)):
+        with strategy.scope():
+            variable = keras.Variable(0.0)
+            optimizer = keras.optimizers.SGD(1.0)
+            optimizer.build([variable])
+        if changed:
+            assert _compat.apply_without_reduction(optimizer)
+
+        @tf.function
+        def step() -> None:
+            def replica() -> None:
+                number = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.float32)
+                # Of gradients that are not equal, only Keras's sum is the same on both replicas.
+                optimizer.apply([tf.constant(1.0) if changed else 1.0 + number], [variable])
+
+            strategy.run(replica)
+
+        step()
+        for copy in strategy.experimental_local_results(variable.value):
+            assert float(copy) == -moved
+
+
+def test_apply_without_reduction_takes_summed_gradients(tmp_path: Path) -> None:
+    done = Forked(_apply_on_two_devices, cwd=tmp_path, env=environment(tmp_path)).completed()
+    assert done.returncode == 0, done.stderr
+    assert not _compat.apply_without_reduction(object())

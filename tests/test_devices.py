@@ -86,7 +86,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, data_dir: str, count: int) -> None:
         self.setup: Setup = prepare(recipe, data_dir, count)
-        self._batches = iter(self.setup.training_batches(0))
+        self._batches = self.setup.training_batches(0)
         self._run = Steps(recipe, self.setup.strategy, self.setup.model, self.setup.optimizer).run
 
     def steps(self, count: int) -> np.ndarray:

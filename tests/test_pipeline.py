@@ -17,7 +17,7 @@ from tfcnn.data.datasets import Dataset, Split
 from tfcnn.data.normalization import PerChannel as Normalization
 from tfcnn.data.pipeline import Pipeline, fit, in_parallel
 from tfcnn.recipe import Recipe, UsageError
-from tfcnn.training import devices
+from tfcnn.training import process
 
 SHAPE = (8, 8, 1)
 
@@ -228,14 +228,10 @@ def test_fit_pads_resizes_and_converts_channels() -> None:
         fit(Split(flat[..., :2], labels[:2]), (50, 40, 3))
 
 
-def test_no_iterator_waits_for_autotuning_when_it_ends() -> None:
+def test_batches_are_not_autotuned() -> None:
     pipeline = _pipeline()
-    strategy = devices.strategy(pipeline._recipe)
     for dataset in (pipeline.training(0), pipeline.evaluation("test")):
         assert dataset.options().autotune.enabled is False
-        # tf.distribute's own data sets, one a device, which take the batches from this one
-        of_device, = iter(strategy.experimental_distribute_dataset(dataset))._iterators[0]._iterator._device_iterators
-        assert of_device._dataset.options().autotune.enabled is False
 
 
 def test_fewer_images_than_a_batch_is_a_usage_error() -> None:
@@ -243,24 +239,24 @@ def test_fewer_images_than_a_batch_is_a_usage_error() -> None:
         _pipeline(batch_size=104)
 
 
-def test_threads_that_prepare_batches_give_way_and_no_others() -> None:
+def test_only_threads_that_prepare_batches_get_low_priority() -> None:
     """Most of the processor time that batches take must be theirs, and no thread may start later."""
     dataset = tf.data.Dataset.range(10**9).map(lambda number: number + 1, 1)
     assert next(iter(dataset)).numpy() == 1  # TensorFlow's own threads have started
-    before = {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in devices._threads()}
-    with devices.giving_way():
+    before = {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in process.thread_ids()}
+    with process.low_priority_threads():
         batches = iter(in_parallel(tf.data.Dataset.range(10**9), lambda seed: tf.reduce_sum(
             tf.random.stateless_normal([10**6], [0, 1] + seed)), 2))
-    giving_way = [thread for thread in set(devices._threads()) - before.keys()
-                  if os.getpriority(os.PRIO_PROCESS, thread) == 19]
-    assert len(giving_way) >= 2
+    low_priority = [thread for thread in set(process.thread_ids()) - before.keys()
+                    if os.getpriority(os.PRIO_PROCESS, thread) == 19]
+    assert len(low_priority) >= 2
     assert all(os.getpriority(os.PRIO_PROCESS, thread) == priority for thread, priority in before.items()
                if Path(f"/proc/self/task/{thread}").exists())
-    start, start_of_all = sum(map(_processor_seconds, giving_way)), time.process_time()
+    start, start_of_all = sum(map(_processor_seconds, low_priority)), time.process_time()
     for _ in range(20):
         next(batches)
-    assert sum(map(_processor_seconds, giving_way)) - start > 0.5 * (time.process_time() - start_of_all)
-    assert set(devices._threads()) <= before.keys() | set(giving_way)  # none has started since
+    assert sum(map(_processor_seconds, low_priority)) - start > 0.5 * (time.process_time() - start_of_all)
+    assert set(process.thread_ids()) <= before.keys() | set(low_priority)  # none has started since
 
 
 def _processor_seconds(thread: int) -> float:

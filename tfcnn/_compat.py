@@ -10,7 +10,8 @@ from __future__ import annotations
 import typing
 import weakref
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 if typing.TYPE_CHECKING:
@@ -87,3 +88,56 @@ def read_records(source: Any, indices: Sequence[int]) -> list[bytes]:
     """
     read = getattr(source, "__getitems__", None)
     return [source[index] for index in indices] if read is None else list(read(indices))
+
+
+@contextmanager
+def untuned_device_datasets() -> Iterator[None]:
+    """Turns autotuning off in the data sets per device that tf.distribute makes for iterators created in the context.
+
+    Works around: autotuning has a thread that sleeps for up to a minute, and destroying an iterator may wait until it
+    wakes up: after the last epoch, or when the process exits. `tf.data.Options` of the distributed data set do not
+    reach the data sets per device, which take their batches from it.
+
+    Seen in: TensorFlow 2.21.0 (`multi_device_iterator_ops._create_device_dataset`).
+
+    Without it: the batches are the same, and a process may take up to a minute longer to exit.
+    """
+    try:
+        from tensorflow.python.data.ops import multi_device_iterator_ops as module
+        original = module._create_device_dataset
+    except (ImportError, AttributeError):
+        yield
+        return
+
+    def create(*arguments: Any, **options: Any) -> Any:
+        dataset = original(*arguments, **options)
+        untuned = type(dataset.options())()
+        untuned.autotune.enabled = False
+        return dataset.with_options(untuned)
+
+    module._create_device_dataset = create
+    try:
+        yield
+    finally:
+        module._create_device_dataset = original
+
+
+def apply_without_reduction(optimizer: Any) -> bool:
+    """Makes a Keras optimizer's `apply` take gradients that are already summed over the replicas.
+
+    Works around: `apply` sums the gradients over the replicas itself, after which neither their norms nor clipping can
+    use the sum. Keras has no argument that turns this off. Calling `apply` in a cross-replica context would, but
+    Keras's loss scaling (float16) refuses that context. Summing twice, of gradients divided by the number of replicas,
+    would double the communication.
+
+    Seen in: Keras 3.15.1 (`_all_reduce_sum_gradients`).
+
+    Without it: `apply` is unchanged, which is right with one replica; with several the caller must refuse to train.
+
+    Returns:
+      Whether this version of Keras has the method.
+    """
+    if not hasattr(optimizer, "_all_reduce_sum_gradients"):
+        return False
+    optimizer._all_reduce_sum_gradients = list
+    return True

@@ -22,7 +22,7 @@ from absl import flags
 from tfcnn.recipe import Option, Recipe, Scalar, UsageError, check, settings
 from tfcnn.runs import COMMAND, CURVES, RESULT
 from tfcnn.runs.record import unfinished
-from tfcnn.training import interruption
+from tfcnn.training import signals
 
 _SAMPLE = "sample"
 
@@ -112,7 +112,7 @@ def _end(action: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
     sys.stderr.flush()
-    if interruption.calls_go_on():
+    if signals.calls_still_running():
         with suppress(BrokenPipeError):
             sys.stdout.flush()
         os._exit(status)
@@ -223,7 +223,8 @@ def _run(recipe: Recipe, argv: list[str], action: Action, changes: Mapping[str, 
 def _train(recipe: Recipe, values: flags.FlagValues) -> int:
     """Trains and tells how it went; returns the exit status."""
     from tfcnn.training import machines
-    from tfcnn.training.trainer import NotFiniteError, train
+    from tfcnn.training.loop import NotFiniteError
+    from tfcnn.training.trainer import train
 
     cluster = machines.cluster(values["cluster"].value)
     if cluster and not values["workdir"].value:
@@ -250,8 +251,8 @@ def _train(recipe: Recipe, values: flags.FlagValues) -> int:
         result = train(recipe, workdir, data_dir=values["data_dir"].value or None, devices=values["devices"].value,
                        cluster=values["cluster"].value, overwrite=values["overwrite"].value,
                        histograms=values["histograms"].value, checkpoint_every=values["checkpoint_every"].value,
-                       command_flags=_command_flags(recipe, values), on_start=announce)
-    except interruption.Interrupted as error:
+                       command_flags=_command_flags(recipe, values), on_start=announce, own_process=True)
+    except signals.Interrupted as error:
         print(f"\n{error}\nresume: {resume}", file=sys.stderr)
         return 128 + error.signal_number
     except KeyboardInterrupt as interrupt:  # before the first step or after the last one

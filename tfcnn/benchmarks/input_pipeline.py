@@ -20,9 +20,9 @@ from tfcnn.data import pipeline as pipelines
 from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
 from tfcnn.recipe import Recipe
 from tfcnn.runs import record
-from tfcnn.training import devices
+from tfcnn.training import devices, process
+from tfcnn.training.setup import prepare
 from tfcnn.training.steps import Steps
-from tfcnn.training.trainer import prepare
 
 SHAPE = (32, 32, 3)
 IMAGES = 50_000  # as many as CIFAR-10 has, so that they do not fit into caches
@@ -159,6 +159,7 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
     Returns:
       `CONSTANT` or the preset -> images per second in each round.
     """
+    process.keep_freed_memory()
     setup = prepare(recipe)
     steps = Steps(recipe, setup.strategy, setup.model, setup.optimizer)
     dataset = datasets.load(recipe.dataset, validation=recipe.validation)
@@ -167,8 +168,8 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
     feeds = {CONSTANT: tf.data.Dataset.from_tensors(next(iter(feeds[presets[0]]))).repeat()} | feeds
 
     def start(batches: tf.data.Dataset) -> rates.Work:
-        with devices.giving_way():
-            iterator = iter(devices.distribute(setup.strategy, batches))
+        with process.low_priority_threads():
+            iterator = devices.distribute(setup.strategy, batches)
         return lambda times: steps.run(iterator, tf.constant(times)).numpy()
 
     starts = {name: (functools.partial(start, batches), recipe.batch_size) for name, batches in feeds.items()}

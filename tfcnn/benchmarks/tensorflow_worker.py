@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices as devices_module
+from tfcnn.training import process
+from tfcnn.training.setup import prepare
 from tfcnn.training.steps import Steps
-from tfcnn.training.trainer import prepare
 
 
 def pipeline_trainer(recipe: Mapping[str, Any], devices: int) -> Callable[[int], float]:
@@ -20,10 +21,11 @@ def pipeline_trainer(recipe: Mapping[str, Any], devices: int) -> Callable[[int],
       recipe: a `Recipe.to_dict()`.
       devices: the number of logical devices of this process to train on.
     """
+    process.keep_freed_memory()
     setup = prepare(Recipe(**recipe), devices=devices)
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
-    with devices_module.giving_way():
-        batches = iter(setup.training_batches(0))
+    with process.low_priority_threads():
+        batches = setup.training_batches(0)
     return lambda count: float(steps.run(batches, tf.constant(count))[-1, 0])
 
 
@@ -34,10 +36,11 @@ def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
       recipe: a `Recipe.to_dict()`.
       single: whether each call of the compiled graph runs only one step; otherwise one call runs all of them.
     """
+    process.keep_freed_memory()
     setup = prepare(Recipe(**recipe))
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
     batch = next(iter(setup.pipeline.training(0)))
-    batches = iter(devices_module.distribute(setup.strategy, tf.data.Dataset.from_tensors(batch).repeat()))
+    batches = devices_module.distribute(setup.strategy, tf.data.Dataset.from_tensors(batch).repeat())
 
     def run(count: int) -> float:
         calls, steps_a_call = (count, 1) if single else (1, count)

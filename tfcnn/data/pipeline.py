@@ -244,7 +244,7 @@ def in_parallel(dataset: tf.data.Dataset, function: Callable[..., Any], threads:
     options = tf.data.Options()
     # Autotuning has a thread that sleeps for up to a minute, and the destruction of an iterator waits for it to wake.
     options.autotune.enabled = False
-    # Threads of its own, so that these can have low priority: see `training.devices`.
+    # Threads of its own, so that these can have low priority: see `training.process`.
     options.threading.private_threadpool_size = threads
     options.experimental_warm_start = True  # they start with the iterator, not with its first batch
     # There are no branches on tensors, and conversion by AutoGraph takes most of a second.

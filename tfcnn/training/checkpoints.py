@@ -1,8 +1,8 @@
-"""Saving and restoring all of a run's state, so that a resumed run goes on as if it had never stopped.
+"""Saves and restores the complete state of a run, so that a resumed run continues as if it had never stopped.
 
-A checkpoint is three files: TensorFlow's data and index, and their SHA-256 sums, which `sha256sum -c` checks too. All
-are written in a folder beside the checkpoints and moved to their place when they are whole, the index last. So whatever
-is cut short, by a kill or a full disk, is no checkpoint, and those from before are as they were.
+A checkpoint is three files: TensorFlow's data and index, and their SHA-256 sums, which `sha256sum -c` can check. They
+are written to a temporary folder and moved into place when they are complete, the index last. So a kill or a full disk
+never leaves an incomplete checkpoint, and earlier ones stay intact.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ import tensorflow as tf
 from tfcnn.recipe import UsageError
 from tfcnn.training import devices
 
-# The older one is there for when the newest turns out to be damaged.
+# The older one is used if the newest is damaged.
 _KEPT = 2
-# Where a checkpoint is written, inside the folder of the checkpoints.
+# Subfolder in which a checkpoint is written.
 _UNFINISHED = "unfinished"
 _SUMS = ".sha256"
 
 
 @dataclasses.dataclass
 class Progress(tf.train.experimental.PythonState):
-    """Where a run is, with all that it has recorded: its other files are written from this, and written again.
+    """How far a run is, and everything it has recorded; the other files of its folder are written from this.
 
     Attributes:
-      step: steps done, over all epochs.
-      sums: of the metrics of the steps done in the current epoch; empty when it has been recorded.
-      epoch_seconds: time spent in those steps.
-      train_seconds: time spent in all steps.
-      metrics: the rows of metrics.csv, one for each epoch that is complete.
+      step: completed steps, over all epochs.
+      sums: sums of the rows of `Steps.run` over the steps of the current epoch; empty at the start of an epoch.
+      epoch_seconds: time of those steps.
+      train_seconds: time of all steps.
+      metrics: the rows of metrics.csv, one per complete epoch.
       timings: the rows of timings.csv.
-      events: TensorBoard's event files, by their names in the run's folder, and how many bytes they have.
-      finished: whether training is over, and only the test is to be done.
-      started: when the run began.
+      events: TensorBoard's event files: path relative to the run's folder -> length in bytes.
+      finished: whether training is complete, so that only the test remains.
+      started: when the run started.
     """
 
     step: int = 0
@@ -66,20 +66,20 @@ class Progress(tf.train.experimental.PythonState):
 
 
 class _DamagedError(Exception):
-    """A checkpoint is not as it was written."""
+    """A checkpoint differs from what was written."""
 
 
 class Checkpoints:
-    """The checkpoints in a run's folder: weights, optimizer with moving averages, dropout's seeds, and progress."""
+    """The checkpoints in a run's folder: weights, optimizer with moving averages, seeds of dropout, and progress."""
 
     def __init__(self, folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer,
                  progress: Progress, best: Sequence[tf.Variable] = ()) -> None:
         """Args:
-          folder: theirs; made when the first is saved.
+          folder: the folder of the checkpoints, created when the first one is saved.
           model: the network.
-          optimizer: must have been built.
-          progress: where the run is.
-          best: what is kept of the best epoch's weights, if the recipe wants that.
+          optimizer: its optimizer, built.
+          progress: the progress of the run.
+          best: the weights of the best epoch, if the recipe keeps them.
         """
         seeds = [generator.value for generator in devices.seed_generators(model)]
         self._state = tf.train.Checkpoint(model=model, optimizer=optimizer, seeds=seeds, progress=progress,
@@ -88,10 +88,10 @@ class Checkpoints:
         self._progress = progress
 
     def save(self) -> None:
-        """Saves the state as it is now, and removes checkpoints that are older than the one before.
+        """Saves the current state, and removes all older checkpoints except the previous one.
 
         Raises:
-          UsageError: it cannot be written; the checkpoints are as they were.
+          UsageError: it cannot be written; the other checkpoints are intact.
         """
         step = self._progress.step
         unfinished = self._folder / _UNFINISHED
@@ -104,7 +104,7 @@ class Checkpoints:
             sums.write_text("".join(f"{_sum(part)}  {part.name}\n" for part in (*data, index)))
             for part in (*data, index, sums):
                 _to_disk(part)
-            # One of the same step, but saved before its epoch was recorded, is no checkpoint from here on.
+            # Invalidates a checkpoint of the same step that was saved before its epoch was recorded.
             self._file(step, ".index").unlink(missing_ok=True)
             for part in (*data, sums, index):
                 os.replace(part, self._folder / part.name)
@@ -123,12 +123,12 @@ class Checkpoints:
 
     @property
     def newest(self) -> Path | None:
-        """The path of the newest checkpoint, as TensorFlow names it, or None."""
+        """Path prefix of the newest checkpoint, as TensorFlow names it, or None."""
         steps = [step for step in self._steps() if self._file(step, ".index").exists()]
         return self._folder / _name(steps[-1]) if steps else None
 
     def restore(self) -> None:
-        """Restores the newest whole checkpoint, if there is one; says which ones are damaged.
+        """Restores the newest intact checkpoint, if there is one; reports damaged ones on standard error.
 
         Raises:
           UsageError: there are checkpoints, but all are damaged; nothing has been changed.
@@ -155,8 +155,8 @@ class Checkpoints:
     def _check(self, step: int) -> None:
         """Raises _DamagedError unless every byte of a checkpoint is as it was written.
 
-        TensorFlow's own checksums are not enough: it finds out when it has restored a part, and trusts lengths that it
-        reads from the index before it has checked them.
+        TensorFlow's own checksums are not enough: it notices damage when a part is already restored, and it uses
+        lengths from the index before it has checked them.
         """
         sums = self._file(step, _SUMS)
         try:
@@ -172,7 +172,7 @@ class Checkpoints:
             raise _DamagedError(f"{sums.name} is not a list of checksums") from error
 
     def _steps(self) -> list[int]:
-        """The steps of which there are files, in order: every checkpoint, whole or not."""
+        """The steps of all checkpoints, complete or not, in ascending order."""
         found = (re.match(r"ckpt-(\d+)\.", path.name) for path in self._folder.glob("ckpt-*"))
         return sorted({int(match[1]) for match in found if match})
 
@@ -197,7 +197,7 @@ def _sum(path: Path) -> str:
 
 
 def _to_disk(path: Path) -> None:
-    """Waits until a file or folder would outlast a loss of power."""
+    """Flushes a file or folder to the disk, so that it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

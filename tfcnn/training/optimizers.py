@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, from the recipe."""
+"""Optimizers and learning-rate schedules of a recipe."""
 
 from __future__ import annotations
 
@@ -7,30 +7,34 @@ import math
 import keras
 import tensorflow as tf
 
-from tfcnn.recipe import Recipe
+from tfcnn import _compat
+from tfcnn.recipe import Recipe, UsageError
 
 
 def kernels(variables: list[keras.Variable]) -> list[keras.Variable]:
-    """The variables that penalties and weight decay act on: not biases, scales and shifts, nor PReLU's slopes."""
+    """The variables subject to penalties and weight decay: no biases, scales, shifts, or slopes of PReLU."""
     return [variable for variable in variables if variable.name == "kernel"]
 
 
 def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSchedule,
               variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
-    """Keras's optimizer of the recipe, with its weight decay, moving average and loss scaling, built.
+    """Returns the recipe's optimizer, built, with its weight decay, moving average and loss scaling.
 
-    Under several replicas it wants gradients that have been added up already.
+    Its `apply` takes gradients that are already summed over the replicas.
 
     Args:
-      recipe: what to make.
-      rate: its `schedule`.
-      variables: what is to be optimized.
+      recipe: determines the optimizer.
+      rate: its learning rate, from `schedule`.
+      variables: the variables to optimize.
+
+    Raises:
+      UsageError: this version of Keras cannot take summed gradients, and there are several replicas.
     """
     name = recipe.optimizer
     momentum = recipe.momentum
     common = {
         "learning_rate": rate,
-        # None spares the others a pass over the weights; AdamW takes None for its own default.
+        # None saves a pass over the weights; for AdamW it means its default of 0.004.
         "weight_decay": recipe.weight_decay if recipe.weight_decay or name == "adamw" else None,
         "use_ema": recipe.ema > 0,
         "ema_momentum": recipe.ema,
@@ -44,7 +48,9 @@ def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSched
         chosen = kinds[name](**common)
     decayed = {id(variable) for variable in kernels(variables)}
     chosen.exclude_from_weight_decay(var_list=[variable for variable in variables if id(variable) not in decayed])
-    _do_not_reduce(chosen)
+    if not _compat.apply_without_reduction(chosen) and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        raise UsageError(f"Keras {keras.__version__} cannot train on several devices with this version of tfcnn; use "
+                         "--devices=1, or Keras 3.15")
     if recipe.precision == "float16":
         chosen = keras.optimizers.LossScaleOptimizer(chosen)
     chosen.build(variables)
@@ -53,40 +59,41 @@ def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSched
 
 @keras.saving.register_keras_serializable(package="tfcnn")
 class SGD(keras.optimizers.SGD):
-    """`keras.optimizers.SGD`, which updates a weight and its momentum by one operation of TensorFlow's, not by four."""
+    """`keras.optimizers.SGD` that updates a weight and its velocity in one operation of TensorFlow instead of four.
+
+    The operation is `ResourceApplyKerasMomentum`, v <- momentum * v - rate * gradient, w <- w + v; it reads and writes
+    half as much memory (docs/performance.md#what-made-it-faster).
+    """
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        super().build(variables)
+        # Under a strategy, `update_step` gets the copy of a variable on one device; its velocity is on the same device.
+        local = tf.distribute.get_strategy().experimental_local_results
+        velocities = {
+            copy.ref(): velocity for variable, momentum in zip(variables, self.momentums)
+            for copy, velocity in zip(local(variable.value), local(momentum.value), strict=True)}
+        self._velocity = velocities.__getitem__  # a dictionary as an attribute would become part of checkpoints
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         if not self.momentum:
             super().update_step(gradient, variable, learning_rate)
             return
-        velocity = self.momentums[self._get_variable_index(variable)].value
         tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle, accum=velocity.handle, lr=learning_rate, grad=gradient, momentum=self.momentum,
-            use_nesterov=self.nesterov)
-
-
-def _do_not_reduce(chosen: keras.optimizers.Optimizer) -> None:
-    """Keeps a Keras optimizer from adding up the gradients of all replicas itself.
-
-    It would do so where neither norms nor clipping can reach the sum, and to add them up twice is to send them twice.
-    Keras has no argument for it, only this method.
-    """
-    if not hasattr(chosen, "_all_reduce_sum_gradients"):
-        raise RuntimeError("this version of Keras adds up gradients by another method than _all_reduce_sum_gradients")
-    chosen._all_reduce_sum_gradients = list
+            var=variable.handle, accum=self._velocity(variable.ref()).handle, lr=learning_rate, grad=gradient,
+            momentum=self.momentum, use_nesterov=self.nesterov)
 
 
 def inner(chosen: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer that holds the schedule and the moving averages, without loss scaling around it."""
+    """Returns the optimizer inside the loss scaling; it has the schedule and the moving averages."""
     return chosen.inner_optimizer if isinstance(chosen, keras.optimizers.LossScaleOptimizer) else chosen
 
 
 def schedule(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate as a function of the step.
+    """Returns the learning rate as a function of the step, counted from 0.
 
-    The rate rises linearly from 0 over the warm-up. The schedules `step`, `exponential` and `inverse_time` count their
-    epochs from the start of training; `cosine` and `one_cycle` end at zero with the last step of the last epoch. With
-    `plateau_epochs` it is a `Plateau`, whose factor the training loop sets.
+    During warm-up the rate rises linearly from 0. The schedules `step`, `exponential` and `inverse_time` count epochs
+    from the start of training; `cosine` and `one_cycle` reach zero at the end of the last epoch. With `plateau_epochs`
+    the result is a `Plateau`, whose factor the training loop sets.
     """
     peak = recipe.learning_rate
     warmup = recipe.warmup_epochs * steps_per_epoch
@@ -94,7 +101,7 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.schedules
     points = [point * steps_per_epoch for point in recipe.decay_points()]
     schedules = keras.optimizers.schedules
     if recipe.schedule == "step":
-        # At a boundary itself Keras still gives the old rate; the new one is wanted from that step on.
+        # Keras still returns the old rate at the boundary itself; ours changes at that step.
         boundaries = [math.ceil(point) - 1 for point in points]
         rates = [peak * recipe.decay_rate ** drops for drops in range(len(points) + 1)]
         after = schedules.PiecewiseConstantDecay(boundaries, rates)
@@ -114,7 +121,7 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.schedules
 
 @keras.saving.register_keras_serializable(package="tfcnn")
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule multiplied by step / steps during the first steps (Goyal et al. 2017, section 2.2)."""
+    """A schedule multiplied by (step + 1) / steps during the first `steps` steps (Goyal et al. 2017, section 2.2)."""
 
     def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: float) -> None:
         self.schedule = schedule
@@ -122,7 +129,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         rate = self.schedule(step)
-        # Counting from one: a first step with a rate of zero would be a step lost.
+        # Counted from one: with a rate of zero, the first step would change nothing.
         return rate * tf.minimum((tf.cast(step, rate.dtype) + 1.0) / self.steps, 1.0)
 
     def get_config(self) -> dict:
@@ -135,10 +142,10 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="tfcnn")
 class Plateau(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule multiplied by a factor that is set from outside, and that compiled steps heed.
+    """A schedule multiplied by a factor that the training loop changes.
 
     Attributes:
-      factor: a variable, 1 at first.
+      factor: a variable, so that compiled steps read its current value; initially 1.
     """
 
     def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
@@ -157,7 +164,7 @@ class Plateau(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Span(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule that is a function of how much of the steps from `start` to `end` is done."""
+    """`peak` times a function of the fraction of steps done from `start` to `end`."""
 
     def __init__(self, peak: float, start: float, end: float) -> None:
         self.peak = peak
@@ -177,7 +184,10 @@ class _Span(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="tfcnn")
 class Cosine(_Span):
-    """Half a cosine from the peak to zero (Loshchilov and Hutter 2017, equation 5, without restarts)."""
+    """Half a cosine from the peak to zero (Loshchilov and Hutter 2017, equation 5, without restarts).
+
+    Not Keras's `CosineDecay`: compiled, it rounds differently at up to a fifth of the steps, and has a branch per step.
+    """
 
     def _factor(self, done: tf.Tensor) -> tf.Tensor:
         return 0.5 * (1.0 + tf.cos(math.pi * done))
@@ -185,9 +195,9 @@ class Cosine(_Span):
 
 @keras.saving.register_keras_serializable(package="tfcnn")
 class OneCycle(_Span):
-    """A line up from a 25th of the peak over the first 30% of the steps, then half a cosine down to zero.
+    """Linear from 1/25 of the peak to the peak over the first 30% of the steps, then half a cosine to zero.
 
-    Smith and Topin 2018, "Super-convergence", with the division and the shares that became customary.
+    Smith and Topin 2018, "Super-convergence", with the constants that are now usual (PyTorch's `OneCycleLR`).
     """
 
     rise = 0.3

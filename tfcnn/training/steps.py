@@ -1,4 +1,4 @@
-"""The compiled computations of a run: training steps, many a call, and evaluation."""
+"""The compiled computations of a run: training steps, many per call, and evaluation."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tfcnn.recipe import Recipe
 from tfcnn.training import devices, optimizers
 
 
-# AutoGraph is for the loops over steps. To have it convert all that they call takes half a second.
+# AutoGraph is only needed for the loops over steps. Converting everything that they call takes half a second.
 _unconverted = tf.autograph.experimental.do_not_convert
 
 
 class Steps:
     """Training and evaluation of one model under a distribution strategy.
 
-    A model with several outputs has its logits first and auxiliary heads after them: these take part in training, their
-    losses weighted by the recipe's `auxiliary_weight`, and in nothing that is reported.
+    Of a model with several outputs, the first are the logits and the others are auxiliary heads. Their losses, weighted
+    by the recipe's `auxiliary_weight`, are part of the objective, but of no reported number.
 
     Attributes:
-      run: (iterator of batches, number of steps) -> [steps, 3 + variables]: for each step the mean loss of the global
-        batch without penalties and auxiliary heads, the share of it classified right, the norm of the whole gradient
-        before clipping, and its norm for each variable. The norms of a step that float16's loss scaling skipped are 0.
-      evaluate: (iterator of weighted batches, number of batches) -> [3]: sums over the images of the loss without label
-        smoothing, of those classified right, and of the images.
+      run: (iterator of batches, number of steps) -> [steps, 3 + variables], float32. For each step: the mean loss of
+        the global batch without penalties and auxiliary heads; the accuracy; the norm of the gradient before clipping;
+        and the norm of the gradient of each variable. The norms are 0 in steps that float16's loss scaling skips.
+      evaluate: (iterator of weighted batches, number of batches) -> [3], float32: sums of the weighted losses (without
+        label smoothing), of the weights of the correctly classified images, and of all weights.
     """
 
     def __init__(self, recipe: Recipe, strategy: tf.distribute.Strategy, model: keras.Model,
@@ -40,11 +40,11 @@ class Steps:
         self._optimizer = optimizer
         self._variables = model.trainable_variables
         self._kernels = optimizers.kernels(self._variables)
-        # What each replica moves by its own images, where that is not synchronized.
+        # Moving averages that each replica updates from its own images, if batch normalization is not synchronized.
         self._moving = [] if recipe.synchronize else [
             average for layer in devices.batch_normalizations(model)
             for average in (layer.moving_mean, layer.moving_variance)]
-        # XLA cannot compile the exchange between devices, so it gets what comes before it: nearly all of the work.
+        # XLA cannot compile the exchange between devices, so it compiles only what precedes it: nearly all of the work.
         self._gradients = tf.function(self._compute_gradients, jit_compile=True) if recipe.execution == "xla" else (
             self._compute_gradients)
         compiled: Callable[[Callable], Any] = tf.function if recipe.execution != "eager" else lambda function: function
@@ -60,34 +60,34 @@ class Steps:
 
     @_unconverted
     def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """One replica's part of a training step; returns a row of `run`, the same on all replicas."""
+        """Computes one replica's part of a training step; returns a row of `run`, equal on all replicas."""
         loss, logits, gradients = self._accumulate(images, labels)
-        right = tf.reduce_sum(_right(logits, labels)) / self._recipe.batch_size
+        correct = tf.reduce_sum(_correct(logits, labels)) / self._recipe.batch_size
         if self._strategy.num_replicas_in_sync > 1:
-            # All in one exchange, since each takes its time. A sum has a gradient itself: to find out whether variables
-            # are involved in it, TensorFlow would walk through all of the other replicas' graph, in a time that grows
-            # with its square, but not past stop_gradient.
+            # One exchange for everything, because each one has a latency. An all-reduce is differentiable: without
+            # stop_gradient, TensorFlow would search the graphs of all other replicas for variables that it depends on,
+            # in a time quadratic in their size.
             moved = [average.value / self._strategy.num_replicas_in_sync for average in self._moving]
             sums = tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM, [tf.stop_gradient(part) for part in (*moved, loss, right, *gradients)])
-            loss, right, *gradients = sums[len(moved):]
+                tf.distribute.ReduceOp.SUM, [tf.stop_gradient(part) for part in (*moved, loss, correct, *gradients)])
+            loss, correct, *gradients = sums[len(moved):]
             for average, mean in zip(self._moving, sums):
                 average.assign(mean)
         norms = tf.sqrt(tf.stack([2.0 * tf.nn.l2_loss(gradient) for gradient in gradients])) / self._loss_scale()
         if self._recipe.clip_norm:
-            # A norm that is not finite makes all of the gradient so, and float16's loss scaling skips the step.
+            # A norm that is not finite makes the whole gradient not finite, so float16's loss scaling skips the step.
             factor = self._recipe.clip_norm / tf.maximum(tf.norm(norms), self._recipe.clip_norm)
             gradients = [gradient * factor for gradient in gradients]
         norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
         self._optimizer.apply(gradients, self._variables)
-        return tf.concat([[loss, right, tf.norm(norms)], norms], axis=0)
+        return tf.concat([[loss, correct, tf.norm(norms)], norms], axis=0)
 
     def _accumulate(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """The loss, logits and gradients of a replica's images, computed in as many parts as the recipe says."""
+        """Returns loss, logits and gradients of a replica's images, computed in the recipe's number of parts."""
         parts = zip(tf.split(images, self._recipe.accumulate), tf.split(labels, self._recipe.accumulate))
         loss, logits, gradients = self._gradients(*next(parts))
         for part_images, part_labels in parts:
-            # Without this the parts would be computed at the same time, and no memory spared.
+            # Otherwise the parts would be computed at the same time, which saves no memory.
             with tf.control_dependencies(gradients):
                 part_images = tf.identity(part_images)
             part_loss, part_logits, part_gradients = self._gradients(part_images, part_labels)
@@ -97,12 +97,13 @@ class Steps:
         return loss, logits, gradients
 
     def _compute_gradients(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Returns loss, logits and gradients of one part; the gradients are those of the scaled objective."""
         recipe = self._recipe
         with tf.GradientTape() as tape:
             logits, *auxiliary = tf.nest.flatten(self._model(images, training=True))
             targets = labels if labels.shape.rank == 2 else tf.one_hot(labels, logits.shape[-1])
             targets = targets * (1.0 - recipe.label_smoothing) + recipe.label_smoothing / logits.shape[-1]
-            # Divided by the global batch, so that the sum over replicas is the mean over its images.
+            # Divided by the size of the global batch: the sum over the replicas is the mean over its images.
             loss, *auxiliary_losses = [
                 tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(targets, head)) / recipe.batch_size
                 for head in (logits, *auxiliary)]
@@ -113,6 +114,7 @@ class Steps:
         return loss, logits, tape.gradient(scaled, self._variables)
 
     def _penalty(self) -> tf.Tensor:
+        """l2 / 2 * sum(w^2) + l1 * sum(|w|) over the kernels."""
         penalty = tf.constant(0.0)
         if self._recipe.l2:
             penalty += self._recipe.l2 * tf.add_n([tf.nn.l2_loss(kernel.value) for kernel in self._kernels])
@@ -121,6 +123,7 @@ class Steps:
         return penalty
 
     def _loss_scale(self) -> tf.Tensor | float:
+        """The factor by which float16's loss scaling multiplies the loss; 1 in other precisions."""
         return self._optimizer.scale_loss(1.0)
 
     def _evaluate(self, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
@@ -134,13 +137,13 @@ class Steps:
     def _evaluate_batch(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         logits = self._predict(images)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return tf.stack([tf.reduce_sum(weights * losses), tf.reduce_sum(weights * _right(logits, labels)),
+        return tf.stack([tf.reduce_sum(weights * losses), tf.reduce_sum(weights * _correct(logits, labels)),
                          tf.reduce_sum(weights)])
 
     def _predict(self, images: tf.Tensor) -> tf.Tensor:
-        """Logits [batch, classes] of images [batch, ...], or of some crops of each, [batch, crops, ...].
+        """Returns logits [batch, classes] of images [batch, ...] or of several crops per image, [batch, crops, ...].
 
-        Of crops they are the logarithm of their mean probabilities (Krizhevsky et al. 2012, section 4.1).
+        For crops they are the logarithm of the mean of the crops' probabilities (Krizhevsky et al. 2012, section 4.1).
         """
         shape = self._model.input_shape
         crops = images.shape.rank > len(shape)
@@ -154,7 +157,7 @@ class Steps:
 
 @contextmanager
 def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Within the context the model has its weights' moving averages, if the optimizer keeps any, for weights."""
+    """Within the context, the model's weights are their moving averages, if the optimizer keeps any."""
     averaging = optimizers.inner(optimizer)
     if not averaging.use_ema:
         yield
@@ -168,8 +171,8 @@ def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) 
             variable.assign(value)
 
 
-def _right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """1.0 where the largest logit is the label's, or that of the class with the largest share, 0.0 elsewhere."""
+def _correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """1.0 where the largest logit is at the label, or at the class with the largest share in it; 0.0 elsewhere."""
     if labels.shape.rank == 2:
         labels = tf.argmax(labels, axis=-1, output_type=tf.int32)
     return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels), tf.float32)

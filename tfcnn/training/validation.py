@@ -1,6 +1,6 @@
-"""What follows from the validation loss of the epochs so far: when to stop, how fast to go on, which weights to keep.
+"""Decisions based on the validation loss: when to stop, the learning rate on plateaus, which weights to keep.
 
-These are functions of what has been recorded, and keep nothing themselves: a resumed run decides as it would have.
+All are functions of the recorded metrics and hold no state, so a resumed run decides exactly as it would have.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from typing import Any
 
 from tfcnn.recipe import Recipe
 
-# The rows of metrics.csv so far.
+# The rows of metrics.csv so far, one per epoch.
 Metrics = Sequence[Mapping[str, Any]]
 
 
 def best_epoch(metrics: Metrics) -> int:
-    """The epoch, counted from 1, with the lowest validation loss; the first of equals."""
+    """The epoch with the lowest validation loss, counted from 1; the first one of several."""
     losses = [row["validation_loss"] for row in metrics]
     return 1 + losses.index(min(losses))
 
 
 def stops_early(recipe: Recipe, metrics: Metrics) -> bool:
-    """Whether the recipe's early stopping ends training here."""
+    """Whether early stopping ends training after the last recorded epoch."""
     return bool(recipe.early_stopping) and len(metrics) - best_epoch(metrics) >= recipe.early_stopping
 
 
 def rate_factor(recipe: Recipe, metrics: Metrics) -> float:
-    """What the recipe's plateaus multiply the learning rate by in the next epoch.
+    """The factor of the learning rate in the next epoch, after the plateaus so far.
 
-    After each reduction the epochs without a lower loss are counted anew.
+    A plateau is `plateau_epochs` epochs without a new lowest loss. Each multiplies the factor by `plateau_factor`;
+    counting then starts again from zero.
     """
     lowest, waited, reductions = math.inf, 0, 0
     for row in metrics:

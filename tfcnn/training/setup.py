@@ -1,0 +1,98 @@
+"""What a recipe needs before the first step: devices, data, network, learning-rate schedule and optimizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from tfcnn import networks
+from tfcnn.data import datasets, sources
+from tfcnn.data.pipeline import Pipeline
+from tfcnn.data.streaming import Streaming
+from tfcnn.recipe import Recipe
+from tfcnn.training import devices as devices_module
+from tfcnn.training import machines, optimizers
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """Everything that a recipe determines before the first step.
+
+    Attributes:
+      recipe: the recipe.
+      strategy: the devices, and how they work together.
+      dataset: the data set that was loaded.
+      pipeline: its batches.
+      model: the network with its initial weights.
+      schedule: the learning rate as a function of the step.
+      optimizer: built for the network's weights.
+    """
+
+    recipe: Recipe
+    strategy: tf.distribute.Strategy
+    dataset: datasets.Dataset | sources.Source
+    pipeline: Pipeline | Streaming
+    model: keras.Model
+    schedule: keras.optimizers.schedules.LearningRateSchedule
+    optimizer: keras.optimizers.Optimizer
+
+    def training_batches(self, first_step: int) -> Iterator:
+        """The training batches from a step on, without end. Each worker makes those of its own replicas only."""
+        def worker_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            local = context.num_replicas_in_sync // context.num_input_pipelines
+            batches = self.pipeline.training(first_step, context.num_replicas_in_sync,
+                                             context.input_pipeline_id * local, local)
+            # With an unknown cardinality, workers would agree before each step on whether there is another batch.
+            return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+        return devices_module.distribute_from(self.strategy, worker_batches)
+
+    def evaluation_batches(self, part: str) -> tuple[Iterator, int]:
+        """The batches of a part, "validation" or "test", repeated without end, and the number of batches in it."""
+        batches = self.pipeline.evaluation(part)
+        return devices_module.distribute(self.strategy, batches.repeat()), len(batches)
+
+
+def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, cluster: str = "") -> Setup:
+    """Sets up devices, data, network and optimizer; writes nothing.
+
+    The random seed of the process is set, and TensorFlow's determinism is enabled if the recipe asks for it.
+
+    Args:
+      recipe: what to set up.
+      data_dir: folder of the data set, as in `train`.
+      devices: number of devices that share a batch, as in `train`.
+      cluster: where the workers are described, as in `train`.
+
+    Raises:
+      UsageError: a value or the data is invalid.
+    """
+    devices_module.set_up(recipe)
+    strategy = devices_module.strategy(recipe, devices, cluster)
+    machines.check_equal(strategy, "the recipe", recipe.to_json())
+    height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
+    input_shape = (recipe.image_size or height, recipe.image_size or width, channels)
+    dataset, pipeline = _load_data(recipe, data_dir, input_shape)
+    machines.check_equal(strategy, f"the data set {dataset.name}", [
+        len(part) for part in (dataset.train, dataset.validation, dataset.test)])
+    with strategy.scope(), devices_module.precision(recipe):
+        model = networks.find(recipe.network).build(
+            classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
+        schedule = optimizers.schedule(recipe, pipeline.steps_per_epoch)
+        optimizer = optimizers.optimizer(recipe, schedule, model.trainable_variables)
+    devices_module.set_synchronization(recipe, strategy, model)
+    return Setup(recipe, strategy, dataset, pipeline, model, schedule, optimizer)
+
+
+def _load_data(recipe: Recipe, data_dir: str | None, input_shape: tuple[int, int, int]
+               ) -> tuple[datasets.Dataset | sources.Source, Pipeline | Streaming]:
+    """Loads the data set into memory, or opens it for streaming; returns it and its batches."""
+    if recipe.stream:
+        source = sources.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed)
+        return source, Streaming(source, recipe, input_shape)
+    dataset = datasets.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed,
+                            image_size=input_shape[:2])
+    return dataset, Pipeline(dataset, recipe, input_shape)
