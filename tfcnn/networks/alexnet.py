@@ -1,24 +1,25 @@
-"""AlexNet, the network that won ImageNet in 2012, and its small relative for CIFAR-10.
+"""AlexNet, which won ImageNet in 2012, and its small relative for CIFAR-10.
 
 *Source*: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS
-2012; section numbers below are of that paper. `cifar` is the network of TensorFlow's CIFAR-10 tutorial (`cifar10.py`),
-of the family on which section 3.3 tries response normalization.
+2012; section numbers below refer to it. `cifar` is the network of TensorFlow's CIFAR-10 tutorial (`cifar10.py`), which
+resembles the network for CIFAR-10 on which section 3.3 tries response normalization.
 
 *Input / output*: images `[batch, height, width, 3]`, each channel with mean zero (section 2) and, as the suite feeds
 them, unit variance; class logits `[batch, classes]` in float32, without softmax.
 
 *Differs from the paper in*:
-- `paper` and `one_tower` take 227x227 pixels and not 224x224, because 55x55 positions of an 11x11 kernel, 4 apart and
-  inside the image, cover 54 * 4 + 11 = 227. The paper fed pixels from 0 to 255 less their mean; of unit variance they
-  are some 60 times smaller, and so are conv1's responses at first, of which normalization then takes little notice.
-  Dropout scales up what it keeps in training, instead of scaling everything down at test. The sum of response
-  normalization runs over all the layer's channels, as the formula has it (N is "the total number of kernels in the
-  layer"), so across the border of the two groups too.
-- `one_tower`: every convolution sees all channels of the layer before, which the paper's two GPUs did not let it.
-- `cifar`: Glorot's initialization and zero biases, whatever the activation. The tutorial drew the convolutions with a
-  standard deviation of 0.05, the hidden dense layers with 0.04 and the last with 1/192, and began the biases of the
-  three layers in between at 0.1.
-- Batch normalization, an option that came three years later, stands between a convolution and its activation.
+- `paper` and `one_tower` take 227x227 pixels instead of 224x224: 55x55 positions of an 11x11 kernel, 4 pixels apart
+  and inside the image, span 54 * 4 + 11 = 227 pixels. The paper's pixels range from 0 to 255, less their mean. Those of
+  unit variance are about 60 times smaller, and so are the first responses of conv1, on which response normalization
+  then has little effect. Dropout scales up the kept activations in training, instead of scaling all of them down at
+  test. The sum of response normalization runs over all channels of a layer, also across the border of the two groups,
+  as in the formula, where N is "the total number of kernels in the layer".
+- `one_tower`: every convolution sees all channels of the layer before. In the paper conv2, conv4 and conv5 see only the
+  channels on their own GPU.
+- `cifar`: Glorot's initialization and zero biases for every activation. The tutorial draws convolutions with a standard
+  deviation of 0.05, hidden dense layers with 0.04 and the last layer with 1/192, and starts the biases of the three
+  layers in between at 0.1.
+- Batch normalization, an option that was invented three years later, stands between a convolution and its activation.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tfcnn.networks import Variant, check_size, layers, options
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0,
           normalization: str = "local_response", activation: str = "relu", dropout: float | None = None,
           initializer: str = "paper") -> keras.Model:
-    """An untrained network.
+    """Builds an untrained network.
 
     Args:
       classes: number of logits; None: 10 for `cifar`, 1,000 for the others.
@@ -66,7 +67,7 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
 
 
 def _cifar(x: KerasTensor, normalization: str, activation: str, dropout: float, initializer: str) -> KerasTensor:
-    """From images to the features that the logits are taken from; shapes are those of 32x32 images."""
+    """The layers before the logits, `[batch, 192]`; the shapes in the comments are for 32x32 images."""
 
     def convolution(x: KerasTensor, name: str) -> KerasTensor:
         x = layers.Conv2D(64, 5, padding="same", kernel_initializer=_weights(initializer, "cifar"), name=name)(x)
@@ -75,6 +76,7 @@ def _cifar(x: KerasTensor, normalization: str, activation: str, dropout: float, 
     def normalize(x: KerasTensor, name: str) -> KerasTensor:
         if normalization != "local_response":
             return x
+        # The tutorial's constants: nine channels instead of the paper's five.
         return layers.LocalResponseNormalization(4, bias=1.0, alpha=0.001 / 9, beta=0.75, name=name)(x)
 
     def pool(x: KerasTensor, name: str) -> KerasTensor:
@@ -87,6 +89,7 @@ def _cifar(x: KerasTensor, normalization: str, activation: str, dropout: float, 
     x = normalize(x, "norm2")
     x = pool(x, "pool2")  # 8x8x64
     x = keras.layers.Flatten(name="flatten")(x)  # 4096
+    # Dense layers: the tutorial calls them local, after the locally connected layers that they replaced.
     for units, name in ((384, "local3"), (192, "local4")):
         x = keras.layers.Dense(units, kernel_initializer=_weights(initializer, "cifar"), name=name)(x)
         x = layers.activate(x, activation, f"{name}_activation")
@@ -96,7 +99,7 @@ def _cifar(x: KerasTensor, normalization: str, activation: str, dropout: float, 
 
 def _imagenet(x: KerasTensor, normalization: str, activation: str, dropout: float, initializer: str,
               groups: int) -> KerasTensor:
-    """From images to the features that the logits are taken from; shapes are those of 227x227 images."""
+    """The layers before the logits, `[batch, 4096]`; the shapes in the comments are for 227x227 images."""
 
     def convolution(x: KerasTensor, filters: int, size: int, name: str, groups: int = 1, strides: int = 1,
                     padding: str = "same", bias: str = "zeros") -> KerasTensor:
@@ -113,7 +116,8 @@ def _imagenet(x: KerasTensor, normalization: str, activation: str, dropout: floa
     def pool(x: KerasTensor, name: str) -> KerasTensor:
         return keras.layers.MaxPooling2D(3, 2, name=name)(x)  # overlapping: section 3.4
 
-    # Sizes, groups and order: section 3.5 and figure 2. Biases of one give the ReLUs positive inputs: section 5.
+    # Sizes, groups and order: section 3.5 and figure 2. Biases of one start the ReLUs with positive inputs, so that
+    # they have a gradient from the first step on: section 5.
     x = convolution(x, 96, 11, "conv1", strides=4, padding="valid")  # 55x55x96
     x = normalize(x, "norm1")
     x = pool(x, "pool1")  # 27x27x96
@@ -134,6 +138,7 @@ def _imagenet(x: KerasTensor, normalization: str, activation: str, dropout: floa
 
 
 def _activate(x: KerasTensor, normalization: str, activation: str, name: str) -> KerasTensor:
+    """What follows a convolution: batch normalization if it is chosen, and the activation."""
     if normalization == "batch":
         x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
     return layers.activate(x, activation, f"{name}_activation")

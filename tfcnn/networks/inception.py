@@ -1,28 +1,29 @@
-"""GoogLeNet, the network that won ImageNet in 2014, a relative of it for 32x32 images, and Inception-v3.
+"""GoogLeNet, which won ImageNet in 2014, a relative of it for 32x32 images, and Inception-v3.
 
-*Source*: for `googlenet` and `cifar` Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, of which are the
-sections, figures and table 1 below unless said otherwise; for `v3` Szegedy et al., "Rethinking the Inception
-Architecture for Computer Vision", CVPR 2016, in the layout of `keras.applications.InceptionV3`. `cifar` is what many
-train on CIFAR-10 (kuangliu's `pytorch-cifar`, huyvnphan's `PyTorch_CIFAR10`): table 1 from inception (3a) on, after one
-3x3 convolution instead of the early layers, which make the image eight times smaller.
+*Source*: for `googlenet` and `cifar` Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, to which sections,
+figures and table 1 below refer unless stated otherwise; for `v3` Szegedy et al., "Rethinking the Inception Architecture
+for Computer Vision", CVPR 2016, in the layout of `keras.applications.InceptionV3`. `cifar` is what is commonly trained
+on CIFAR-10 (kuangliu's `pytorch-cifar`, huyvnphan's `PyTorch_CIFAR10`): table 1 from inception (3a) on, after a single
+3x3 convolution instead of the early layers, which reduce height and width by a factor of eight.
 
 *Input / output*: images `[batch, height, width, 3]`, each channel with mean zero and unit variance; class logits
 `[batch, classes]` in float32, without softmax. With auxiliary heads (section 5) a list of three such logits: those of
 the network, of the head at (4a) and of the head at (4d). The heads are for training only.
 
 *Differs from the papers in*:
-- How the weights were drawn is not said. Here: He's initialization and zero biases, which in 22 layers without batch
-  normalization keep the scale that ReLU halves.
-- `googlenet`: the constants of response normalization are not said either; they are those of Krizhevsky et al. 2012.
-  The 7x7 average pooling before the classifier is one over the whole image, whatever its size.
-- `cifar`: batch normalization between each convolution and its activation, and 20% dropout, as huyvnphan has them. But
-  the 5x5 convolutions are 5x5, where he has one of 3x3 and kuangliu two of 3x3. Heads, if asked for, are the paper's.
-- `v3`: what was released, and not what the paper's table 1 says. Before the modules come a 1x1 and a 3x3 convolution
-  (80 and 192 channels) and a max pooling, where the table has three 3x3 convolutions (80, 192 and 288). The modules at
-  35x35 have a 5x5 convolution where figure 5 has a 3x3 one, and the first gives 256 channels. The size is halved by
-  modules of their own, after figure 10. Batch normalization has no scale. As in keras.applications there is no
-  auxiliary head, and no dropout unless asked for.
-- The moving averages of batch normalization keep 0.9 of their value a step, for trainings shorter than ImageNet's.
+- The papers do not say how the weights were drawn. Here: He's initialization and zero biases, which keep the scale of
+  the signal through 22 layers of ReLUs without batch normalization.
+- `googlenet`: the constants of response normalization are not given either; these are from Krizhevsky et al. 2012. The
+  7x7 average pooling before the classifier spans the whole image, whatever its size.
+- `cifar`: batch normalization between each convolution and its activation, and 20% dropout, as in huyvnphan's network.
+  But the 5x5 convolutions are 5x5, where huyvnphan has one of 3x3 and kuangliu two of 3x3. Auxiliary heads, if asked
+  for, are the paper's.
+- `v3`: the released network, which differs from the paper's table 1. A 1x1 and a 3x3 convolution (80 and 192 channels)
+  and a max pooling come before the modules, where the table has three 3x3 convolutions (80, 192 and 288). The modules
+  at 35x35 have a 5x5 convolution where figure 5 has a 3x3 one, and the first has 256 channels. Modules after figure 10
+  halve height and width. Batch normalization has no scale. As in keras.applications there is no auxiliary head, and no
+  dropout unless asked for.
+- The moving averages of batch normalization keep 0.9 of their value in each step, for shorter training than ImageNet's.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ from tfcnn.networks import Variant, check_size, layers, options
 from tfcnn.networks.options import check_choice
 from tfcnn.recipe import UsageError
 
-# (images, filters, size, name, strides, padding) -> images: a convolution with what else the options want.
+# (images, filters, size, name, strides, padding) -> images: a convolution, its normalization and its activation.
 Convolve = Callable[..., KerasTensor]
 
 
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0, auxiliary: bool = False,
           normalization: str = "paper", activation: str = "relu", dropout: float | None = None,
           initializer: str = "paper") -> keras.Model:
-    """An untrained network.
+    """Builds an untrained network.
 
     Args:
       classes: number of logits; None: 10 for `cifar`, 1,000 for the others.
@@ -75,18 +76,7 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     convolve: Convolve = functools.partial(_convolution, normalization=normalization, scaled=variant != "v3",
                                            activation=activation, initializer=initializer)
 
-    def classify(x: KerasTensor, rate: float, prefix: str = "") -> KerasTensor:
-        x = layers.drop(x, rate, f"{prefix}dropout")
-        return keras.layers.Dense(units, kernel_initializer=_weights(initializer), dtype="float32",
-                                  name=f"{prefix}logits")(x)
-
-    def auxiliary_head(x: KerasTensor, name: str) -> KerasTensor:
-        x = keras.layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)  # 4x4x512, after (4d) 4x4x528
-        x = convolve(x, 128, 1, f"{name}_conv")  # 4x4x128
-        x = keras.layers.Flatten(name=f"{name}_flatten")(x)  # 2048
-        x = keras.layers.Dense(1024, kernel_initializer=_weights(initializer), name=f"{name}_fc")(x)  # 1024
-        x = layers.activate(x, activation, f"{name}_fc_activation")
-        return classify(x, 0.7 if dropout else 0.0, f"{name}_")
+    classify = functools.partial(_classify, units=units, initializer=initializer)
 
     images = keras.Input((image_size, image_size, 3), name="images")
     if variant == "v3":
@@ -96,15 +86,25 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
         modules = _modules(stem(images, convolve, normalization), convolve)
         features, heads = modules["5b"], [modules["4a"], modules["4d"]] if auxiliary else []  # section 5
     logits = classify(keras.layers.GlobalAveragePooling2D(name="average_pool")(features), dropout)
-    outputs = [logits] + [auxiliary_head(x, f"auxiliary{number}") for number, x in enumerate(heads, start=1)]
+    outputs = [logits]
+    for number, x in enumerate(heads, start=1):
+        x = _auxiliary_features(x, f"auxiliary{number}", convolve, activation, initializer)
+        outputs.append(classify(x, 0.7 if dropout else 0.0, f"auxiliary{number}_"))  # section 5
     return keras.Model(images, outputs if auxiliary else logits, name=f"inception_{variant}")
+
+
+def _classify(x: KerasTensor, rate: float, prefix: str = "", *, units: int, initializer: str) -> KerasTensor:
+    """Dropout and the layer that computes logits."""
+    x = layers.drop(x, rate, f"{prefix}dropout")
+    return keras.layers.Dense(units, kernel_initializer=_weights(initializer), dtype="float32",
+                              name=f"{prefix}logits")(x)
 
 
 # GoogLeNet
 
-# The inception modules of table 1: filters of the 1x1 convolution; of the 1x1 convolution that reduces the channels
-# before the 3x3 one, and of that; the same before and of the 5x5 one; of the 1x1 convolution after the pooling. Shapes
-# are those of 224x224 images, and of 32x32 images for `cifar`.
+# The inception modules of table 1: the filters of the 1x1 convolution; of the 1x1 convolution that reduces the channels
+# before the 3x3 one, which makes it affordable (section 4), and of the 3x3 one; the same for 5x5; of the 1x1
+# convolution after the pooling. The shapes are for 224x224 images, and for 32x32 images in `cifar`.
 TABLE_1 = (
     # name, #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj
     ("3a", 64, 96, 128, 16, 32, 32),  # 28x28x256, cifar: 32x32x256
@@ -120,7 +120,7 @@ TABLE_1 = (
 
 
 def _googlenet_stem(x: KerasTensor, convolve: Convolve, normalization: str) -> KerasTensor:
-    """The layers before the inception modules, as figure 3 has them."""
+    """The layers before the inception modules, as in figure 3; the shapes are for 224x224 images."""
     x = convolve(x, 64, 7, "conv1", strides=2)  # 112x112x64
     x = _pool(x, "pool1")  # 56x56x64
     x = _normalize(x, normalization, "norm1")
@@ -131,11 +131,12 @@ def _googlenet_stem(x: KerasTensor, convolve: Convolve, normalization: str) -> K
 
 
 def _cifar_stem(x: KerasTensor, convolve: Convolve, normalization: str) -> KerasTensor:
+    """One convolution with the channels that `_googlenet_stem` ends with."""
     return _normalize(convolve(x, 192, 3, "conv1"), normalization, "norm1")  # 32x32x192
 
 
 def _modules(x: KerasTensor, convolve: Convolve) -> dict[str, KerasTensor]:
-    """The inception modules of table 1 and what each of them gives."""
+    """The output of each inception module of table 1."""
     outputs = {}
     for name, *filters in TABLE_1:
         if name in ("4a", "5a"):
@@ -146,7 +147,7 @@ def _modules(x: KerasTensor, convolve: Convolve) -> dict[str, KerasTensor]:
 
 def _inception(x: KerasTensor, name: str, convolve: Convolve, filters_1x1: int, reduce_3x3: int, filters_3x3: int,
                reduce_5x5: int, filters_5x5: int, pool_projection: int) -> KerasTensor:
-    """Figure 2b: four branches side by side, of which the channels are put together."""
+    """Figure 2b: four branches see the same input at different scales; their channels are concatenated."""
     one = convolve(x, filters_1x1, 1, f"{name}_1x1")
     three = convolve(x, reduce_3x3, 1, f"{name}_3x3_reduce")
     three = convolve(three, filters_3x3, 3, f"{name}_3x3")
@@ -155,6 +156,16 @@ def _inception(x: KerasTensor, name: str, convolve: Convolve, filters_1x1: int, 
     pooled = keras.layers.MaxPooling2D(3, 1, padding="same", name=f"{name}_pool")(x)
     pooled = convolve(pooled, pool_projection, 1, f"{name}_pool_projection")
     return keras.layers.Concatenate(name=name)([one, three, five, pooled])
+
+
+def _auxiliary_features(x: KerasTensor, name: str, convolve: Convolve, activation: str, initializer: str
+                        ) -> KerasTensor:
+    """An auxiliary head up to its logits: its loss gives the early layers a gradient of their own (section 5)."""
+    x = keras.layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)  # 4x4x512, after (4d) 4x4x528
+    x = convolve(x, 128, 1, f"{name}_conv")  # 4x4x128
+    x = keras.layers.Flatten(name=f"{name}_flatten")(x)  # 2048
+    x = keras.layers.Dense(1024, kernel_initializer=_weights(initializer), name=f"{name}_fc")(x)  # 1024
+    return layers.activate(x, activation, f"{name}_fc_activation")
 
 
 def _pool(x: KerasTensor, name: str) -> KerasTensor:
@@ -167,23 +178,24 @@ def _normalize(x: KerasTensor, normalization: str, name: str) -> KerasTensor:
 
 # Inception-v3: figures and table 1 are those of the paper of 2016
 
-# A module's branches, side by side: each is a chain of convolutions, height x width x filters of the kernel, and 3x3
-# poolings. Two convolutions joined by | both follow on what is before them.
+# The parallel branches of a module. Each is a chain of convolutions, written as height x width x filters, and of 3x3
+# poolings. Two convolutions joined by | both take the output of the step before them.
 
 
 def _figure_5(projection: int) -> tuple[str, ...]:
+    """Two 3x3 convolutions in place of GoogLeNet's 5x5, beside one that stayed 5x5 in the released network."""
     return "1x1x64", "1x1x48 5x5x64", "1x1x64 3x3x96 3x3x96", f"average 1x1x{projection}"
 
 
 def _figure_6(n: int) -> tuple[str, ...]:
-    """7x7 convolutions, one and two, factorized into 1x7 and 7x1."""
+    """One and two 7x7 convolutions, factorized into 1x7 and 7x1, which need two sevenths of the multiplications."""
     return ("1x1x192", f"1x1x{n} 1x7x{n} 7x1x192", f"1x1x{n} 7x1x{n} 1x7x{n} 7x1x{n} 1x7x192", "average 1x1x192")
 
 
 _FIGURE_7 = ("1x1x320", "1x1x384 1x3x384|3x1x384", "1x1x448 3x3x384 1x3x384|3x1x384", "average 1x1x192")
 
 V3_MODULES = (
-    # name as in keras.applications; stride of each branch's last step, 2 after figure 10; branches
+    # name as in keras.applications; stride of the last step of each branch, 2 after figure 10; branches
     ("mixed0", 1, _figure_5(32)),  # 35x35x256
     ("mixed1", 1, _figure_5(64)),  # 35x35x288
     ("mixed2", 1, _figure_5(64)),  # 35x35x288
@@ -199,7 +211,7 @@ V3_MODULES = (
 
 
 def _v3(x: KerasTensor, convolve: Convolve) -> KerasTensor:
-    """From images to the features that the logits are taken from; shapes are those of 299x299 images."""
+    """The layers before the logits; the shapes are for 299x299 images."""
     x = convolve(x, 32, 3, "conv1", strides=2, padding="valid")  # 149x149x32
     x = convolve(x, 32, 3, "conv2", padding="valid")  # 147x147x32
     x = convolve(x, 64, 3, "conv3")  # 147x147x64
@@ -214,7 +226,7 @@ def _v3(x: KerasTensor, convolve: Convolve) -> KerasTensor:
 
 def _factorized(x: KerasTensor, name: str, strides: int, branches: tuple[str, ...],
                 convolve: Convolve) -> KerasTensor:
-    """A module of Inception-v3, written as in `V3_MODULES`."""
+    """A module of Inception-v3 from its row in `V3_MODULES`."""
 
     def step(x: KerasTensor, what: str, name: str, strides: int) -> KerasTensor:
         padding = "same" if strides == 1 else "valid"
@@ -228,18 +240,18 @@ def _factorized(x: KerasTensor, name: str, strides: int, branches: tuple[str, ..
     for number, branch in enumerate(branches, start=1):
         *first, last = branch.split()
         y = x
-        for place, what in enumerate(first, start=1):
-            y = step(y, what, f"{name}_branch{number}_{place}", strides=1)
+        for position, what in enumerate(first, start=1):
+            y = step(y, what, f"{name}_branch{number}_{position}", strides=1)
         outputs += [step(y, what, f"{name}_branch{number}_{len(first) + 1}", strides) for what in last.split("|")]
     return keras.layers.Concatenate(name=name)(outputs)
 
 
-# What they share
+# What all variants share
 
 def _convolution(x: KerasTensor, filters: int, size: int | tuple[int, int], name: str, strides: int = 1,
                  padding: str = "same", *, normalization: str, scaled: bool, activation: str,
                  initializer: str) -> KerasTensor:
-    """A convolution and its activation, batch normalization between them if it is the choice."""
+    """A convolution and its activation, with batch normalization between them if it is chosen."""
     x = layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=normalization != "batch",
                       kernel_initializer=_weights(initializer), name=name)(x)
     if normalization == "batch":
@@ -251,11 +263,11 @@ def _weights(initializer: str) -> str | keras.Initializer:
     return layers.initializer(initializer, "he_normal")
 
 
-# What the paper's own, and an option of None, stand for.
+# What normalization="paper" and dropout=None stand for.
 _NORMALIZATION = {"cifar": "batch", "googlenet": "local_response", "v3": "batch"}
 _DROPOUT = {"cifar": 0.2, "googlenet": 0.4, "v3": 0.0}
 
-# A head's 5x5 pooling must fit in the image at (4a), which is 2 or 16 times smaller, rounded up.
+# The 5x5 pooling of a head must fit into the image at (4a), which is smaller by a factor of 2 or 16, rounded up.
 _SMALLEST_WITH_HEADS = {"cifar": 9, "googlenet": 65}
 
 VARIANTS = {

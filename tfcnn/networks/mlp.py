@@ -1,26 +1,28 @@
-"""Networks without convolution: wide layers with linear bottlenecks between them, and plain ones to compare with.
+"""Networks without convolution: wide layers with linear bottlenecks between them, and plain ones for comparison.
 
 *Source*: for `bottleneck` and `bottleneck_short` Lin, Memisevic and Konda, "How far can we go without convolution:
 improving fully-connected networks", 2015, arXiv 1511.02580, and where the paper leaves something open the authors' code
 (github.com/hantek/zlinnet and NeuroBricks); for `fashion` github.com/heitorrapela/fashion-mnist-mlp, which is "MLP
-256-128-100" in the table of Fashion-MNIST's README. `plain` is this suite's.
+256-128-100" in the table of Fashion-MNIST's README. `plain` is this suite's own.
 
 *Input / output*: images `[batch, height, width, channels]`, each channel with mean zero and unit variance; class logits
-`[batch, classes]` in float32, without softmax. Pixels that change places, in all images alike, change nothing.
+`[batch, classes]` in float32, without softmax. The order of the pixels does not matter, as long as it is the same in
+all images.
 
-A bottleneck network alternates wide layers of rectifiers without a bias ("Z", for zero-bias) with narrow ones that have
-neither bias nor activation ("Lin"), through which gradients pass to all units. Between layers each image's activations
-get mean zero and unit variance, and 10% of them are dropped before each layer, the images' pixels too.
+A bottleneck network alternates wide layers of rectifiers without biases ("Z", for zero-bias) with narrow linear layers
+("Lin"), through which gradients reach all units: there is no rectifier to block them. Between the layers each image's
+activations are normalized to mean zero and unit variance, and 10% of them are dropped before each layer, pixels
+included.
 
 *Differs from the paper in*:
-- No unsupervised training comes first. The paper trained each layer as an autoencoder, its wide ones with thresholds of
-  1 where the final training has 0, and found that this gives a large part of the accuracy.
-- Images are taken as the suite feeds them, 3,072 values for 32x32 pixels. The paper made each image's contrast alike
-  and whitened by principal components, of which the authors' code keeps 800; that makes the first layer a quarter as
-  large, and all of them easier to train.
-- Weights are at first even with Glorot's variance, which the authors' code has where there are no trained autoencoders.
-- Dropout scales up what it keeps in training; the authors' code scaled neither in training nor at test.
-- `fashion` has softmax for output, where the source trained sigmoids with softmax's loss; and pixels of mean zero.
+- There is no unsupervised pre-training. The paper trains each layer as an autoencoder, the wide ones with thresholds of
+  1 where the final training has 0, and finds that this accounts for a large part of the accuracy.
+- Images are the suite's, 3,072 values for 32x32 pixels. The paper normalizes each image's contrast and whitens by
+  principal components, 800 of which the authors' code keeps. That makes the first layer a quarter as large, and all
+  layers easier to train.
+- Weights are drawn uniformly with Glorot's variance, as in the authors' code where it has no trained autoencoders.
+- Dropout scales up the kept activations in training; the authors' code scales neither in training nor at test.
+- `fashion` has a softmax output, where the source trains sigmoids with softmax's loss, and pixels of mean zero.
 - Batch normalization, between each layer and its activation, is an option of this suite.
 """
 
@@ -35,7 +37,7 @@ from tfcnn.networks import Variant, check_size, layers, options
 def build(variant: str = "bottleneck", classes: int | None = None, image_size: int = 0,
           normalization: str = "paper", activation: str | None = None, dropout: float | None = None,
           initializer: str = "paper") -> keras.Model:
-    """An untrained network.
+    """Builds an untrained network.
 
     Args:
       classes: number of logits; None: 10.
@@ -80,17 +82,17 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
 
 
 def _normalize(x: KerasTensor, name: str) -> KerasTensor:
-    """Gives each image's activations mean zero and unit variance."""
+    """Normalizes each image's activations to mean zero and unit variance."""
     return keras.layers.LayerNormalization(epsilon=1e-5, center=False, scale=False, name=name)(x)
 
 
-# Hidden layers and their units. Those named linear are the bottlenecks.
+# The hidden layers and their units. The linear ones are the bottlenecks.
 HIDDEN = {
     "bottleneck": {
         "zero_bias1": 4000, "linear1": 1000, "zero_bias2": 4000, "linear2": 1000, "zero_bias3": 4000, "linear3": 1000,
         "zero_bias4": 4000},
     "bottleneck_short": {"zero_bias1": 4000, "linear1": 1000, "zero_bias2": 4000},
-    # As many layers of rectifiers as `bottleneck` has, as wide as its bottlenecks.
+    # As many layers of rectifiers as `bottleneck`, each as wide as its bottlenecks.
     "plain": {"dense1": 1000, "dense2": 1000, "dense3": 1000, "dense4": 1000},
     "fashion": {"dense1": 256, "dense2": 128, "dense3": 100},
 }

@@ -1,32 +1,32 @@
-"""ResNet, whose shortcuts let networks of a hundred layers and more be trained, and the plain networks without them.
+"""ResNet, whose shortcuts make networks of a hundred and more layers trainable, and plain networks without shortcuts.
 
-*Source*: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; section numbers below are
-of that paper. Depths 18, 34, 50, 101 and 152 are the ImageNet networks of table 1; depths 20, 32, 44, 56 and 110 are
-the CIFAR-10 networks of section 4.2.
+*Source*: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; section numbers below refer
+to it. Depths 18, 34, 50, 101 and 152 are the networks for ImageNet of table 1; depths 20, 32, 44, 56 and 110 are the
+networks for CIFAR-10 of section 4.2.
 
 *Input / output*: images `[batch, height, width, 3]`, each channel with mean zero and unit variance, as the suite feeds
-them (the paper took the mean image away); class logits `[batch, classes]` in float32, without softmax.
+them (the paper subtracts the mean image); class logits `[batch, classes]` in float32, without softmax.
 
 *Differs from the paper in*:
-- A bottleneck block has its stride in the first 1x1 convolution, as the authors' released networks and
-  `keras.applications` have it, and as table 1's 3.8 billion multiply-adds for ResNet-50 imply. torchvision has it in
-  the 3x3 ("v1.5"): as many parameters, 4.1 billion multiply-adds.
-- A convolution with a stride pads alike on all sides, so that it is centred on the very pixels that its block's
-  shortcut takes; TensorFlow's "same" would be off by one. The pooling of the 7x7 stem pads all sides too, with zeros
-  as in `keras.applications`, which changes no maximum after a ReLU; the authors' pooling pads the far sides only.
-- Shortcut A pads with channels of zeros after the given ones; the paper does not say where.
-- Weights are at first Gaussian with variance 2 / fan-in (section 3.4 refers to He et al. 2015, "Delving deep into
-  rectifiers", equation 10), those of the logits too.
-- Inference takes moving averages of the batches' means and variances; the authors took averages over many images after
-  training, says the README of their released networks.
-- The 3x3 stem is the paper's for CIFAR-10, but not on depths 18 to 152: that is kuangliu's `pytorch-cifar`.
-- Without batch normalization, an option of this suite, convolutions have biases, and a residual network is kept
-  trainable at the paper's learning rate by two rules of Zhang, Dauphin and Ma 2019, "Fixup initialization". The last
-  convolution of each block is zero at first, so that the signal is that of the shortcuts, however many blocks there
-  are. The standard deviations of a block's other kernels are multiplied by `blocks ** (-1 / (2 * m - 2))`, where m
-  counts the block's convolutions, so that a step changes the network's output no more the more blocks there are.
-  Fixup's scalars are left out (biases stand in for those that are added), and the logits' weights are not zero. A plain
-  network has no shortcuts to rely on, only He's initialization: with 110 layers its signal can fade a hundredfold.
+- A bottleneck block has its stride in the first 1x1 convolution, as in the authors' released networks and in
+  `keras.applications`, and as table 1's 3.8 billion multiply-adds for ResNet-50 imply. torchvision has it in the 3x3
+  convolution ("v1.5"): the same number of parameters, 4.1 billion multiply-adds.
+- A convolution with a stride pads all sides equally, so that its windows are centred on the pixels that the block's
+  shortcut takes; TensorFlow's "same" would be off by one. The pooling of the 7x7 stem also pads all sides, with zeros
+  as in `keras.applications`, which changes no maximum after a ReLU; the authors' pooling pads the right and the bottom.
+- Shortcut A appends its channels of zeros; the paper does not say where they go.
+- Weights are drawn from a Gaussian with variance 2 / fan-in (section 3.4 refers to He et al. 2015, "Delving deep into
+  rectifiers", equation 10), those of the logits, too.
+- Inference uses moving averages of the batches' means and variances. The authors computed averages over many images
+  after training, according to the README of their released networks.
+- The 3x3 stem is the paper's for CIFAR-10, but not with depths 18 to 152: that is kuangliu's `pytorch-cifar`.
+- Without batch normalization, an option of this suite, convolutions have biases, and two rules of Zhang, Dauphin and Ma
+  2019, "Fixup initialization", keep a residual network trainable at the paper's learning rate. The last convolution of
+  each block starts at zero, so that at first the signal is that of the shortcuts, for any number of blocks. The
+  standard deviations of a block's other kernels are multiplied by `blocks ** (-1 / (2 * m - 2))`, where m is the
+  number of the block's convolutions, so that a step changes the output of a deep network no more than that of a
+  shallow one. Fixup's scalars are left out (biases replace those that are added), and the logits' weights do not
+  start at zero. A plain network has He's initialization only: with 110 layers its signal can fade a hundredfold.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tfcnn.recipe import UsageError
 
 def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: int | None = None, image_size: int = 0,
           normalization: str = "batch", activation: str = "relu", initializer: str = "paper") -> keras.Model:
-    """An untrained network.
+    """Builds an untrained network.
 
     Args:
       classes: number of logits; None: 10 with the 3x3 stem, 1,000 with the 7x7 stem.
@@ -79,12 +79,8 @@ def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: 
     # conv3_x   16x16x32                     16x16x128                   28x28x128
     # conv4_x   8x8x64                       8x8x256                     14x14x256
     # conv5_x                                4x4x512                     7x7x512
-    # Bottleneck blocks give four times these channels.
-    x = _convolution(images, filters, *((3, 1) if stem == "3x3" else (7, 2)), style, "conv1")
-    x = layers.activate(x, style.activation, "conv1_activation")
-    if stem == "7x7":
-        x = keras.layers.ZeroPadding2D(1, name="pool1_padding")(x)
-        x = keras.layers.MaxPooling2D(3, 2, name="pool1")(x)
+    # After bottleneck blocks there are four times as many channels.
+    x = _stem(images, filters, stem, style)
     for stage, count in enumerate(blocks, 2):
         for number in range(1, count + 1):
             x = _block(x, filters, 2 if number == 1 and stage > 2 else 1, style, f"conv{stage}_{number}")
@@ -96,7 +92,7 @@ def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: 
 
 
 def input_shape(chosen: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Height, width and channels of the images that `build(**chosen)` was designed for: the stem decides."""
+    """Returns height, width and channels of the images that `build(**chosen)` was designed for, by its stem."""
     stem = chosen.get("stem", "3x3")
     options.check("resnet", stem=stem)
     return (32, 32, 3) if stem == "3x3" else (224, 224, 3)
@@ -104,7 +100,7 @@ def input_shape(chosen: Mapping[str, Any]) -> tuple[int, int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class _Style:
-    """What all blocks of one network have in common: options of `build`, and how many blocks there are."""
+    """What all blocks of a network have in common: options of `build`, and the number of blocks."""
 
     shortcut: str
     bottleneck: bool
@@ -112,6 +108,16 @@ class _Style:
     normalization: str
     activation: str
     initializer: str
+
+
+def _stem(x: KerasTensor, filters: int, stem: str, style: _Style) -> KerasTensor:
+    """The layers before the blocks: conv1, and for large images pool1."""
+    x = _convolution(x, filters, *((3, 1) if stem == "3x3" else (7, 2)), style, "conv1")
+    x = layers.activate(x, style.activation, "conv1_activation")
+    if stem == "7x7":
+        x = keras.layers.ZeroPadding2D(1, name="pool1_padding")(x)
+        x = keras.layers.MaxPooling2D(3, 2, name="pool1")(x)
+    return x
 
 
 def _block(x: KerasTensor, filters: int, strides: int, style: _Style, name: str) -> KerasTensor:
@@ -122,7 +128,7 @@ def _block(x: KerasTensor, filters: int, strides: int, style: _Style, name: str)
     for number, (size, width) in enumerate(convolutions, 1):
         layer, last = f"{name}_conv{number}", number > before_last
         variance = 1.0
-        if style.normalization == "none" and style.shortcut != "none":  # Fixup, see the head of this file
+        if style.normalization == "none" and style.shortcut != "none":  # Fixup: see the docstring of this file
             variance = 0.0 if last else style.blocks ** (-1 / before_last)
         residual = _convolution(residual, width, size, strides if number == 1 else 1, style, layer, variance)
         if not last:
@@ -134,12 +140,12 @@ def _block(x: KerasTensor, filters: int, strides: int, style: _Style, name: str)
 
 
 def _shortcut(x: KerasTensor, filters: int, strides: int, style: _Style, name: str) -> KerasTensor:
-    """The input of a block with the dimensions of its output: section 3.3."""
+    """The input of a block, with the dimensions of the block's output: section 3.3."""
     same = strides == 1 and x.shape[-1] == filters
     if style.shortcut == "C" or (style.shortcut == "B" and not same):
         return _convolution(x, filters, 1, strides, style, name)
     if strides > 1:
-        x = keras.layers.AveragePooling2D(1, strides, name=f"{name}_subsample")(x)  # of one pixel: the pixel
+        x = keras.layers.AveragePooling2D(1, strides, name=f"{name}_subsample")(x)  # every second pixel
     if x.shape[-1] < filters:
         x = layers.PadChannels(filters, name=name)(x)
     return x
@@ -147,7 +153,7 @@ def _shortcut(x: KerasTensor, filters: int, strides: int, style: _Style, name: s
 
 def _convolution(x: KerasTensor, filters: int, size: int, strides: int, style: _Style, name: str,
                  variance: float = 1.0) -> KerasTensor:
-    """A convolution with what normalizes it; `variance` multiplies that of the paper's first weights, 0: zeros."""
+    """A convolution and its normalization; `variance` is relative to the paper's first weights, and 0 means zeros."""
     padding = "same"
     if strides > 1 and size > 1:
         x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
@@ -162,11 +168,11 @@ def _convolution(x: KerasTensor, filters: int, size: int, strides: int, style: _
 
 
 def _he_normal(variance: float = 1.0) -> keras.Initializer:
-    # Keras's own "he_normal" cuts off the tails, which the paper does not.
+    # Keras's own "he_normal" truncates the tails, which the paper does not.
     return keras.initializers.VarianceScaling(2.0 * variance, "fan_in", "untruncated_normal")
 
 
-# Blocks in each stage: n = 3, 5, 7, 9, 18 of section 4.2, then table 1.
+# Blocks in each stage: n = 3, 5, 7, 9, 18 of section 4.2 (6n + 2 layers), then table 1.
 BLOCKS: dict[int, tuple[int, ...]] = {
     20: (3, 3, 3), 32: (5, 5, 5), 44: (7, 7, 7), 56: (9, 9, 9), 110: (18, 18, 18),
     18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
