@@ -3,8 +3,8 @@
 Source: Krizhevsky, Sutskever, Hinton 2012, "ImageNet classification with deep convolutional neural networks"; its
 section 3.3 tries response normalization on such a network for CIFAR-10.
 Command: python -m tfcnn.experiments.alexnet
-Target: 0.86 to 0.89 on CIFAR-10's own pixels, after three to ten times as many epochs (TensorFlow's tutorial;
-cuda-convnet); 0.82 on the JPEG copy; 0.89 on the sample, which is trained on where CIFAR-10 cannot be had.
+Target: 0.86 to 0.89 on CIFAR-10's original pixels, after three to ten times as many epochs (TensorFlow's tutorial;
+cuda-convnet); 0.82 on the JPEG copy; 0.89 on the sample, the substitute where CIFAR-10 is not available.
 Expected time on two CPU cores: three minutes on the sample, 45 minutes on CIFAR-10.
 """
 
@@ -20,8 +20,8 @@ RECIPE = Recipe(
         variant="cifar",
         normalization="local_response",
         activation="relu",
-        # None, as in TensorFlow's tutorial. Section 4.2 drops 0.5 at the price of "roughly double the number of
-        # iterations", which is too many for 40 epochs.
+        # No dropout, as in TensorFlow's tutorial. The 0.5 of section 4.2 "roughly doubles the number of iterations",
+        # which is too many for 40 epochs.
         dropout=0.0,
         initializer="paper",
     ),

@@ -1,11 +1,11 @@
 """GoogLeNet for 32x32 images on CIFAR-10: inception modules with true 5x5 branches, batch normalization.
 
-Source: Szegedy et al. 2015, "Going deeper with convolutions", whose table 1 it has from inception (3a) on.
+Source: Szegedy et al. 2015, "Going deeper with convolutions", table 1 from inception (3a) on.
 Command: python -m tfcnn.experiments.inception
-Target: 0.9285 on CIFAR-10's own pixels (huyvnphan's PyTorch_CIFAR10, after as many epochs, with 3x3 kernels for the 5x5
-ones). None is known for the sample, which is trained on where CIFAR-10 cannot be had.
-Expected time on two CPU cores, estimated from a few steps: six minutes on the sample, whose images are made 16x16; 50
-minutes an epoch on CIFAR-10, three to four days in all.
+Target: 0.9285 on CIFAR-10's original pixels (huyvnphan's PyTorch_CIFAR10, after the same number of epochs, with 3x3
+kernels instead of 5x5). None is known for the sample, the substitute where CIFAR-10 is not available.
+Expected time on two CPU cores, estimated from a few steps: 50 minutes an epoch on CIFAR-10, three to four days in
+all; six minutes on the sample, whose images are reduced to 16x16.
 The paper's own network: --variant=googlenet --auxiliary --dropout=0.4 --image_size=224.
 """
 
@@ -31,13 +31,13 @@ RECIPE = Recipe(
     optimizer="momentum",
     momentum=0.9,  # section 6
     learning_rate=0.1,
-    schedule="cosine",  # section 6 lowers the rate by 4% every 8 epochs, which is too slow for 100 of them
+    schedule="cosine",  # section 6 lowers the rate by 4% every 8 epochs, too slowly for 100 epochs
     warmup_epochs=1.0,
     l2=0.0005,
-    ema=0.99,  # section 6: Polyak averaging; a short one, as batch normalization's statistics are of the latest weights
+    ema=0.99,  # section 6: Polyak averaging; short, because batch normalization has the latest weights' statistics
     auxiliary_weight=0.3,  # section 5
 )
-# Four passes over a quarter of the pixels cost as much as one over all of them; averages need more steps than that.
+# Four epochs at a quarter of the pixels take as long as one epoch at all of them; moving averages need more steps.
 SAMPLE = {"epochs": 4, "image_size": 16, "crop_padding": 1, "ema": 0.0}
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""LeNet-5 reads handwritten digits: scaled tanh, trained sub-sampling, maps that see only some of those before.
+"""LeNet-5 reads handwritten digits: scaled tanh, trained sub-sampling, maps that see only some of the maps before.
 
 Source: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", Proceedings of
-the IEEE; section numbers below are of that paper.
+the IEEE; section numbers below refer to it.
 Command: python -m tfcnn.experiments.lenet5
-Target: 0.9905 on MNIST, as section III.B has it after 20 passes over all 60,000 images (--validation=0); 0.992 with
-distorted images (--augment=translate:2,zoom,shear, say).
-Expected time on two CPU cores, estimated: four minutes on MNIST, one to two on the sample, which is trained on where
-MNIST cannot be had.
+Target: 0.9905 on MNIST, the result of section III.B after 20 passes over all 60,000 images (--validation=0); 0.992 with
+distorted images (such as --augment=translate:2,zoom,shear).
+Expected time on two CPU cores, estimated: four minutes on MNIST; one to two minutes on the sample, the substitute where
+MNIST is not available.
 """
 
 from tfcnn import cli
@@ -23,9 +23,9 @@ RECIPE = Recipe(
         normalization="none",
         activation="scaled_tanh",
         dropout=0.0,
-        # The paper's values (appendix A) are so small that gradients are, too. Its learning rates, one a weight from
-        # second derivatives, make up for that; with momentum nothing is learnt in the first 200 to 500 steps. These
-        # are of LeCun, Bottou, Orr and Müller 1998, "Efficient BackProp", section 4.6.
+        # The paper's first values (appendix A) are so small that gradients are small, too. Its learning rates, one for
+        # each weight from second derivatives, compensate for that; with momentum nothing is learnt in the first 200 to
+        # 500 steps. These are from LeCun, Bottou, Orr and Müller 1998, "Efficient BackProp", section 4.6.
         initializer="lecun_uniform",
     ),
     dataset="mnist",

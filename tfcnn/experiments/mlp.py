@@ -1,12 +1,12 @@
-"""How far can we go without convolution? Wide rectifiers and linear bottlenecks in turn, on CIFAR-10.
+"""How far can we go without convolution? Wide layers of rectifiers alternate with linear bottlenecks, on CIFAR-10.
 
 Source: Lin, Memisevic, Konda 2015, "How far can we go without convolution: improving fully-connected networks", and the
 authors' code, github.com/hantek/zlinnet.
 Command: python -m tfcnn.experiments.mlp
-Target: 0.696 on CIFAR-10's own pixels without, 0.786 with deformed images (--variant=bottleneck_short --augment), both
+Target: 0.696 on CIFAR-10's original pixels, 0.786 with deformed images (--variant=bottleneck_short --augment), both
 after unsupervised training of each layer on whitened images, which is left out here.
-Expected time on two CPU cores, estimated: three minutes on the sample, which is trained on where CIFAR-10 cannot be
-had; three hours on CIFAR-10.
+Expected time on two CPU cores, estimated: three hours on CIFAR-10; three minutes on the sample, the substitute where
+CIFAR-10 is not available.
 """
 
 from tfcnn import cli
@@ -25,7 +25,7 @@ RECIPE = Recipe(
         initializer="paper",
     ),
     dataset="cifar10",
-    augment="none",  # what is learnt does not depend on the order of the pixels
+    augment="none",  # the network does not know which pixels are neighbours
     epochs=100,
     batch_size=100,  # the authors' code
     optimizer="momentum",

@@ -1,10 +1,10 @@
-"""Network in Network for CIFAR-10: perceptrons that slide over the image, and an average for a dense layer.
+"""Network in Network for CIFAR-10: perceptrons that slide over the image, and an average instead of a dense layer.
 
-Source: Lin, Chen and Yan 2014, "Network in network"; what it does not give is of the definition its authors released.
+Source: Lin, Chen and Yan 2014, "Network in network"; what it leaves open is from the network that its authors released.
 Command: python -m tfcnn.experiments.network_in_network
-Target: 0.9119 on CIFAR-10's own pixels; 0.8959 without augmentation, --noaugment (Lin et al., table 1).
-Expected time on two CPU cores, from 110 images/s: ten minutes on the sample, which is trained on where
-CIFAR-10 cannot be had; 30 hours on CIFAR-10.
+Target: 0.9119 on CIFAR-10's original pixels; 0.8959 without augmentation, --noaugment (Lin et al., table 1).
+Expected time on two CPU cores, from 110 images/s: 30 hours on CIFAR-10; ten minutes on the sample, the substitute where
+CIFAR-10 is not available.
 """
 
 from tfcnn import cli

@@ -1,14 +1,14 @@
-"""ResNet-20, or 32, 44, 56, 110 layers, for CIFAR-10: residual networks, their shortcuts, and plain networks without.
+"""ResNet with 20, 32, 44, 56 or 110 layers for CIFAR-10: residual networks, their shortcuts, and plain networks.
 
 Source: He, Zhang, Ren, Sun 2016, "Deep residual learning for image recognition", section 4.2.
 Command: python -m tfcnn.experiments.resnet --depth=56 --shortcut=B
 Target: 0.9125 / 0.9249 / 0.9283 / 0.9303 / 0.9357 with 20 / 32 / 44 / 56 / 110 layers and the paper's shortcuts, on
-CIFAR-10's own pixels (errors of 8.75 / 7.51 / 7.17 / 6.97 / 6.43% in table 6, whose networks may have learnt from the
-validation images too: --validation=0 --epochs=164 --decay_epochs=82,123 are as many steps). Depth 110 has to be warmed
-up: the paper has a rate of 0.01 until the training error is below 80%, for about 400 steps; with --warmup_epochs=1.2
-the rate rises over as many.
-Expected time on two CPU cores, from 470 images/s: eight minutes on the sample, which is trained on where
-CIFAR-10 cannot be had; on CIFAR-10 five hours with 20 layers, 15 with 56, 30 with 110, three days with --depth=18.
+CIFAR-10's original pixels (errors of 8.75 / 7.51 / 7.17 / 6.97 / 6.43% in table 6, whose networks may have learnt from
+the validation images as well: --validation=0 --epochs=164 --decay_epochs=82,123 is the same number of steps). Depth 110
+needs a warm-up: the paper trains at a rate of 0.01 until the training error is below 80%, about 400 steps; with
+--warmup_epochs=1.2 the rate rises over as many steps.
+Expected time on two CPU cores, from 470 images/s: on CIFAR-10 five hours with 20 layers, 15 with 56, 30 with 110, three
+days with --depth=18; eight minutes on the sample, the substitute where CIFAR-10 is not available.
 """
 
 from tfcnn import cli

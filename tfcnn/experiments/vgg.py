@@ -3,10 +3,10 @@
 Source: Simonyan and Zisserman 2015, "Very deep convolutional networks for large-scale image recognition"; batch
 normalization and dropout for CIFAR-10 as in github.com/szagoruyko/cifar.torch.
 Command: python -m tfcnn.experiments.vgg
-Target: 0.926 to 0.940 on CIFAR-10's own pixels (kuangliu, geifmany and huyvnphan, all with batch normalization);
-cifar.torch has 0.913 without augmentation and 0.9245 with mirrored images.
-Expected time on two CPU cores, from 66 images/s: 14 minutes on the sample, which is trained on where CIFAR-10 cannot be
-had; 28 hours on CIFAR-10; weeks for the paper's own networks and data, which are for GPUs.
+Target: 0.926 to 0.940 on CIFAR-10's original pixels (kuangliu, geifmany and huyvnphan, all with batch normalization);
+cifar.torch reports 0.913 without augmentation and 0.9245 with mirrored images.
+Expected time on two CPU cores, from 66 images/s: 28 hours on CIFAR-10; 14 minutes on the sample, the substitute where
+CIFAR-10 is not available; weeks for the paper's own networks and data, which need GPUs.
 """
 
 from tfcnn import cli
@@ -29,7 +29,7 @@ RECIPE = Recipe(
     batch_size=128,  # cifar.torch; 256 in section 3.1
     optimizer="momentum",
     momentum=0.9,  # section 3.1
-    learning_rate=0.05,  # section 3.1 has 0.01, cifar.torch 1: batch normalization bears more
+    learning_rate=0.05,  # 0.01 in section 3.1, 1 in cifar.torch: batch normalization tolerates larger rates
     schedule="cosine",
     warmup_epochs=2.0,
     l2=0.0005,  # section 3.1
