@@ -231,7 +231,7 @@ def test_batch_normalization_stands_before_the_activation_of_each_convolution() 
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1"),
     ({"dropout": -0.1}, "dropout=-0.1 must be at least 0 and less than 1"),
     ({"dropout": float("nan")}, "dropout=nan must be at least 0 and less than 1")])
-def test_a_value_that_is_not_allowed_is_told(options: dict[str, Any], message: str) -> None:
+def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         alexnet.build(**options)
     assert str(error.value) == message

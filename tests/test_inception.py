@@ -354,7 +354,7 @@ def test_low_precision_gives_float32_logits_of_every_head(precision: str, varian
      "image_size=64 must be at least 65 for this network"),
     ({"variant": "v3", "image_size": 74}, "image_size=74 must be at least 75 for this network"),
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1")])
-def test_a_value_that_is_not_allowed_is_told(options: dict[str, Any], message: str) -> None:
+def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         inception.build(**options)
     assert str(error.value) == message

@@ -307,7 +307,7 @@ def test_configuration_gives_the_layer_back(layer: keras.layers.Layer) -> None:
                                "tanh, sigmoid"),
     ({"image_size": 31}, "image_size=31 must be at least 32 for this network"),
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1")])
-def test_a_value_that_is_not_allowed_is_told(options: dict[str, Any], message: str) -> None:
+def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         lenet.build(**options)
     assert str(error.value) == message

@@ -173,7 +173,7 @@ def test_batch_normalization_takes_the_bias_away() -> None:
     ({"activation": "linear"}, "activation='linear' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
     ({"image_size": -1}, "image_size=-1 must be at least 1 for this network"),
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1")])
-def test_a_value_that_is_not_allowed_is_told(options: dict[str, Any], message: str) -> None:
+def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         mlp.build(**options)
     assert str(error.value) == message

@@ -1,4 +1,4 @@
-"""What every module of `tfcnn.networks` keeps to: discovered, so that a new network is tested without touching this."""
+"""What holds for every module of `tfcnn.networks`. Networks are discovered, so that a new one is tested, too."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tfcnn.recipe import UsageError
 
 NAMES = networks.names()
 VARIANTS = [(name, variant) for name in NAMES for variant in networks.find(name).VARIANTS]
-# What may compute otherwise in training than in inference.
-TRAINED_OTHERWISE = (keras.layers.Dropout, keras.layers.BatchNormalization, layers.RandomizedReLU)
+# The layers that may compute different outputs in training and in inference.
+DIFFERENT_IN_TRAINING = (keras.layers.Dropout, keras.layers.BatchNormalization, layers.RandomizedReLU)
 
 
 def build(network: str, variant: str, **changes: Any) -> keras.Model:
@@ -109,7 +109,7 @@ def test_chosen_options_have_the_experiments_values_in_declared_order() -> None:
         choose("resnet", stem="5x5")
 
 
-def test_names_need_no_keras_and_unknown_ones_are_told() -> None:
+def test_names_need_no_keras_and_an_unknown_name_is_a_usage_error() -> None:
     program = ("import sys; from tfcnn import networks, recipe\n"
                "print(networks.names())\n"
                "try: networks.find('layers')\n"
@@ -142,13 +142,13 @@ def test_every_parameter_has_a_gradient(small: keras.Model) -> None:
 
 @pytest.fixture(autouse=True)
 def unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convolutions are direct, to the same bits in training and inference; Winograd's has tests of its own."""
+    """Convolutions are direct, with the same bits in training and inference; Winograd's algorithm has its own tests."""
     monkeypatch.setattr(winograd, "is_faster", lambda shape, filters, direct: False)
 
 
 def test_training_differs_from_inference_only_where_it_should(small: keras.Model, monkeypatch: pytest.MonkeyPatch
                                                               ) -> None:
-    different = [layer for layer in small.layers if isinstance(layer, TRAINED_OTHERWISE)]
+    different = [layer for layer in small.layers if isinstance(layer, DIFFERENT_IN_TRAINING)]
     for layer in different:
         if isinstance(layer, keras.layers.Dropout):
             monkeypatch.setattr(layer, "rate", 0.0)
@@ -187,7 +187,7 @@ def test_a_saved_file_gives_the_same_outputs_in_another_process(small: keras.Mod
 
 @pytest.mark.parametrize("changes", [
     {"activation": "prelu"}, {"activation": "rrelu", "initializer": "orthogonal", "normalization": "batch"}], ids=str)
-def test_so_does_one_with_other_options(changes: dict[str, Any], tmp_path: Path,
+def test_a_saved_file_of_other_options_gives_the_same_outputs(changes: dict[str, Any], tmp_path: Path,
                                         other_process: subprocess.Popen) -> None:
     _compare_with_saved(build_small("alexnet", "cifar", **changes), tmp_path, other_process)
 
@@ -243,7 +243,7 @@ def test_the_initializer_is_that_of_every_weight(network: str) -> None:
     (network, option, value) for network in NAMES for option, value in (
         ("variant", "?"), ("activation", "?"), ("normalization", "?"), ("initializer", "?"), ("classes", 0),
         ("dropout", 1.0), ("dropout", -0.1), ("dropout", float("nan"))) if option in options(network)])
-def test_a_value_that_is_not_allowed_is_told(network: str, option: str, value: Any) -> None:
+def test_a_value_that_is_not_allowed_is_a_usage_error(network: str, option: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"{option}="):
         networks.find(network).build(**{option: value})
 

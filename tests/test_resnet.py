@@ -310,7 +310,7 @@ def test_without_normalization_the_signal_neither_fades_nor_explodes(shortcut: s
     ({"normalization": "local_response"}, "normalization='local_response' must be one of batch, none"),
     ({"activation": "rleu"}, "activation='rleu' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
     ({"image_size": -1}, "image_size=-1 must be at least 1 for this network")])
-def test_a_value_that_is_not_allowed_is_told(options: dict[str, Any], message: str) -> None:
+def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         resnet.build(**options)
     assert str(error.value) == message

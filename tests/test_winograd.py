@@ -1,4 +1,4 @@
-"""Winograd's filtering, against direct convolutions in float64, and in which type others are computed."""
+"""Winograd's algorithm, against direct convolutions in float64; the dtype in which the others are computed."""
 
 import platform
 import sys
@@ -36,7 +36,7 @@ def test_outputs_and_gradients_are_those_of_a_direct_convolution(shape: tuple[in
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_the_layer_trains_as_keras_own_and_infers_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_layer_has_keras_outputs_and_uses_winograd_only_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     convolve = winograd.convolve
     monkeypatch.setattr(winograd, "convolve", lambda *arguments: calls.append(arguments) or convolve(*arguments))
@@ -67,7 +67,7 @@ def test_other_convolutions_are_left_to_keras(options: dict, monkeypatch: pytest
 @pytest.mark.parametrize("shape, filters, expected", [
     ((128, 8, 8, 64), 64, True), ((128, 8, 8, 32), 64, False), ((31, 8, 8, 64), 64, False), ((32, 8, 8, 64), 64, True),
     ((128, 2, 2, 512), 512, True), ((9999, 1, 2, 512), 512, False), ((None, 8, 8, 64), 64, False)])
-def test_where_it_pays(shape: tuple, filters: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_winograd_is_faster(shape: tuple, filters: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2"}))
     assert winograd.is_faster(shape, filters, tf.float32) is expected
 
@@ -76,7 +76,7 @@ def test_where_it_pays(shape: tuple, filters: int, expected: bool, monkeypatch: 
     ("float32", (128, 16, 16, 64), 64, False), ("float32", (128, 16, 16, 64), 128, True),
     ("bfloat16", (128, 8, 8, 256), 256, False), ("bfloat16", (128, 4, 4, 512), 512, True),
     ("bfloat16", (128, 2, 2, 512), 512, False)])
-def test_faster_direct_convolutions_leave_it_less(direct: str, shape: tuple, filters: int, expected: bool,
+def test_with_avx512_winograd_is_faster_for_more_channels_only(direct: str, shape: tuple, filters: int, expected: bool,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2", "avx512bw"}))
     assert winograd.is_faster(shape, filters, tf.as_dtype(direct)) is expected
@@ -94,7 +94,7 @@ def test_instructions_are_those_of_the_processor() -> None:
 @pytest.mark.parametrize("instructions, slow", [
     (["avx2"], ["bfloat16", "float16"]), (["avx512bw"], ["float16"]), (["avx512bw", "avx512_fp16"], []),
     ([], [])], ids=str)
-def test_types_without_instructions_are_multiplied_as_float32(instructions: list[str], slow: list[str],
+def test_dtypes_without_instructions_are_multiplied_as_float32(instructions: list[str], slow: list[str],
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset(instructions))
     multiplied = []
@@ -109,7 +109,7 @@ def test_types_without_instructions_are_multiplied_as_float32(instructions: list
 
 
 @pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
-def test_sums_of_narrow_types_are_rounded_once(narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_of_narrow_dtypes_are_rounded_once(narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2"}))
     images = tf.cast(tf.random.stateless_normal((2, 6, 6, 5), [0, 1]), narrow)
     layer = layers.Conv2D(3, 5, use_bias=False, dtype=f"mixed_{narrow}")
