@@ -127,9 +127,9 @@ def test_mirroring_can_be_left_out() -> None:
         for changes in ({"crop_padding": 0}, {"mirror": False}, {"crop_padding": 0, "mirror": False}))
     plain = next(iter(_pipeline().training(0)))[0].numpy()
     np.testing.assert_array_equal(neither, plain)
-    turned = [np.array_equal(image, other[:, ::-1]) for image, other in zip(mirrored, plain)]
-    same = [np.array_equal(image, other) for image, other in zip(mirrored, plain)]
-    assert all(turn != keep for turn, keep in zip(turned, same)) and any(turned) and any(same)
+    is_mirrored = [np.array_equal(image, other[:, ::-1]) for image, other in zip(mirrored, plain)]
+    is_same = [np.array_equal(image, other) for image, other in zip(mirrored, plain)]
+    assert all(one != other for one, other in zip(is_mirrored, is_same)) and any(is_mirrored) and any(is_same)
     assert not np.array_equal(cropped, plain)
 
 
@@ -157,12 +157,12 @@ def test_partners_are_augmented_by_their_own_seeds_and_mixed_by_the_images() -> 
     partners = mixing.partner_indices(seeds, 103).numpy()
     # All images of the first epoch. Mirroring moves the two pixels with the number, so images are compared by pixels.
     split = _split(103)
-    altered = composition.apply(split.images, seeds, parse("mirror")).numpy() / 255
+    augmented = composition.apply(split.images, seeds, parse("mirror")).numpy() / 255
     (images, shares), = pipeline.training(0).take(1)
     (own, labels), = plain.training(0).take(1)
     for image, share, alone, label in zip(images.numpy(), shares.numpy(), own.numpy(), labels.numpy()):
-        number = int(np.argmin(np.abs(altered - alone).sum(axis=(1, 2, 3))))
-        other = altered[partners[number]]
+        number = int(np.argmin(np.abs(augmented - alone).sum(axis=(1, 2, 3))))
+        other = augmented[partners[number]]
         part = share[label] if partners[number] % 10 != label else np.vdot(image - other, alone - other) / (
             np.vdot(alone - other, alone - other) or 1.0)
         np.testing.assert_allclose(image, part * alone + (1 - part) * other, atol=1e-5)

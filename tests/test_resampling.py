@@ -37,11 +37,11 @@ def test_identity_keeps_the_bits(height: int, width: int) -> None:
 def test_quarter_turns_and_mirror_are_exact_permutations(size: int, quarters: int) -> None:
     images = _images(4, size, size)
     angles = quarters * math.pi / 2 * np.ones(4)
-    turned = np.rot90(images, quarters, (1, 2))  # counter-clockwise, as seen
+    rotated = np.rot90(images, quarters, (1, 2))  # counter-clockwise
     source = resampling.rotate(resampling.IDENTITY, _factors(*np.cos(angles)), _factors(*np.sin(angles)))
-    np.testing.assert_array_equal(resampling.interpolate(tf.constant(images), source), turned)
+    np.testing.assert_array_equal(resampling.interpolate(tf.constant(images), source), rotated)
     mirrored = resampling.mirror(source, tf.constant([True, False, True, False])[:, None, None])
-    expected = turned.copy()
+    expected = rotated.copy()
     # Mirrored first, then rotated: operations are composed backwards.
     expected[::2] = np.rot90(images[::2, :, ::-1], quarters, (1, 2))
     np.testing.assert_array_equal(resampling.interpolate(tf.constant(images), mirrored), expected)

@@ -1,4 +1,4 @@
-"""Data sets of tensorflow-datasets: found, downloaded, read into memory; what is unavailable is reported in time."""
+"""Data sets of tensorflow-datasets: found, downloaded and read into memory; a run without a network fails in time."""
 
 import collections
 import dataclasses

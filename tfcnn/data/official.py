@@ -174,12 +174,12 @@ def _check_identity(entry: Entry, test: Split, file: str) -> None:
 def _read_files(layout: Layout, folder: Path, wanted: tuple[str, ...]) -> dict[str, tuple[str, bytes]] | None:
     """For each wanted file, its name in messages and its bytes; None if the folder has none of the files."""
     unpacked = folder / layout.folder
-    for place in (unpacked, folder):
-        paths = {name: path for name in wanted for path in (place / name, place / f"{name}.gz") if path.exists()}
-        if len(paths) == len(wanted) or (paths and place == unpacked):
+    for parent in (unpacked, folder):
+        paths = {name: path for name in wanted for path in (parent / name, parent / f"{name}.gz") if path.exists()}
+        if len(paths) == len(wanted) or (paths and parent == unpacked):
             for name in wanted:
                 if name not in paths:
-                    raise _Damaged(str(place / name), "is missing")
+                    raise _Damaged(str(parent / name), "is missing")
             return {name: (str(path), _read_file(path)) for name, path in paths.items()}
     if layout.archive and (folder / layout.archive).exists():
         return _read_archive(folder / layout.archive, wanted)

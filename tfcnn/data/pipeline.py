@@ -33,8 +33,8 @@ PLANNED = 32
 def fit(split: Split, input_shape: tuple[int, int, int]) -> Split:
     """Gives the images of a split the size and the channels of the network's input.
 
-    Grey images are repeated in three channels, colour images turned grey by ITU-R 601 luma. Images that are a little
-    smaller are padded with zeros on all sides, others are resized with antialiasing.
+    Grey images are repeated in three channels; colour images are converted to grey by ITU-R 601 luma. Images that are a
+    little smaller are padded with zeros on all sides, others are resized with antialiasing.
 
     Args:
       split: images [n, height, width, channels], uint8.
