@@ -188,7 +188,7 @@ def test_a_saved_file_gives_the_same_outputs_in_another_process(small: keras.Mod
 @pytest.mark.parametrize("changes", [
     {"activation": "prelu"}, {"activation": "rrelu", "initializer": "orthogonal", "normalization": "batch"}], ids=str)
 def test_a_saved_file_of_other_options_gives_the_same_outputs(changes: dict[str, Any], tmp_path: Path,
-                                        other_process: subprocess.Popen) -> None:
+                                                              other_process: subprocess.Popen) -> None:
     _compare_with_saved(build_small("alexnet", "cifar", **changes), tmp_path, other_process)
 
 

@@ -77,7 +77,7 @@ def test_where_winograd_is_faster(shape: tuple, filters: int, expected: bool, mo
     ("bfloat16", (128, 8, 8, 256), 256, False), ("bfloat16", (128, 4, 4, 512), 512, True),
     ("bfloat16", (128, 2, 2, 512), 512, False)])
 def test_with_avx512_winograd_is_faster_for_more_channels_only(direct: str, shape: tuple, filters: int, expected: bool,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2", "avx512bw"}))
     assert winograd.is_faster(shape, filters, tf.as_dtype(direct)) is expected
 
@@ -95,7 +95,7 @@ def test_instructions_are_those_of_the_processor() -> None:
     (["avx2"], ["bfloat16", "float16"]), (["avx512bw"], ["float16"]), (["avx512bw", "avx512_fp16"], []),
     ([], [])], ids=str)
 def test_dtypes_without_instructions_are_multiplied_as_float32(instructions: list[str], slow: list[str],
-                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset(instructions))
     multiplied = []
     convolve = tf.nn.conv2d
