@@ -100,13 +100,17 @@ def run_scenarios(folder: Path, workdir: str, scenarios: list[Scenario], *flags:
         if scenario.damage:
             _damage(checkpoints)
         sent.unlink(missing_ok=True)
-        process = Forked(_run, scenario, experiment, [f"--workdir={workdir}", *flags], sent, cwd=folder,
-                         env=environment(folder))
-        done = process.completed()
+        done = start_scenario(folder, scenario, f"--workdir={workdir}", *flags, experiment=experiment).completed()
         seconds = time.time() - sent.stat().st_mtime if sent.exists() else None
         outcomes.append(Outcome(done.returncode, done.stdout, done.stderr, (checkpoints / "unfinished").exists(),
                                 seconds))
     return outcomes
+
+
+def start_scenario(folder: Path, scenario: Scenario, *flags: str, experiment: str = "mlp", **variables: str) -> Forked:
+    """Starts the process of a scenario in a folder, with further variables in its environment."""
+    return Forked(_run, scenario, experiment, list(flags), folder / "sent", cwd=folder,
+                  env=environment(folder) | variables)
 
 
 def _run(scenario: Scenario, experiment: str, flags: list[str], sent: Path) -> None:

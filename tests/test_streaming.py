@@ -174,9 +174,10 @@ def test_examples_are_images_of_the_first_epoch(folders: Source) -> None:
     stream = stream_of(folders, augment="imagenet")
     first = {image.tobytes() for images, _ in stream.training(0).take(3)
              for image in np.rint(images.numpy() * 255).astype(np.uint8)}
-    examples = stream.examples(100)
+    examples, labels = stream.examples(100)
     assert examples.dtype == np.uint8 and examples.shape == (48, SIZE, SIZE, 3)
     assert {image.tobytes() for image in examples} == first
+    assert labels.shape == (48,)
     assert stream.inspected(5).shape == (5, SIZE, SIZE, 3)
 
 

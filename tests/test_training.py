@@ -110,23 +110,26 @@ def test_the_reported_accuracy_is_that_of_the_saved_network(sample_run) -> None:
     assert record["test"]["loss"] == pytest.approx(losses.mean(), rel=1e-4)
 
 
-def test_tensorboard_finds_what_it_should(sample_run) -> None:
+def test_tensorboard_finds_curves_images_graphs_and_hyperparameters(sample_run) -> None:
     folder, _ = sample_run
     train_events = EventAccumulator(str(folder / "train"), {"images": 0, "scalars": 0}).Reload()
     validation = EventAccumulator(str(folder / "validation")).Reload()
     rows = RunFolder(folder).read_metrics()
-    assert [event.value for event in _scalars(train_events, "epoch_loss")] == pytest.approx(
+    assert [event.value for event in _scalars(train_events, "epoch/loss")] == pytest.approx(
         [row["loss"] for row in rows])
-    assert [event.value for event in _scalars(validation, "epoch_accuracy")] == pytest.approx(
+    assert [event.value for event in _scalars(validation, "epoch/accuracy")] == pytest.approx(
         [row["validation_accuracy"] for row in rows])
     tags = set(train_events.Tags()["tensors"])
-    assert {"epoch_accuracy", "epoch_learning_rate", "epoch_images_per_second", "gradient_norm", "weight_norm",
-            "gradient_norm/conv1/kernel", "weight_norm/conv1/kernel", "augmented_training_images"} <= tags
+    assert {"epoch/accuracy", "global/learning_rate", "global/images_per_second", "global/gradient_norm",
+            "global/weight_norm", "gradient_norm/conv1/kernel", "weight_norm/conv1/kernel", "training_images"} <= tags
     assert {"sparsity/conv1", "sparsity/conv2", "sparsity/local3", "sparsity/local4"} <= tags
     assert all(0 < event.value < 1 for event in _scalars(train_events, "sparsity/conv2"))
-    assert "keras" in tags and train_events.Tags()["graph"]
+    # The first two groups of cards are open, and the Graphs page opens on the first tag: the network.
+    assert list(dict.fromkeys(tag.split("/")[0] for tag in sorted(tags - {"network", "training_step"})))[:2] == [
+        "epoch", "global"]
+    assert {"network", "training_step"} <= tags and not train_events.Tags()["graph"]
     assert "_hparams_/session_start_info" in validation.summary_metadata
-    assert "test_accuracy" in validation.Tags()["tensors"]
+    assert "test/accuracy" in validation.Tags()["tensors"]
 
 
 def _scalars(events: EventAccumulator, tag: str) -> list:

@@ -5,6 +5,7 @@ Flags are parsed before TensorFlow is imported, so that `--help` and mistakes ar
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import signal
@@ -48,7 +49,8 @@ def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None
         take minutes; a flag that is given takes precedence.
     """
     arguments = list(sys.argv if argv is None else argv)
-    _end(lambda: _run(recipe, arguments, action or _train, dict(sample or {})))
+    train = functools.partial(_train, reference=recipe)
+    _end(lambda: _run(recipe, arguments, action or train, dict(sample or {})))
 
 
 def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[str, Any], Path], None],
@@ -220,8 +222,8 @@ def _run(recipe: Recipe, argv: list[str], action: Action, changes: Mapping[str, 
         return action(sample, values)
 
 
-def _train(recipe: Recipe, values: flags.FlagValues) -> int:
-    """Trains and tells how it went; returns the exit status."""
+def _train(recipe: Recipe, values: flags.FlagValues, reference: Recipe) -> int:
+    """Trains and tells how it went; returns the exit status. The reference is the experiment's own recipe."""
     from tfcnn.training import machines
     from tfcnn.training.loop import NotFiniteError
     from tfcnn.training.trainer import train
@@ -251,7 +253,8 @@ def _train(recipe: Recipe, values: flags.FlagValues) -> int:
         result = train(recipe, workdir, data_dir=values["data_dir"].value or None, devices=values["devices"].value,
                        cluster=values["cluster"].value, overwrite=values["overwrite"].value,
                        histograms=values["histograms"].value, checkpoint_every=values["checkpoint_every"].value,
-                       command_flags=_command_flags(recipe, values), on_start=announce, own_process=True)
+                       command_flags=_command_flags(recipe, values), on_start=announce, own_process=True,
+                       reference=reference)
     except signals.Interrupted as error:
         print(f"\n{error}\nresume: {resume}", file=sys.stderr)
         return 128 + error.signal_number

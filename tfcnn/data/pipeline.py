@@ -134,10 +134,10 @@ class Pipeline:
         # Moving pixels takes a small part of any training step on the same processor, and one thread takes less of it.
         return in_parallel(plans, self._moved_batch, _CORES if tf.config.list_physical_devices("GPU") else 1)
 
-    def examples(self, count: int) -> np.ndarray:
-        """Training images spread over the training part, augmented as in the first epoch, as pixels: uint8."""
-        images, _ = self._augment(self._spread(count), tf.constant(0, tf.int64))
-        return colour.to_bytes(images).numpy()
+    def examples(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Training images spread over the training part, augmented as in the first epoch: uint8; and their labels."""
+        images, labels = self._augment(self._spread(count), tf.constant(0, tf.int64))
+        return colour.to_bytes(images).numpy(), labels.numpy()
 
     def inspected(self, count: int) -> tf.Tensor:
         """Training images spread over the training part, normalized but not augmented."""

@@ -143,13 +143,15 @@ class Streaming:
         batches = images.batch(size).apply(tf.data.experimental.assert_cardinality(-(-count // size)))
         return self._made_ahead(batches, normalized, size * crops)
 
-    def examples(self, count: int) -> np.ndarray:
-        """Random training images, augmented as in the first epoch, as pixels: uint8."""
+    def examples(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Random training images, augmented as in the first epoch but not mixed: uint8; and their labels."""
         records = self._parts["train"].records(self._sample_order(), 0, self._at_most(count))
         images = records.map(lambda *record: self._training_crop(tf.constant(0, tf.int64), *record), _THREADS)
         with self._naming_damage("train", self._sample_order(), 0, count):
-            return np.concatenate([colour.to_bytes(self._augment(cropped, seeds))
-                                   for cropped, _, seeds in bounded(images.batch(64))])
+            batches = [(colour.to_bytes(self._augment(cropped, seeds)), labels)
+                       for cropped, labels, seeds in bounded(images.batch(64))]
+        pixels, classes = (np.concatenate(parts) for parts in zip(*batches))
+        return pixels, classes
 
     def inspected(self, count: int) -> tf.Tensor:
         """Random training images, cropped as for evaluation, normalized."""

@@ -47,13 +47,14 @@ class EpochMetrics:
 
     def write(self, board: Board, epoch: int) -> None:
         """Writes the measurements of an epoch, counted from 0, for TensorBoard."""
-        board.scalars(epoch, _prefixed("epoch_", {**self.training, "learning_rate": self.learning_rate,
-                                                  "images_per_second": self.images_per_second}))
-        board.scalars(epoch, _prefixed("epoch_", self.validation), runs.VALIDATION_EVENTS)
+        board.scalars(epoch, _prefixed("epoch/", self.training))
+        board.scalars(epoch, _prefixed("epoch/", self.validation), runs.VALIDATION_EVENTS)
+        board.scalars(epoch, _prefixed("global/", {
+            "learning_rate": self.learning_rate, "images_per_second": self.images_per_second,
+            "gradient_norm": self.gradient_norm, "weight_norm": self.weight_norm}))
         board.scalars(epoch, _prefixed("gradient_norm/", self.gradient_norms))
         board.scalars(epoch, _prefixed("weight_norm/", self.weight_norms))
-        board.scalars(epoch, {"gradient_norm": self.gradient_norm, "weight_norm": self.weight_norm,
-                              **_prefixed("sparsity/", self.sparsity)})
+        board.scalars(epoch, _prefixed("sparsity/", self.sparsity))
 
 
 def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:

@@ -15,12 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfcnn import runs
+from tfcnn.recipe import Recipe
 from tfcnn.training import devices, machines, optimizers, process, signals, tensorboard, validation
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.checkpoints import Checkpoints, Progress
 from tfcnn.training.epoch_metrics import EpochMetrics
 from tfcnn.training.progress_bar import ProgressBar
 from tfcnn.training.setup import Setup
+from tfcnn.training.sparsity import Sparsity
 from tfcnn.training.steps import Steps, averaged_weights
 
 # Target duration of a compiled call: long enough for the overhead of Python not to matter, short enough for the
@@ -47,7 +49,7 @@ class Loop:
     """
 
     def __init__(self, setup: Setup, folder: runs.RunFolder, interval: CheckpointInterval, histograms: bool,
-                 callbacks: Sequence[keras.callbacks.Callback], own_process: bool) -> None:
+                 callbacks: Sequence[keras.callbacks.Callback], own_process: bool, reference: Recipe | None) -> None:
         """Restores the newest checkpoint.
 
         Args:
@@ -57,6 +59,7 @@ class Loop:
           histograms: as in `train`.
           callbacks: as in `train`.
           own_process: as in `train`.
+          reference: as in `train`.
         """
         self._setup = setup
         self._recipe = setup.recipe
@@ -65,10 +68,11 @@ class Loop:
         self._interval = interval
         self._histograms = histograms
         self._own_process = own_process
+        self._reference = reference
         self._received: Sequence[int] = []
         self._interruptible = signals.InterruptibleCall()
         self._steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
-        self._sparsity = tensorboard.Sparsity(setup.model, setup.pipeline.inspected(_SPARSITY_IMAGES))
+        self._sparsity = Sparsity(setup.model, setup.pipeline.inspected(_SPARSITY_IMAGES))
         self._steps_per_call = 1
         # Cached: TensorFlow does not free all memory of data sets and iterators that are created in every epoch.
         self._evaluation_batches = functools.cache(setup.evaluation_batches)
@@ -105,7 +109,8 @@ class Loop:
             batches = self._setup.training_batches(progress.step)
         graph = self._trace(batches)
         if not progress.events:
-            self._board.begin(self._recipe, self._setup.pipeline.examples(_EXAMPLE_IMAGES), self._model, graph)
+            self._board.begin(self._recipe, self._reference, self._setup.pipeline.examples(_EXAMPLE_IMAGES),
+                              self._setup.dataset.class_names, self._model, graph)
         self._callbacks.on_train_begin()
         with signals.deferred() as self._received:
             try:
@@ -135,7 +140,7 @@ class Loop:
         with signals.deferred() as self._received, suppress(signals.CallInterrupted):
             figures = self._evaluate("test")
         self._stop_if_signalled()
-        self._board.scalars(len(self.progress.metrics) - 1, {f"test_{name}": value for name, value in figures.items()},
+        self._board.scalars(len(self.progress.metrics) - 1, {f"test/{name}": value for name, value in figures.items()},
                             runs.VALIDATION_EVENTS)
         self._board.flush()
         return figures

@@ -1,53 +1,58 @@
-"""What TensorBoard shows of a run: curves, norms, sparsity, histograms, example images, graphs, hyper-parameters.
+"""What TensorBoard shows of a run: curves, norms, sparsity, histograms, example images, graphs, hyperparameters.
 
-The event files are written here and not by TensorFlow's writers, because a run that is killed and goes on must not show
-an epoch twice, nor lack one: after each epoch all is on the disk before the checkpoint that says how long each file is,
-and a resumed run cuts off what is behind that.
+TensorBoard sorts cards by the names of their tags and opens the first two groups, a group being what stands before the
+first slash. So accuracy and loss are in `epoch`, and what else describes the whole network is in `global`.
+
+The event files are written here and not by `tf.summary`, because a run that is killed and resumed must show each epoch
+exactly once. `tf.summary` writes in a thread and names its files by the clock. Here everything is on the disk before
+the checkpoint that records the length of each file, and a resumed run cuts off what was written after that checkpoint.
+See BUILD_NOTES.md#a-runs-state-is-its-checkpoint.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.hparams.api import hparams_pb
-from tensorboard.plugins.image.metadata import create_summary_metadata as image_metadata
-from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboard.util.tensor_util import make_tensor_proto
 
 from tfcnn.recipe import Recipe, UsageError, flat
 from tfcnn.runs import TRAIN_EVENTS, VALIDATION_EVENTS
+from tfcnn.training.contact_sheet import contact_sheet
+from tfcnn.training.network_graph import network_graph
+
+# Columns that the HParams table has for every run.
+_COMMON_HYPERPARAMETERS = ("experiment", "dataset", "epochs", "batch_size", "learning_rate", "seed")
+_HISTOGRAM_BUCKETS = 30
 
 
 class Board:
-    """A run's event files: those of training under `train`, those of validation and of the hyper-parameters beside it.
+    """A run's event files: training in the folder `train`, validation and hyperparameters in `validation` beside it.
 
-    Every time a run goes on it gets new files, so that a TensorBoard that is looking at the old ones is not confused.
+    A resumed run writes new files, because a TensorBoard that is open reads on only in the newest file of a folder.
     """
 
     def __init__(self, workdir: Path, step: int, lengths: Mapping[str, int]) -> None:
-        """Cuts off what was written after the checkpoint that the run goes on from.
+        """Cuts off what was written after the checkpoint from which the run is resumed.
 
         Args:
           workdir: the run's folder.
-          step: how many steps that checkpoint has behind it.
-          lengths: what `flush` gave when it was saved; empty if there is none.
+          step: the step of that checkpoint, 0 without one.
+          lengths: what `flush` returned for that checkpoint; empty without one.
         """
         self._workdir = workdir
-        # TensorBoard reads the files of a folder in the order of their names.
-        self._name = f"events.out.tfevents.{step:012}"
-        self._pending: dict[str, io.BytesIO] = {}
+        # TensorBoard reads the files of a folder in the order of their names. The number of files tells two apart that
+        # begin at the same step.
+        self._name = f"events.out.tfevents.{step:012}.{len(lengths):04}"
         self._lengths = dict(lengths)
+        self._writers: dict[str, tf.io.TFRecordWriter] = {}
         for part in (TRAIN_EVENTS, VALIDATION_EVENTS):
             for path in (workdir / part).glob("*tfevents*"):
                 length = lengths.get(str(path.relative_to(workdir)))
@@ -56,93 +61,112 @@ class Board:
                 elif path.stat().st_size > length:
                     os.truncate(path, length)
 
-    def begin(self, recipe: Recipe, examples: np.ndarray, model: keras.Model, graph: tf.Graph | None) -> None:
-        """Writes what does not change.
+    def begin(self, recipe: Recipe, reference: Recipe | None, examples: tuple[np.ndarray, np.ndarray],
+              class_names: Sequence[str], model: keras.Model, graph: tf.Graph | None) -> None:
+        """Writes what does not change during a run.
 
         Args:
-          recipe: its values become the hyper-parameters, by which TensorBoard's HParams page compares runs.
-          examples: [n, height, width, channels], uint8: training images after augmentation.
-          model: is shown layer by layer.
-          graph: the compiled training step, if it is compiled.
+          recipe: the run's recipe.
+          reference: the recipe that the HParams table compares it with, see `hyperparameters`.
+          examples: augmented training images, [n, height, width, channels], uint8, and their labels, [n] or
+            [n, classes].
+          class_names: the names of the classes.
+          model: the network, which the Graphs page shows layer by layer.
+          graph: the compiled training step, the second tag of that page; None if it is not compiled.
         """
-        height, width = examples.shape[1:3]
-        pictures = [str(width).encode(), str(height).encode(), *(tf.io.encode_png(image).numpy() for image in examples)]
-        metadata = image_metadata(display_name=None, description=None)
-        self._write(TRAIN_EVENTS, summary=_summary("augmented_training_images", pictures, metadata))
-        metadata = SummaryMetadata(plugin_data={"plugin_name": "graph_keras_model", "content": b"1"})
-        self._write(TRAIN_EVENTS, summary=_summary("keras", model.to_json().encode(), metadata))
+        sheet = contact_sheet(*examples, class_names)
+        height, width, _ = sheet.shape
+        picture = [str(width).encode(), str(height).encode(), tf.io.encode_png(sheet).numpy()]
+        self._write(TRAIN_EVENTS, 0, _summary("training_images", "images", picture))
+        # The Graphs page opens on the first tag in alphabetical order.
+        self._write(TRAIN_EVENTS, 0, _graph_summary("network", network_graph(model)))
         if graph is not None:
-            self._write(TRAIN_EVENTS, graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
-        self._write(VALIDATION_EVENTS, summary=hparams_pb(flat(recipe.to_dict()), start_time_secs=time.time()))
+            self._write(TRAIN_EVENTS, 0, _graph_summary("training_step", graph.as_graph_def(add_shapes=True)))
+        # By default a trial's name is a hash.
+        trial = "/".join(self._workdir.resolve().parts[-2:])
+        values = hparams_pb(hyperparameters(recipe, reference), trial_id=trial, start_time_secs=time.time())
+        self._write(VALIDATION_EVENTS, 0, tf.compat.v1.Summary.FromString(values.SerializeToString()))
 
     def scalars(self, epoch: int, values: Mapping[str, float], part: str = TRAIN_EVENTS) -> None:
-        """Writes figures of an epoch, counted from 0."""
-        for name, value in values.items():
-            self._write(part, epoch, summary=scalar_pb(name, value))
+        """Writes values of an epoch, counted from 0, by their tags."""
+        for tag, value in values.items():
+            self._write(part, epoch, _summary(tag, "scalars", np.float32(value)))
 
     def histograms(self, epoch: int, variables: Iterable[keras.Variable]) -> None:
-        """Writes the distribution of each variable's values after an epoch."""
+        """Writes the distribution of each variable's finite values after an epoch, counted from 0."""
         for variable in variables:
-            self._write(TRAIN_EVENTS, epoch, summary=histogram_pb(f"{variable.path}/histogram", variable.numpy()))
+            values = variable.numpy().astype(np.float64)
+            counts, edges = np.histogram(values[np.isfinite(values)], _HISTOGRAM_BUCKETS)
+            buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
+            self._write(TRAIN_EVENTS, epoch, _summary(f"histogram/{variable.path}", "histograms", buckets))
 
     def flush(self) -> dict[str, int]:
-        """Brings all to the disk; returns each file's name in the run's folder, and its length in bytes.
+        """Brings everything to the disk.
+
+        Returns:
+          The length in bytes of each event file, by its path in the run's folder.
 
         Raises:
-          UsageError: it cannot be written.
+          UsageError: a file cannot be written.
         """
-        for name, pending in self._pending.items():
+        for name, writer in self._writers.items():
             path = self._workdir / name
-            try:
-                path.parent.mkdir(exist_ok=True)
-                with open(path, "ab") as file:
-                    file.write(pending.getvalue())
-                    file.flush()
+            with _writing(path):
+                writer.flush()
+                with open(path, "rb") as file:
                     os.fsync(file.fileno())
-                    self._lengths[name] = file.tell()
-            except OSError as error:
-                raise UsageError(f"cannot write {path}: {error.strerror}; make room and start again") from error
-        self._pending.clear()
+            self._lengths[name] = path.stat().st_size
         return dict(self._lengths)
 
-    def _write(self, part: str, step: int = 0, **content: object) -> None:
-        name = f"{part}/{self._name}"
-        if name not in self._pending:
-            self._pending[name] = io.BytesIO()
-            if name not in self._lengths:
-                self._record(name, Event(wall_time=time.time(), file_version="brain.Event:2"))
-        self._record(name, Event(wall_time=time.time(), step=step, **content))
+    def _write(self, part: str, step: int, summary: tf.compat.v1.Summary) -> None:
+        path = self._workdir / part / self._name
+        name = str(path.relative_to(self._workdir))
+        with _writing(path):
+            if name not in self._writers:
+                path.parent.mkdir(exist_ok=True)
+                self._writers[name] = tf.io.TFRecordWriter(str(path))
+                version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
+                self._writers[name].write(version.SerializeToString())
+            event = tf.compat.v1.Event(wall_time=time.time(), step=step, summary=summary)
+            self._writers[name].write(event.SerializeToString())
 
-    def _record(self, name: str, event: Event) -> None:
-        RecordWriter(self._pending[name]).write(event.SerializeToString())
+
+def hyperparameters(recipe: Recipe, reference: Recipe | None) -> dict[str, Any]:
+    """Returns what the HParams table shows of a run: some common values, and those that differ from a reference.
+
+    An empty cell in the table therefore stands for the value of the reference.
+
+    Args:
+      recipe: the run's recipe.
+      reference: the experiment's own recipe; by default a recipe of the same network with all values at their defaults.
+    """
+    values = flat(recipe.to_dict())
+    reference = reference or Recipe(recipe.experiment, recipe.network)
+    usual = flat(reference.to_dict())
+    return {name: value for name, value in values.items()
+            if name in _COMMON_HYPERPARAMETERS or name not in usual or value != usual[name]}
 
 
-def _summary(tag: str, content: object, metadata: SummaryMetadata) -> Summary:
-    summary = Summary()
-    summary.value.add(tag=tag, metadata=metadata, tensor=make_tensor_proto(content))
+def _summary(tag: str, plugin: str, content: Any, plugin_content: bytes = b"") -> tf.compat.v1.Summary:
+    """A summary in the format of one of TensorBoard's plugins."""
+    metadata = tf.compat.v1.SummaryMetadata(plugin_data={"plugin_name": plugin, "content": plugin_content})
+    summary = tf.compat.v1.Summary()
+    summary.value.add(tag=tag, metadata=metadata, tensor=tf.make_tensor_proto(content))
     return summary
 
 
-class Sparsity:
-    """The share of zero activations in each layer that has an activation function, on a fixed batch."""
-
-    def __init__(self, model: keras.Model, images: tf.Tensor) -> None:
-        layers = [layer for layer in model.layers if _activates(layer)]
-        self._images = images
-        self._names = [layer.name.removesuffix("_activation") for layer in layers]
-        # With the logits among them there is always one, and always a list.
-        self._outputs = keras.Model(model.inputs, [model.outputs[0], *(layer.output for layer in layers)])
-        self._shares = tf.function(self._compute, autograph=False)
-
-    def _compute(self) -> list[tf.Tensor]:
-        _, *activations = self._outputs(self._images, training=False)
-        return [tf.reduce_mean(tf.cast(tf.equal(activation, 0), tf.float32)) for activation in activations]
-
-    def shares(self) -> dict[str, float]:
-        """Layer name -> share of zeros, in [0, 1]."""
-        return dict(zip(self._names, map(float, self._shares())))
+def _graph_summary(tag: str, graph: tf.compat.v1.GraphDef) -> tf.compat.v1.Summary:
+    """A graph in the format of the Graphs page."""
+    metadata = tf.compat.v1.RunMetadata()
+    metadata.function_graphs.add().pre_optimization_graph.CopyFrom(graph)
+    return _summary(tag, "graph_run_metadata_graph", metadata.SerializeToString(), b"1")
 
 
-def _activates(layer: keras.Layer) -> bool:
-    activation = getattr(layer, "activation", None)
-    return activation not in (None, keras.activations.linear)
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raises a UsageError for a failure to write a file."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message
+        raise UsageError(f"cannot write {path}: {reason}; make room and start again") from error

@@ -53,7 +53,8 @@ class Result:
 def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, devices: int = 0, cluster: str = "",
           overwrite: bool = False, histograms: bool = False, checkpoint_every: str = "",
           command_flags: Sequence[str] = (), callbacks: Sequence[keras.callbacks.Callback] = (),
-          on_start: Callable[[], None] | None = None, own_process: bool = False) -> Result:
+          on_start: Callable[[], None] | None = None, own_process: bool = False, reference: Recipe | None = None
+          ) -> Result:
     """Trains the recipe's network, or resumes an interrupted run, and writes a run's folder.
 
     Args:
@@ -75,6 +76,8 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
       on_start: called once before the first step, when everything has been checked and the folder exists.
       own_process: this process does nothing but train. Then its allocator and the priority of its threads are changed
         for the rest of its life, which makes training on a CPU faster, see `tfcnn.training.process`.
+      reference: the experiment's own recipe, with which TensorBoard's HParams table compares this one, see
+        `tfcnn.training.tensorboard.hyperparameters`.
 
     Raises:
       UsageError: a value, the data or the folder is invalid, and nothing has been written; or the disk is full, and
@@ -100,7 +103,7 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         if on_start:
             on_start()
         _keep_normalization(setup, folder.path / runs.NORMALIZATION)
-        loop = Loop(setup, folder, interval, histograms, callbacks, own_process)
+        loop = Loop(setup, folder, interval, histograms, callbacks, own_process, reference)
         loop.train(started)
         loop.take_final_weights()
         test = loop.test()
