@@ -499,12 +499,13 @@ def test_table_of_all_variants(only_alexnet: None, capsys: pytest.CaptureFixture
         "multiply_accumulates": 724_406_816, "receptive_field": [195, 195], "depth": 8}
 
 
-def test_readme_gets_the_table(only_alexnet: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_page_on_networks_gets_the_table(only_alexnet: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "tfcnn").mkdir()
     for name in ("setup.cfg", "tfcnn/__init__.py"):
         (tmp_path / name).touch()
-    readme = tmp_path / "README.md"
+    (tmp_path / "docs").mkdir()
+    readme = tmp_path / "docs" / "networks.md"
     monkeypatch.chdir(tmp_path)
     assert main(["--readme"]) == 2 and "cannot read" in capsys.readouterr().err
     readme.write_text("# tfcnn\n")
@@ -516,10 +517,8 @@ def test_readme_gets_the_table(only_alexnet: None, tmp_path: Path, monkeypatch: 
     assert main(["--readme", "--check"]) == 0
 
 
-def test_readme_of_the_suite_has_every_variant() -> None:
-    text = (ROOT / "README.md").read_text()
-    if module.BEGIN not in text:
-        pytest.skip("README.md has no place for the table of variants yet")
+def test_page_on_networks_has_every_variant() -> None:
+    text = (ROOT / "docs" / "networks.md").read_text()
     lines = text[text.index(module.BEGIN):text.index(module.END)].splitlines()[4:]  # without marker and head
     expected = {(name, key, f"{variant.parameters:,}") for name in networks.names()
                 for key, variant in networks.find(name).VARIANTS.items()}

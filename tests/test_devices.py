@@ -31,7 +31,8 @@ from tfcnn.training.trainer import Setup, prepare, train
 
 STEPS = 20
 # These two magnify rounding, so that they are trained at a small rate, without the jumps of a ReLU's gradient, and
-# without Winograd's filtering, whose rounding depends on how many images a device has: see BUILD_NOTES.md.
+# without Winograd's filtering, whose rounding depends on how many images a device has: see
+# BUILD_NOTES.md#weights-on-one-device-and-on-several.
 DELICATE = {"inception": 0.0001, "vgg": 0.0003}
 # Where networks are large, the graph of four devices takes up to 40 seconds to build: for these two are enough.
 COUNTS = {name: (2,) if name in DELICATE else (2, 4) for name in networks.names()}

@@ -3,7 +3,7 @@
     python -m tfcnn.describe NETWORK [--option=value ...] [--format=table|json|markdown] [--diagram=FILE.png]
     python -m tfcnn.describe NETWORK --help          the options of that network
     python -m tfcnn.describe --all [--format=...]    a line for each published variant of every network
-    python -m tfcnn.describe --readme [--check]      put that table into README.md, or only see whether it is there
+    python -m tfcnn.describe --readme [--check]      put that table into docs/networks.md, or see whether it is there
 
 *Multiply-accumulates* are of one image at inference: the products of weights and activations in convolutions and dense
 layers. Biases, activations, normalizations and pooling are not counted, and a product of two activations is not either.
@@ -465,7 +465,7 @@ def variants_table(style: str = "markdown") -> str:
 
 
 def rendered_readme(readme: Path) -> str:
-    """The text that README.md should have: its own, with the table of all variants between `BEGIN` and `END`.
+    """The text that docs/networks.md should have: its own, with the table of all variants between `BEGIN` and `END`.
 
     Raises:
       UsageError: the file cannot be read, or lacks the two lines.
@@ -555,7 +555,7 @@ def _flag_values(network: str | None) -> flags.FlagValues:
     flags.DEFINE_enum("format", "table", FORMATS, "how it is printed", flag_values=values, module_name=group)
     if network is None:
         _define(values, group, "all", bool, False, "print one line for each variant of each network")
-        _define(values, group, "readme", bool, False, "put that table into README.md")
+        _define(values, group, "readme", bool, False, "put that table into docs/networks.md")
         _define(values, group, "check", bool, False, "with --readme: write nothing; exit with status 1 if it is stale")
         return values
     _define(values, group, "diagram", str, "", "draw the layers into this PNG file; needs pydot and Graphviz")
@@ -633,7 +633,7 @@ def _run_network(network: str, values: flags.FlagValues) -> int:
 
 
 def _run_readme(check: bool) -> int:
-    readme = repository_root() / "README.md"
+    readme = repository_root() / "docs" / "networks.md"
     cli.import_tensorflow()
     text = rendered_readme(readme)
     stale = text != readme.read_text(encoding="utf-8")
@@ -654,7 +654,7 @@ def main(words: Sequence[str] | None = None) -> int:
       words: the command line after the program's name; by default that of the process.
 
     Returns:
-      The exit status: 0 done, 1 the table in README.md is stale, 2 a usage error.
+      The exit status: 0 done, 1 the table in docs/networks.md is stale, 2 a usage error.
     """
     try:
         return _run(list(sys.argv[1:] if words is None else words))
