@@ -500,7 +500,7 @@ def test_table_of_all_variants(only_alexnet: None, capsys: pytest.CaptureFixture
 
 
 def test_page_on_networks_gets_the_table(only_alexnet: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                               capsys: pytest.CaptureFixture) -> None:
+                                         capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "tfcnn").mkdir()
     for name in ("setup.cfg", "tfcnn/__init__.py"):
         (tmp_path / name).touch()
