@@ -1,7 +1,7 @@
-"""Several devices: the same weights as one, random numbers of each one's own; parts of a batch, clipping, float16.
+"""Several devices: the weights of one device, separate random numbers, accumulation, clipping, and float16.
 
-How many devices a CPU has is settled once a process. So all is computed in a process of its own, once for this module,
-and the tests look at what it left.
+The number of logical CPU devices is fixed once per process. So everything is computed once in a new process, and the
+tests check what it saved.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def draws(count: int) -> dict[str, Any]:
 
 
 def overflow(data_dir: str, count: int) -> list[dict[str, Any]]:
-    """Steps in float16 from a loss scale that is far too large."""
+    """Steps in float16 that start with a loss scale far too large."""
     run = Run(recipes()["lenet"].replace(precision="float16"), data_dir, count)
     run.setup.optimizer.dynamic_scale.assign(2.0 ** 40)
     seen = []
@@ -143,9 +143,9 @@ def overflow(data_dir: str, count: int) -> list[dict[str, Any]]:
 
 
 def compute(class_folders: str, few: str, place: str) -> None:
-    """All that the tests look at."""
+    """Computes and saves everything that the tests check."""
     devices._divide_cpu(4)
-    # The graphs run for a moment: to optimize them takes longer than it saves.
+    # The graphs run so briefly that optimizing them takes longer than it saves.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     results: dict[Any, Any] = {}
     for name, recipe in recipes().items():
@@ -226,7 +226,7 @@ def _difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 
 
 @pytest.mark.parametrize("name, count", [(name, count) for name, counts in COUNTS.items() for count in counts])
-def test_several_devices_give_the_weights_of_one(name: str, count: int, results: dict) -> None:
+def test_several_devices_equal_one_device(name: str, count: int, results: dict) -> None:
     rows, rows_of_one, of_weights, of_updates, of_update = results[name, count]
     assert len(rows) == STEPS and rows_of_one[:, 2].max() > recipes()[name].clip_norm  # so it was clipped
     assert of_weights < 1e-5  # moving averages, of up to 20, by this share of their size
@@ -239,7 +239,8 @@ def test_several_devices_give_the_weights_of_one(name: str, count: int, results:
 
 
 @pytest.mark.parametrize("execution, count, parts", PARTS)
-def test_parts_of_a_batch_add_up(execution: str, count: int, parts: int, results: dict) -> None:
+def test_accumulated_parts_give_the_weights_of_the_whole_batch(execution: str, count: int, parts: int,
+                                                               results: dict) -> None:
     rows, weights = results["parts", execution, count, parts]
     whole_rows, whole = results["parts", *WHOLE]
     assert _difference(weights, whole) < 1e-6
@@ -247,7 +248,7 @@ def test_parts_of_a_batch_add_up(execution: str, count: int, parts: int, results
 
 
 @pytest.mark.parametrize("execution", ["graph", "eager", "xla"])
-def test_devices_that_are_not_synchronized_normalize_by_themselves(execution: str, results: dict) -> None:
+def test_unsynchronized_devices_normalize_their_own_images(execution: str, results: dict) -> None:
     """As a single device does with the parts of a batch; moving averages are those of all devices, on each of them."""
     first_row, averages, (rows, weights) = results["normalized", execution]
     whole_row, whole_averages, _ = results["normalized", "whole"]
@@ -266,7 +267,7 @@ def test_devices_that_are_not_synchronized_normalize_by_themselves(execution: st
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_the_whole_gradient_is_shortened(precision: str, results: dict) -> None:
+def test_clipping_scales_the_whole_gradient(precision: str, results: dict) -> None:
     """Plain gradient descent moves the weights by learning rate times gradient, from which NumPy has the norm."""
     def step(clip_norm: float) -> tuple[float, np.ndarray]:
         rows, before, after = results["clip", precision, clip_norm]
@@ -281,14 +282,14 @@ def test_the_whole_gradient_is_shortened(precision: str, results: dict) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_each_device_draws_its_own_numbers(count: int, results: dict) -> None:
+def test_each_device_draws_separate_random_numbers(count: int, results: dict) -> None:
     made, alone = results["draws", count], results["draws", 1]
     for layer in range(3):
         outputs = np.concatenate([made["first"][layer], made["second"][layer]])
         assert outputs.shape == (2 * count, WIDTH)
         centred = outputs - outputs.mean(axis=1, keepdims=True)
         correlations = np.corrcoef(centred) - np.eye(2 * count)
-        assert np.abs(correlations).max() < 5 / WIDTH ** 0.5  # no two devices, no two calls, have to do with each other
+        assert np.abs(correlations).max() < 5 / WIDTH ** 0.5  # devices and calls are uncorrelated
         # The first device's numbers are those of a run on one; a restored state goes on as it would have.
         np.testing.assert_array_equal(made["first"][layer][0], alone["first"][layer][0])
         np.testing.assert_array_equal(made["second"][layer], made["again"][layer])
@@ -321,14 +322,14 @@ def test_fewer_images_than_devices_are_each_evaluated_once(results: dict) -> Non
         assert 3 * row["validation_accuracy"] == pytest.approx(round(3 * other["validation_accuracy"]))
 
 
-def test_xla_and_synchronized_batch_normalization_are_refused(results: dict) -> None:
+def test_xla_with_synchronized_batch_normalization_is_refused(results: dict) -> None:
     assert "--execution=graph, or --nosynchronize" in results["xla"] and "\n" not in results["xla"]
 
 
 @pytest.mark.parametrize("changes, count", [
     ({"batch_size": 24}, 5), ({"batch_size": 24, "accumulate": 5}, 1), ({"batch_size": 24, "accumulate": 8}, 4),
     ({"batch_size": 2}, 4), ({}, -1)], ids=str)
-def test_a_batch_that_does_not_divide_is_a_usage_error(changes: dict, count: int) -> None:
+def test_indivisible_batch_is_a_usage_error(changes: dict, count: int) -> None:
     with pytest.raises(UsageError, match="does not divide") as caught:
         devices.strategy(Recipe(experiment="e", network="n", **changes), count)
     assert "\n" not in str(caught.value)

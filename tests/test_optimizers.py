@@ -1,4 +1,4 @@
-"""Schedules against their formulas, and training steps against NumPy's arithmetic."""
+"""Learning-rate schedules against their formulas, and training steps against NumPy."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ BATCH, FEATURES, CLASSES = 8, 5, 3
 
 
 class _Regression:
-    """Softmax regression trained by the suite's steps, beside NumPy's account of the gradient."""
+    """Softmax regression trained by `Steps`, and its gradient in NumPy."""
 
     def __init__(self, **changes) -> None:
         self.recipe = Recipe(experiment="", network="", batch_size=BATCH, **{"learning_rate": 0.1} | changes)
@@ -94,7 +94,7 @@ class _Regression:
 
 @pytest.mark.parametrize("changes", [
     {}, {"label_smoothing": 0.2}, {"l2": 0.3}, {"l1": 0.2}, {"execution": "eager"}, {"execution": "xla"}], ids=str)
-def test_a_step_of_sgd_is_numpys(changes: dict) -> None:
+def test_step_of_sgd_is_that_of_numpy(changes: dict) -> None:
     regression = _Regression(optimizer="sgd", **changes)
     for _ in range(3):
         before = regression.weights
@@ -149,7 +149,7 @@ def test_optimizers_follow_their_papers(name: str, rule, decay: float) -> None:
         np.testing.assert_allclose(new, expected, rtol=2e-4, atol=1e-5)
 
 
-def test_steps_in_one_call_are_the_steps_of_many_calls() -> None:
+def test_one_call_of_many_steps_equals_many_calls() -> None:
     together, apart = _Regression(optimizer="adam"), _Regression(optimizer="adam")
     rows = together.run(6)
     np.testing.assert_array_equal(rows, np.concatenate([apart.run(2), apart.run(1), apart.run(3)]))
@@ -157,7 +157,7 @@ def test_steps_in_one_call_are_the_steps_of_many_calls() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_moving_average_of_the_weights() -> None:
+def test_moving_average_of_weights_follows_its_formula() -> None:
     regression = _Regression(optimizer="momentum", ema=0.8)
     average = None
     for _ in range(5):
@@ -185,7 +185,7 @@ def test_float16_skips_the_step_that_overflows_and_lowers_the_scale() -> None:
     assert not np.array_equal(regression.weights[0], before[0])
 
 
-def test_evaluation_weighs_the_images() -> None:
+def test_evaluation_weights_the_images() -> None:
     regression = _Regression()
     weights = np.array([1, 1, 0, 1, 0, 1, 1, 1], np.float32)
     dataset = tf.data.Dataset.from_tensors((regression.images, regression.labels, weights))

@@ -1,4 +1,4 @@
-"""The compiled computations: labels that are shares of classes, and several crops of an image."""
+"""The compiled computations: labels as class probabilities, and several crops per image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_of_shared_labels_is_numpys(smoothing: float) -> None:
+def test_loss_of_mixed_labels_is_that_of_numpy(smoothing: float) -> None:
     steps, model = _steps(label_smoothing=smoothing)
     random = np.random.default_rng(0)
     images = random.normal(size=(6, *SHAPE)).astype(np.float32)
@@ -49,7 +49,7 @@ def test_loss_of_shared_labels_is_numpys(smoothing: float) -> None:
     assert accuracy == pytest.approx((logits.argmax(1) == shares.argmax(1)).mean(), abs=1e-6)
 
 
-def test_labels_that_are_whole_are_trained_on_as_their_numbers() -> None:
+def test_one_hot_labels_train_like_integer_labels() -> None:
     random = np.random.default_rng(0)
     images, labels = random.normal(size=(6, *SHAPE)).astype(np.float32), random.integers(0, CLASSES, 6, np.int32)
     rows = []
@@ -60,7 +60,7 @@ def test_labels_that_are_whole_are_trained_on_as_their_numbers() -> None:
     np.testing.assert_array_equal(*rows)
 
 
-def test_predictions_for_crops_are_averaged() -> None:
+def test_probabilities_of_crops_are_averaged() -> None:
     """Krizhevsky et al. 2012, section 4.1: the mean of the probabilities, not of the logits."""
     steps, model = _steps()
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Training, from the outside: the real command, the folder it leaves, and that its result can be trusted."""
+"""Training end to end: the command, the run's folder, and whether the recorded result is true."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def sample_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproce
     return folder, done
 
 
-def test_without_cifar10_the_sample_is_trained_on_and_everything_says_so(sample_run) -> None:
+def test_without_cifar10_the_sample_is_used_and_named_everywhere(sample_run) -> None:
     folder, done = sample_run
     assert "THIS RUN TAKES THE SAMPLE INSTEAD" in done.stderr and "cifar10" in done.stderr
     assert "sample" in folder.name
@@ -66,7 +66,7 @@ def test_without_cifar10_the_sample_is_trained_on_and_everything_says_so(sample_
     assert "sample" in done.stdout
 
 
-def test_the_command_says_where_the_run_is_and_what_to_do_with_it(sample_run) -> None:
+def test_command_prints_folder_resume_and_repeat(sample_run) -> None:
     folder, done = sample_run
     where = f"runs/{folder.name}"
     assert f"tensorboard.main --logdir={where}" in done.stdout
@@ -75,7 +75,7 @@ def test_the_command_says_where_the_run_is_and_what_to_do_with_it(sample_run) ->
     assert "Epoch 2/2" in done.stdout and "Traceback" not in done.stderr
 
 
-def test_the_run_folder_is_whole(sample_run) -> None:
+def test_run_folder_is_complete(sample_run) -> None:
     folder = RunFolder(sample_run[0])
     record = folder.read_result()
     assert folder.read_recipe() == RECIPE.replace(dataset="sample", epochs=2, validation=0.9, batch_size=100,
@@ -98,7 +98,7 @@ def _sample_test_set() -> tuple[np.ndarray, np.ndarray]:
     return images.reshape(-1, 28, 28), labels
 
 
-def test_the_reported_accuracy_is_that_of_the_saved_network(sample_run) -> None:
+def test_recorded_accuracy_is_that_of_the_saved_network(sample_run) -> None:
     record = RunFolder(sample_run[0]).read_result()
     images, labels = _sample_test_set()
     padded = np.pad(images, [(0, 0), (2, 2), (2, 2)])[..., np.newaxis].astype(np.float64)
@@ -147,8 +147,8 @@ def colours_run(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -
     return place / "run"
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(colours_run: Path, class_folders: Path,
-                                                                     tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bits_and_another_seed_does_not(colours_run: Path, class_folders: Path,
+                                                                 tmp_path: Path) -> None:
     # A process of its own, not a forked one: the order in which Python reads sets is another one, too.
     words = command(f"--flagfile={colours_run / 'command.flags'}", "--workdir=again")
     done = subprocess.run(words, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
@@ -158,7 +158,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(colours_run
     assert (colours_run / "metrics.csv").read_bytes() == (tmp_path / "again" / "metrics.csv").read_bytes()
 
 
-def test_a_run_that_is_there_is_left_alone(sample_run, run_command: Callable) -> None:
+def test_complete_run_is_left_untouched(sample_run, run_command: Callable) -> None:
     folder, _ = sample_run
 
     def state() -> dict[Path, int]:
@@ -172,7 +172,7 @@ def test_a_run_that_is_there_is_left_alone(sample_run, run_command: Callable) ->
     assert state() == before
 
 
-def test_cifar10_asked_for_and_not_there_is_a_usage_error(run_command, tmp_path: Path) -> None:
+def test_requested_but_missing_cifar10_is_a_usage_error(run_command, tmp_path: Path) -> None:
     done = run_command("--dataset=cifar10", *FEW)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "--data_dir" in done.stderr
@@ -196,7 +196,8 @@ def test_ctrl_c_saves_the_state_and_says_how_to_resume(class_folders: Path, tmp_
     assert list((tmp_path / "cut" / "checkpoints").glob("*.index"))
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(class_folders: Path, tmp_path: Path, run_command: Callable) -> None:
+def test_interrupted_and_killed_run_resumes_to_the_same_end(class_folders: Path, tmp_path: Path,
+                                                            run_command: Callable) -> None:
     recipe = COLOURS.replace(epochs=12, ema=0.9, dropout=0.25, image_size=16)
     train(recipe, tmp_path / "whole", data_dir=str(class_folders))
     interrupted = _interrupt("SIGTERM", _flags(recipe, class_folders), tmp_path)
@@ -215,8 +216,8 @@ def test_an_interrupted_run_goes_on_to_the_same_end(class_folders: Path, tmp_pat
     assert results[0]["test"] == results[1]["test"]
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(class_folders: Path, tmp_path: Path,
-                                                              run_command: Callable) -> None:
+def test_loss_that_is_not_finite_ends_the_run_with_status_3(class_folders: Path, tmp_path: Path,
+                                                            run_command: Callable) -> None:
     done = run_command(*_flags(COLOURS, class_folders), "--schedule=step", "--decay_epochs=1", "--decay_rate=1e30",
                        "--epochs=3", "--workdir=w")
     assert done.returncode == 3, done.stderr
@@ -228,8 +229,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_status_3(class_folders: Pat
 
 
 @pytest.mark.parametrize("changes", [{"execution": "eager"}, {"execution": "xla"}, {"deterministic": True}], ids=str)
-def test_every_execution_trains_alike(changes: dict, colours_run: Path, class_folders: Path, tmp_path: Path,
-                                      run_command: Callable) -> None:
+def test_every_execution_gives_the_same_weights(changes: dict, colours_run: Path, class_folders: Path, tmp_path: Path,
+                                                run_command: Callable) -> None:
     if "deterministic" in changes:  # in a process of its own, for TensorFlow stays so
         done = run_command(*_flags(COLOURS.replace(**changes), class_folders), "--workdir=other")
         assert done.returncode == 0, done.stderr
@@ -239,7 +240,7 @@ def test_every_execution_trains_alike(changes: dict, colours_run: Path, class_fo
         np.testing.assert_allclose(one, two, atol=2e-4)
 
 
-def test_lower_precision_learns_the_same(class_folders: Path, tmp_path: Path) -> None:
+def test_lower_precision_gives_almost_the_same_loss(class_folders: Path, tmp_path: Path) -> None:
     recipe = COLOURS.replace(optimizer="sgd", learning_rate=0.005, epochs=1, image_size=16)
     results = {kind: train(recipe.replace(precision=kind), tmp_path / kind, data_dir=str(class_folders))
                for kind in ("float32", "bfloat16", "float16")}
@@ -252,7 +253,7 @@ def test_lower_precision_learns_the_same(class_folders: Path, tmp_path: Path) ->
     assert keras.config.dtype_policy().name == "float32"  # what else is in the process is left as it was
 
 
-def test_two_devices_give_the_weights_of_one(class_folders: Path, tmp_path: Path, run_command: Callable) -> None:
+def test_two_devices_give_the_weights_of_one_device(class_folders: Path, tmp_path: Path, run_command: Callable) -> None:
     recipe = COLOURS.replace(ema=0.9, l2=0.01)
     train(recipe, tmp_path / "1", data_dir=str(class_folders))
     done = run_command(*_flags(recipe, class_folders), "--devices=2", "--workdir=2")
@@ -265,7 +266,7 @@ def test_two_devices_give_the_weights_of_one(class_folders: Path, tmp_path: Path
         assert [one[name] for name in columns] == pytest.approx([two[name] for name in columns], rel=1e-4)
 
 
-def test_callbacks_are_driven_and_can_stop_the_run(class_folders: Path, tmp_path: Path) -> None:
+def test_callbacks_are_called_and_can_stop_the_run(class_folders: Path, tmp_path: Path) -> None:
     class Stop(keras.callbacks.Callback):
         calls: list[str] = []
 
@@ -285,7 +286,7 @@ def test_callbacks_are_driven_and_can_stop_the_run(class_folders: Path, tmp_path
     assert "conv1/kernel/histogram" in tags
 
 
-def test_a_run_keeps_the_statistics_with_which_it_began(class_folders: Path, tmp_path: Path) -> None:
+def test_resumed_run_keeps_its_normalization(class_folders: Path, tmp_path: Path) -> None:
     class Break(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
             raise ConnectionError
@@ -295,7 +296,7 @@ def test_a_run_keeps_the_statistics_with_which_it_began(class_folders: Path, tmp
         train(recipe, tmp_path, data_dir=str(class_folders), callbacks=[Break()])
     kept = tmp_path / "normalization.npz"
     assert normalization.load(kept).statistics()["kind"] == "pixel_mean"
-    other = normalization.PixelMean(np.full((32, 32, 3), 100.0), 50.0)  # as if this machine computed otherwise
+    other = normalization.PixelMean(np.full((32, 32, 3), 100.0), 50.0)  # as if another machine had computed it
     kept.write_bytes(other.to_bytes())
     record = train(recipe, tmp_path, data_dir=str(class_folders)).record
     assert record["dataset"]["normalization"] == other.statistics()
@@ -309,3 +310,14 @@ def test_ten_crops_and_mixed_labels_train_and_test(class_folders: Path, tmp_path
                        data_dir=str(class_folders)).record
         assert record["test"]["images"] == 30
         assert record["test"]["accuracy"] > 0.8, name  # three colours: a third by chance
+
+
+@pytest.mark.parametrize("own_process", [False, True])
+def test_only_a_process_of_its_own_is_changed(own_process: bool, class_folders: Path, tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default, as in a notebook, training changes neither the allocator nor the priority of any thread."""
+    changes: set[str] = set()
+    monkeypatch.setattr("tfcnn.training.process.keep_freed_memory", lambda: changes.add("allocator"))
+    monkeypatch.setattr("os.setpriority", lambda which, thread, priority: changes.add("priority"))
+    train(COLOURS.replace(epochs=1), tmp_path / "run", data_dir=str(class_folders), own_process=own_process)
+    assert changes == ({"allocator", "priority"} if own_process else set())
