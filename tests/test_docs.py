@@ -194,3 +194,9 @@ def test_speeds_are_those_of_the_recorded_run() -> None:
         assert [default, pytorch] == [f"{found['arms'][mode]['median']:,.0f}"
                                       for mode in ("graph", found["best_pytorch"])]
         assert [ratio, share] == [f"{found[name]:.2f}" for name in ("over_pytorch", "share_of_ceiling")]
+
+
+def test_build_notes_list_every_private_part() -> None:
+    functions = re.findall(r"^def ([a-z]\w*)\(", (ROOT / "tfcnn" / "_compat.py").read_text(), re.MULTILINE)
+    listed = re.findall(r"^\| `(\w+)` \|", pages.text(NOTES).split("## Private parts of other libraries")[1], re.MULTILINE)
+    assert functions and set(functions) <= set(listed)
