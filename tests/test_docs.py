@@ -198,5 +198,6 @@ def test_speeds_are_those_of_the_recorded_run() -> None:
 
 def test_build_notes_list_every_private_part() -> None:
     functions = re.findall(r"^def ([a-z]\w*)\(", (ROOT / "tfcnn" / "_compat.py").read_text(), re.MULTILINE)
-    listed = re.findall(r"^\| `(\w+)` \|", pages.text(NOTES).split("## Private parts of other libraries")[1], re.MULTILINE)
+    section = pages.text(NOTES).split("## Private parts of other libraries")[1]
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert functions and set(functions) <= set(listed)
