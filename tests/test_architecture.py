@@ -22,17 +22,18 @@ EXPERIMENTS = [module.name for module in pkgutil.iter_modules(experiments.__path
 
 # A module may import modules of a smaller level, and those of its own room.
 LEVELS = {
-    "augmentations": 0, "processor": 0, "_compat": 0,
+    "startup": 0, "augmentations": 0, "processor": 0, "_compat": 0,
     "recipe": 1,
-    "console": 2, "files": 2, "markdown": 2,
+    "console": 2, "flags": 2, "files": 2, "markdown": 2,
     "networks": 3, "data": 3, "runs": 3,
     "trained": 4, "description": 4,
     "training": 5,
-    "cli": 6,
-    "benchmarks": 7, "describe": 7,
-    "experiments": 8,
-    "study": 9, "claims": 9,
-    "studies": 10,
+    "exit_status": 6,
+    "cli": 7,
+    "benchmarks": 8, "describe": 8,
+    "experiments": 9,
+    "study": 10, "claims": 10,
+    "studies": 11,
 }
 
 

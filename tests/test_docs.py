@@ -15,7 +15,7 @@ import pytest
 
 from tests import pages
 from tests.conftest import ROOT, environment
-from tfcnn import cli, describe
+from tfcnn import cli, describe, flags
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import settings
@@ -131,7 +131,7 @@ def _parse_experiment(module: str, arguments: list[str]) -> None:
     if words[1:] == ["--help"]:
         return
     if hasattr(experiment, "RECIPE"):
-        cli.parse(experiment.RECIPE, words)
+        flags.parse(experiment.RECIPE, words)
         return
     with pytest.raises(SystemExit) as end:
         cli.measure(module.rpartition(".")[2], experiment.OPTIONS, lambda values, workdir: None, words)
@@ -141,7 +141,7 @@ def _parse_experiment(module: str, arguments: list[str]) -> None:
 @pytest.mark.parametrize("words", EXAMPLES, ids=" ".join)
 def test_examples_of_flags_are_right(words: list[str]) -> None:
     arguments = ["alexnet", *(word for word in words if not word.startswith("--flagfile"))]
-    recipe, values = cli.parse(RECIPE, arguments)
+    recipe, values = flags.parse(RECIPE, arguments)
     assert len(arguments) == 1 or recipe != RECIPE or any(values[name].present for name in values)
 
 
@@ -152,7 +152,7 @@ def test_there_are_examples() -> None:
 @pytest.mark.parametrize("page", pages.MANUAL)
 def test_flags_named_in_prose_exist(page: str) -> None:
     known = {name for options in OPTIONS.values() for name in options} | {field.name for field in settings()}
-    known |= set(cli.flag_values(RECIPE)) | {"all", "format", "readme", "diagram", "check"}  # describe
+    known |= set(flags.of_recipe(RECIPE)) | {"all", "format", "readme", "diagram", "check"}  # describe
     known |= {"rounds", "seconds", "precisions", "modes", "networks", "processes"}  # benchmarks
     known |= {"name", "images", "logdir", "help", "gpus-per-task"}  # runs, streaming, TensorBoard, Slurm
     for span in pages.code_spans(page):

@@ -10,7 +10,7 @@ from PIL import Image
 
 import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
 import keras
-from tfcnn import cli, experiments, networks
+from tfcnn import experiments, flags, networks
 from tfcnn.runs import RunFolder
 from tfcnn.training.trainer import prepare, train
 
@@ -69,5 +69,5 @@ def test_the_sample_can_stand_in_for_its_data(name: str) -> None:
 
 
 def test_options_of_the_network_are_flags() -> None:
-    recipe, _ = cli.parse(RECIPES["resnet"], ["resnet", "--depth=56", "--shortcut=B"])
+    recipe, _ = flags.parse(RECIPES["resnet"], ["resnet", "--depth=56", "--shortcut=B"])
     assert recipe.network_options()["depth"] == 56 and recipe.network_options()["shortcut"] == "B"

@@ -257,7 +257,7 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path, monkeypatch: pytest.Monke
     assert "interrupted and resumed, 2 attempts in all" in (there / "README.md").read_text()
 
     status, said = run()
-    assert status == 2 and "is there already" in said and begun == ["lenet5", "mlp", "mlp"]
+    assert status == 2 and "exists already" in said and begun == ["lenet5", "mlp", "mlp"]
     files.write(there / "result.json", json.dumps(first))
     begun.append("")
     status, _ = run("--overwrite")

@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.conftest import environment, start
 from tests.crash_injection import Scenario, start_scenario
 from tests.forked import Forked
-from tfcnn import cli
 from tfcnn.experiments.lenet5 import RECIPE
+from tfcnn.flags import parse
 from tfcnn.recipe import UsageError
 from tfcnn.runs import RunFolder
 from tfcnn.training import machines
@@ -82,7 +82,7 @@ def alone(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def _train_alone(data_dir: Path) -> None:
-    recipe, _ = cli.parse(RECIPE, ["lenet5", *FLAGS])
+    recipe, _ = parse(RECIPE, ["lenet5", *FLAGS])
     for count in (3, 2):
         train(recipe, str(count), data_dir=str(data_dir), devices=count)
 

@@ -46,12 +46,13 @@ from typing import Any
 
 from absl import flags
 
-from tfcnn import cli, networks
+from tfcnn import networks
 from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import UsageError
 from tfcnn.files import write
 from tfcnn.markdown import between
 from tfcnn.runs.record import repository_root
+from tfcnn.startup import import_tensorflow
 
 if typing.TYPE_CHECKING:
     import keras
@@ -601,7 +602,7 @@ def _run(words: list[str]) -> int:
     if network is not None:
         words.remove(network)
         networks.check_choice("network", network, networks.names())
-        cli.import_tensorflow()
+        import_tensorflow()
     if any(word in ("--help", "-help", "-h", "--helpfull", "--helpshort") for word in words):
         print(_help(network), end="")
         return 0
@@ -614,7 +615,7 @@ def _run(words: list[str]) -> int:
         return _run_readme(values["check"].value)
     if not values["all"].value:
         raise UsageError(f"name a network, one of {', '.join(networks.names())}, or give --all; --help says more")
-    cli.import_tensorflow()
+    import_tensorflow()
     print(variants_table(values["format"].value), end="")
     return 0
 
@@ -634,7 +635,7 @@ def _run_network(network: str, values: flags.FlagValues) -> int:
 
 def _run_readme(check: bool) -> int:
     readme = repository_root() / "docs" / "networks.md"
-    cli.import_tensorflow()
+    import_tensorflow()
     text = rendered_readme(readme)
     stale = text != readme.read_text(encoding="utf-8")
     if check:

@@ -1,7 +1,7 @@
-"""The recipe: all that determines the result of a training run, as plain data.
+"""The recipe: everything that determines the result of a training run, as plain data.
 
-This module needs the standard library only (and `augmentations`, which does likewise), so that flags can be parsed, and
-`--help` printed, without TensorFlow.
+This module and `augmentations` need only the standard library, so that flags can be parsed, and `--help` printed,
+without TensorFlow.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Scalar = bool | int | float | str
 
 
 class UsageError(Exception):
-    """A mistake that the user can mend: the message is one line that says what is wrong and what to do."""
+    """A mistake that the user can correct. The message is one line that says what is wrong and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option of a network's `build`, which an experiment exposes as a flag.
+    """An option of a network or of a benchmark, which an experiment exposes as a flag.
 
     Attributes:
-      value: what the network gets; its type is the flag's type.
-      choices: the allowed values; empty if any value of the type is allowed.
-      help: one sentence for `--help`.
+      value: the experiment's value; its type is the type of the flag.
+      choices: the allowed values; empty if every value of the type is allowed.
+      help: the text for `--help`.
     """
 
     value: Scalar
@@ -38,17 +38,29 @@ class Option:
 
 def _setting(default: Scalar, help: str, choices: tuple[Scalar, ...] = (), minimum: float | None = None,
              below: float | None = None, switch: bool = False) -> Any:
-    """A field of the recipe, with what a flag needs to know of it; a switch is a text that can be `true` or `false`."""
+    """A field of the recipe, with what its flag needs.
+
+    Args:
+      default: its default, whose type is the type of the flag.
+      help: the text for `--help`.
+      choices: the allowed values; empty if all are allowed.
+      minimum: the smallest allowed number.
+      below: a number that the value must stay below.
+      switch: whether the flag is a text that can also be `true` or `false`, as in `--noaugment`.
+    """
     metadata = {"help": help, "choices": choices, "minimum": minimum, "below": below, "switch": switch}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that determines a number: the network, the data, how to train, and the seed.
+    """Everything that determines a result: the network, the data, how to train, and the seed.
 
     Durations of the learning-rate schedule are in epochs (fractions allowed), so that they keep their meaning when the
-    batch size or the data set changes. The global batch size is the recipe's, whatever the number of devices.
+    batch size or the data set changes. `batch_size` is the global one, whatever the number of devices.
+
+    Raises:
+      UsageError: a value of the wrong type, out of range, or that does not go with the others.
     """
 
     experiment: str
@@ -59,39 +71,40 @@ class Recipe:
         "sample", "data set: cifar10, cifar100, mnist, fashion_mnist, folder, sample, or another image-classification "
                   "data set of tensorflow-datasets")
     validation: float = _setting(
-        0.1, "share of the training images held out for validation, balanced over the classes", minimum=0, below=1)
+        0.1, "fraction of the training images held out for validation, the same in each class", minimum=0, below=1)
     image_size: int = _setting(0, "height and width of the network's input, in pixels; 0: the network's own", minimum=0)
     stream: bool = _setting(
-        False, "decode, crop and resize the images while training: for class folders, and data sets of "
+        False, "decode, crop and resize the images during training: for class folders, and data sets of "
                "tensorflow-datasets, that are too large for memory")
     augment: str = _setting(
-        "standard", "how the training images are altered at random: operations, separated by commas, in their order, "
-                    "first of all perhaps a preset (--noaugment: none).\n" + augmentations.describe(), switch=True)
+        "standard", "random changes of the training images: operations, separated by commas, in the order in which they "
+                    "are applied; the first may be a preset (--noaugment: none).\n" + augmentations.describe(), switch=True)
     crop_padding: int = _setting(
-        4, "PADDING of a crop that does not name its own. Of streamed images no padded crop is taken but AlexNet's",
+        4, "PADDING of a crop that names none. Streamed images are not padded; the only crop that they can have is "
+           "AlexNet's",
         minimum=0)
-    mirror: bool = _setting(True, "allow mirroring: --nomirror leaves it out of --augment")
+    mirror: bool = _setting(True, "allow mirroring; --nomirror removes it from --augment")
     input_normalization: str = _setting(
-        "channel", "channel: mean 0 and deviation 1 in each colour; none: only division by 255; image: mean 0 and "
-                   "deviation 1 in each image; pixel_mean: the mean image subtracted; zca: whitening",
+        "channel", "channel: mean 0 and deviation 1 in each colour; none: division by 255 only; image: mean 0 and "
+                   "deviation 1 in each image; pixel_mean: the mean image is subtracted; zca: whitening",
         ("channel", "none", "image", "pixel_mean", "zca"))
     test_crops: int = _setting(
         1, "1: the centre of each test image; 10: AlexNet's ten crops, whose predictions are averaged (streamed images "
            "only)", (1, 10))
 
     epochs: int = _setting(20, "passes over the training images", minimum=1)
-    batch_size: int = _setting(128, "images a step, over all devices together", minimum=1)
+    batch_size: int = _setting(128, "images in each step, over all devices together", minimum=1)
     accumulate: int = _setting(
-        1, "parts of a device's share of the batch that are computed one after the other, their gradients added up: "
-           "less memory", minimum=1)
+        1, "number of parts in which each device computes its share of the batch, one after the other; their "
+           "gradients are summed. It saves memory", minimum=1)
     synchronize: bool = _setting(
-        True, "normalize batches over all devices together; --nosynchronize: on each device by its own images, "
-              "which takes no messages within a step")
+        True, "batch normalization uses the images of all devices together; --nosynchronize: each device uses its "
+              "own images, which saves communication within a step")
     optimizer: str = _setting(
-        "momentum", "how a gradient becomes a step",
+        "momentum", "update rule of the weights",
         ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"))
-    learning_rate: float = _setting(0.01, "learning rate at its peak", minimum=0)
-    momentum: float = _setting(0.9, "momentum of momentum, nesterov and rmsprop", minimum=0, below=1)
+    learning_rate: float = _setting(0.01, "peak learning rate", minimum=0)
+    momentum: float = _setting(0.9, "momentum of the optimizers momentum, nesterov and rmsprop", minimum=0, below=1)
     schedule: str = _setting(
         "constant", "how the learning rate changes",
         ("constant", "step", "exponential", "inverse_time", "cosine", "one_cycle"))
@@ -100,43 +113,44 @@ class Recipe:
         "", "step: the epochs at which the learning rate is multiplied by decay_rate, such as 30,45; "
             "exponential and inverse_time: the number of epochs in one decay period")
     decay_rate: float = _setting(
-        0.1, "factor a step or a period of the schedules step and exponential; the rate of inverse_time", minimum=0)
+        0.1, "factor of each step (step) or of each period (exponential); the rate of inverse_time", minimum=0)
     l1: float = _setting(0.0, "penalty l1 * sum(|w|) over the kernels, added to the loss", minimum=0)
     l2: float = _setting(
         0.0, "penalty l2 / 2 * sum(w^2) over the kernels, added to the loss: the papers' weight decay", minimum=0)
     weight_decay: float = _setting(
         0.0, "decoupled weight decay of the kernels: w -= learning_rate * weight_decay * w", minimum=0)
     clip_norm: float = _setting(
-        0.0, "largest norm of the whole gradient, which is shortened to it; 0: no clipping", minimum=0)
-    label_smoothing: float = _setting(0.0, "share of the label spread evenly over all classes", minimum=0, below=1)
+        0.0, "a gradient with a larger global norm is scaled down to this norm; 0: no clipping", minimum=0)
+    label_smoothing: float = _setting(0.0, "fraction of the label that is spread evenly over all classes", minimum=0, below=1)
     auxiliary_weight: float = _setting(
-        0.3, "weight of the loss of each auxiliary head, in a network that has such heads", minimum=0)
+        0.3, "weight of the loss of each auxiliary head, if the network has any", minimum=0)
     ema: float = _setting(
-        0.0, "decay a step of an exponential moving average of the weights, which is then what is evaluated; 0: off",
+        0.0, "decay in each step of an exponential moving average of the weights, which is evaluated instead of the "
+             "weights; 0: off",
         minimum=0, below=1)
 
     early_stopping: int = _setting(
-        0, "stop after so many epochs in a row without a lower validation loss; 0: never", minimum=0)
+        0, "stop after this many epochs in a row without a lower validation loss; 0: never", minimum=0)
     plateau_epochs: int = _setting(
-        0, "multiply the learning rate by plateau_factor after so many epochs in a row without a lower validation "
-           "loss, on top of the schedule; 0: never", minimum=0)
+        0, "multiply the learning rate by plateau_factor after this many epochs in a row without a lower "
+           "validation loss, on top of the schedule; 0: never", minimum=0)
     plateau_factor: float = _setting(0.1, "factor of plateau_epochs", minimum=0, below=1)
     best_weights: bool = _setting(
-        False, "end with the weights of the epoch with the lowest validation loss, not with those of the last one")
+        False, "end with the weights of the epoch with the lowest validation loss instead of those of the last epoch")
 
     execution: str = _setting(
-        "graph", "graph: many steps in one compiled graph; eager: define by run; xla: the step compiled by XLA",
+        "graph", "graph: many steps in one compiled graph; eager: define by run; xla: a step compiled by XLA",
         ("graph", "eager", "xla"))
     precision: str = _setting(
         "float32", "arithmetic of the layers; weights stay float32", ("float32", "bfloat16", "float16"))
-    seed: int = _setting(0, "seed of weights, order, augmentation, dropout and the validation split", minimum=0)
-    deterministic: bool = _setting(False, "use only operations that give the same bits every time")
+    seed: int = _setting(0, "seed of the weights, the order of the images, augmentation, dropout and the validation split", minimum=0)
+    deterministic: bool = _setting(False, "use only operations whose results are the same to the last bit each time")
 
     def __post_init__(self) -> None:
         options = {name: option if isinstance(option, Option) else Option(option)
                    for name, option in self.options.items()}
         object.__setattr__(self, "options", options)
-        # What flags and recipes said when augmentation was only on or off.
+        # Recipes of earlier versions, in which augmentation was only on or off.
         former = {"true": "standard", "false": "none"}
         object.__setattr__(self, "augment", former.get(str(self.augment).lower(), self.augment))
         for field in settings():
@@ -146,8 +160,8 @@ class Recipe:
         self.decay_points()
         self.augmentations()
         if self.test_crops > 1 and not self.stream:
-            raise UsageError(f"--test_crops={self.test_crops} needs images larger than the network's input: give "
-                             "--stream, too")
+            raise UsageError(f"--test_crops={self.test_crops} needs images larger than the network's input: add "
+                             "--stream")
         for name in ("early_stopping", "plateau_epochs", "best_weights"):
             if getattr(self, name) and not self.validation:
                 raise UsageError(f"--{name} needs validation images: give --validation a share, such as 0.1")
@@ -157,13 +171,17 @@ class Recipe:
         return {name: option.value for name, option in self.options.items()}
 
     def decay_points(self) -> tuple[float, ...]:
-        """`decay_epochs` as numbers, in order."""
+        """`decay_epochs` as increasing numbers.
+
+        Raises:
+          UsageError: they are not, or the schedule needs other numbers.
+        """
         try:
             points = tuple(float(word) for word in self.decay_epochs.split(",") if word.strip())
         except ValueError:
             points = (-1.0,)
         if not all(math.isfinite(point) and point > 0 for point in points) or list(points) != sorted(set(points)):
-            raise UsageError(f"--decay_epochs={self.decay_epochs} must be rising numbers of epochs, such as 30,45")
+            raise UsageError(f"--decay_epochs={self.decay_epochs} must be increasing numbers of epochs, such as 30,45")
         if self.schedule in ("exponential", "inverse_time") and len(points) != 1:
             raise UsageError(f"--schedule={self.schedule} needs one number of epochs in --decay_epochs, such as 10")
         if self.schedule == "step" and not points:
@@ -171,10 +189,10 @@ class Recipe:
         return points
 
     def augmentations(self) -> tuple[augmentations.Operation, ...]:
-        """What is done to the training images, in order.
+        """The operations on the training images, in the order in which they are applied.
 
         Raises:
-          UsageError: `augment` is no such list.
+          UsageError: `augment` is not a list of operations.
         """
         try:
             operations = augmentations.parse(self.augment, self.crop_padding)
@@ -183,7 +201,7 @@ class Recipe:
         return tuple(operation for operation in operations if self.mirror or operation.name != "mirror")
 
     def replace(self, **changes: Any) -> Recipe:
-        """This recipe with some fields or network options changed.
+        """A copy with some fields or network options changed.
 
         Raises:
           UsageError: a name is neither a field nor an option of the recipe, or a value is not allowed.
@@ -198,11 +216,12 @@ class Recipe:
         return dataclasses.replace(self, **{"options": options, **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
+        """The recipe as plain data that JSON can hold."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return values | {"options": self.network_options()}
 
     def to_json(self) -> str:
+        """The recipe as JSON, as in recipe.json."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
@@ -219,7 +238,7 @@ class Recipe:
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's dictionary with the network's options beside its fields, as the flags have them."""
+    """The dictionary of `Recipe.to_dict` with the network's options beside the fields, as flags have them."""
     return {name: value for name, value in values.items() if name != "options"} | values["options"]
 
 
