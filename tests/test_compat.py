@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 
 import tfcnn  # noqa: F401 - before anything imports TensorFlow
+
+
 import keras
 import numpy as np
 import pytest
@@ -138,3 +140,20 @@ def test_apply_without_reduction_takes_summed_gradients(tmp_path: Path) -> None:
     done = Forked(_apply_on_two_devices, cwd=tmp_path, env=environment(tmp_path)).completed()
     assert done.returncode == 0, done.stderr
     assert not _compat.apply_without_reduction(object())
+
+
+def test_the_producer_of_a_tensor_is_the_call_that_made_it() -> None:
+    """For each call of a layer that is used twice, which the public `layer.output` does not tell."""
+    layer = keras.layers.Dense(3)
+    images = keras.Input((3,))
+    first = layer(images)
+    second = layer(first)
+    for tensor, before in ((first, images), (second, first)):
+        call = _compat.producer(tensor)
+        assert call.operation is layer and call.input_tensors[0] is before and call.output_tensors[0] is tensor
+    assert layer.output is first  # where this tells both calls, the private parts are no longer needed
+
+
+def test_without_a_record_of_calls_there_is_one_clear_error() -> None:
+    with pytest.raises(RuntimeError, match="networks cannot be described"):
+        _compat.producer(object())

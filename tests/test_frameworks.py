@@ -27,7 +27,7 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 from tfcnn import cli, files, networks
 from tfcnn.benchmarks import ceiling, frameworks
 from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
-from tfcnn.describe import describe
+from tfcnn.description.analysis import describe
 from tfcnn.experiments import frameworks as experiment
 from tfcnn.experiments.frameworks import RECIPES, TARGETS
 from tfcnn.recipe import UsageError

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 if typing.TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 
@@ -141,3 +142,28 @@ def apply_without_reduction(optimizer: Any) -> bool:
         return False
     optimizer._all_reduce_sum_gradients = list
     return True
+
+
+def producer(tensor: keras.KerasTensor) -> Any:
+    """The call of a layer that made a symbolic tensor.
+
+    Works around: Keras tells only the tensors of a layer's first call (`layer.input`, `layer.output`), so a model that
+    uses a layer twice cannot be followed; `model.get_config()` lists all calls, but needs a `get_config` in every layer
+    and lists none for a sequential model. Seen in Keras 3.15.1. Without it: one error, and `python -m tfcnn.describe`
+    cannot describe networks.
+
+    Args:
+      tensor: an input or output of a functional model, or a tensor between its layers.
+
+    Returns:
+      An object with `operation`, `input_tensors` and `output_tensors`.
+
+    Raises:
+      RuntimeError: this version of Keras has no record of the calls.
+    """
+    try:
+        operation, index, _ = tensor._keras_history
+        return operation._inbound_nodes[index]
+    except AttributeError as error:
+        raise RuntimeError("this version of Keras does not tell which layer made a tensor: networks cannot be described"
+                           ) from error

@@ -77,8 +77,9 @@ class Recipe:
         False, "decode, crop and resize the images during training: for class folders, and data sets of "
                "tensorflow-datasets, that are too large for memory")
     augment: str = _setting(
-        "standard", "random changes of the training images: operations, separated by commas, in the order in which they "
-                    "are applied; the first may be a preset (--noaugment: none).\n" + augmentations.describe(), switch=True)
+        "standard", "random changes of the training images: operations, separated by commas, in the order in which "
+                    "they are applied; the first may be a preset (--noaugment: none).\n" + augmentations.describe(),
+        switch=True)
     crop_padding: int = _setting(
         4, "PADDING of a crop that names none. Streamed images are not padded; the only crop that they can have is "
            "AlexNet's",
@@ -121,7 +122,8 @@ class Recipe:
         0.0, "decoupled weight decay of the kernels: w -= learning_rate * weight_decay * w", minimum=0)
     clip_norm: float = _setting(
         0.0, "a gradient with a larger global norm is scaled down to this norm; 0: no clipping", minimum=0)
-    label_smoothing: float = _setting(0.0, "fraction of the label that is spread evenly over all classes", minimum=0, below=1)
+    label_smoothing: float = _setting(
+        0.0, "fraction of the label that is spread evenly over all classes", minimum=0, below=1)
     auxiliary_weight: float = _setting(
         0.3, "weight of the loss of each auxiliary head, if the network has any", minimum=0)
     ema: float = _setting(
@@ -143,7 +145,8 @@ class Recipe:
         ("graph", "eager", "xla"))
     precision: str = _setting(
         "float32", "arithmetic of the layers; weights stay float32", ("float32", "bfloat16", "float16"))
-    seed: int = _setting(0, "seed of the weights, the order of the images, augmentation, dropout and the validation split", minimum=0)
+    seed: int = _setting(
+        0, "seed of the weights, the order of the images, augmentation, dropout and the validation split", minimum=0)
     deterministic: bool = _setting(False, "use only operations whose results are the same to the last bit each time")
 
     def __post_init__(self) -> None:
