@@ -25,8 +25,8 @@ def only_alexnet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks, "names", lambda: ["alexnet"])
 
 
-def test_the_table_is_rendered_into_the_page_on_networks(only_alexnet: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                         capsys: pytest.CaptureFixture) -> None:
+def test_the_table_is_rendered_into_the_page_on_networks(
+        only_alexnet: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "tfcnn").mkdir()
     for name in ("setup.cfg", "tfcnn/__init__.py"):
         (tmp_path / name).touch()

@@ -114,7 +114,7 @@ def _parse_module(module: str, arguments: list[str]) -> None:
     elif module == "tfcnn.describe":
         network = arguments.pop(0) if not arguments[0].startswith("--") else None
         if arguments != ["--help"]:
-            describe._parser(network).parse_args([network, *arguments])
+            describe._parser(network).parse_args([network, *arguments] if network else arguments)
     elif module == "tfcnn.runs":
         runs_command._parser().parse_args(arguments)
     elif module == "tfcnn.data.streaming":
