@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from absl import flags
+
 from tfcnn.recipe import UsageError
 
 
@@ -20,12 +22,14 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int],
+def run(parser: Parser | Callable[[Sequence[str]], Parser], command: Callable[[argparse.Namespace], int],
         words: Sequence[str] | None = None) -> int:
     """Parses the arguments and runs the command.
 
+    As for the experiments, `--flagfile=FILE` stands for the arguments that the file holds, one in each line.
+
     Args:
-      parser: the tool's parser, a `Parser`.
+      parser: the tool's parser, or a function that chooses it by the arguments.
       command: takes the parsed arguments and returns the exit status.
       words: the arguments after the program's name; by default those of the process.
 
@@ -33,7 +37,17 @@ def run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace],
       The exit status: the command's own, or 2 after a usage error, which is printed as one line on standard error.
     """
     try:
-        return command(parser.parse_args(words))
+        words = _expanded(sys.argv[1:] if words is None else words)
+        chosen = parser if isinstance(parser, Parser) else parser(words)
+        return command(chosen.parse_args(words))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _expanded(words: Sequence[str]) -> list[str]:
+    """The arguments, with those of the file in place of each `--flagfile=FILE`."""
+    try:
+        return list(flags.FlagValues().read_flags_from_files(list(words), force_gnu=True))
+    except flags.Error as error:
+        raise UsageError(" ".join(str(error).split())) from error

@@ -52,6 +52,13 @@ _COMMON_OPTIONS = {
 }
 
 
+def _parser_for(words: Sequence[str]) -> console.Parser:
+    """The parser of these arguments: the network decides which options there are."""
+    # Only a value after `--option=` can come before the network.
+    network = next((word for word in words if not word.startswith("-")), None)
+    return _parser(network if network in networks.names() else None)
+
+
 def _parser(network: str | None) -> console.Parser:
     """The parser of the arguments that go with a network; of those that go without one for None."""
     parser = console.Parser(prog=f"python -m tfcnn.describe {network or ''}".rstrip(), allow_abbrev=False,
@@ -111,6 +118,10 @@ def _known_network(word: str) -> str:
     return word
 
 
+def _describe(arguments: argparse.Namespace) -> int:
+    return _describe_all(arguments) if "all" in arguments else _describe_network(arguments)
+
+
 def _describe_all(arguments: argparse.Namespace) -> int:
     """Does what the arguments without a network ask for."""
     if arguments.check and not arguments.readme:
@@ -162,12 +173,7 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
       The exit status: 0 done, 1 the table in docs/networks.md is stale, 2 a usage error.
     """
-    words = sys.argv[1:] if words is None else words
-    # The network decides which options there are. Only a value after `--option=` can come before it.
-    network = next((word for word in words if not word.startswith("-")), None)
-    if network in networks.names():
-        return console.run(_parser(network), _describe_network, words)
-    return console.run(_parser(None), _describe_all, words)
+    return console.run(_parser_for, _describe, words)
 
 
 if __name__ == "__main__":
