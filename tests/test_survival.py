@@ -71,11 +71,15 @@ def _tensors(folder: Path) -> dict[str, bytes]:
 
 
 def _curves(folder: Path) -> dict[str, list]:
-    """What TensorBoard shows, except speeds: each curve's points in order, duplicates included."""
+    """What TensorBoard shows, except speeds: each curve's points in order, duplicates included.
+
+    The compiled step is left out, too: the names of its functions count what the process has traced before.
+    """
+    differing = {"global/images_per_second", "_hparams_/session_start_info", "training_step"}
     curves = {}
     for part in ("train", "validation"):
         events = EventAccumulator(str(folder / part), {"tensors": 0, "graph": 1}).Reload()
-        for tag in set(events.Tags()["tensors"]) - {"global/images_per_second", "_hparams_/session_start_info"}:
+        for tag in set(events.Tags()["tensors"]) - differing:
             curves[f"{part}/{tag}"] = [(event.step, event.tensor_proto.SerializeToString())
                                        for event in events.Tensors(tag)]
     return curves

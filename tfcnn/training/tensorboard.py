@@ -12,9 +12,9 @@ See BUILD_NOTES.md#a-runs-state-is-its-checkpoint.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,9 @@ class Board:
           lengths: what `flush` returned for that checkpoint; empty without one.
         """
         self._workdir = workdir
-        # TensorBoard reads the files of a folder in the order of their names. The number of files tells two apart that
-        # begin at the same step.
-        self._name = f"events.out.tfevents.{step:012}.{len(lengths):04}"
+        self._name = f"events.out.tfevents.{step:012}"  # TensorBoard reads the files of a folder in alphabetical order
         self._lengths = dict(lengths)
-        self._writers: dict[str, tf.io.TFRecordWriter] = {}
+        self._pending: dict[str, list[tf.compat.v1.Event]] = {}
         for part in (TRAIN_EVENTS, VALIDATION_EVENTS):
             for path in (workdir / part).glob("*tfevents*"):
                 length = lengths.get(str(path.relative_to(workdir)))
@@ -109,26 +107,40 @@ class Board:
         Raises:
           UsageError: a file cannot be written.
         """
-        for name, writer in self._writers.items():
+        for name, events in self._pending.items():
             path = self._workdir / name
-            with _writing(path):
-                writer.flush()
-                with open(path, "rb") as file:
+            try:
+                path.parent.mkdir(exist_ok=True)
+                with open(path, "ab") as file:
+                    file.write(_records(events))
+                    file.flush()
                     os.fsync(file.fileno())
-            self._lengths[name] = path.stat().st_size
+                    self._lengths[name] = file.tell()
+            except (OSError, tf.errors.OpError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error.message
+                raise UsageError(f"cannot write {path}: {reason}; make room and start again") from error
+        self._pending.clear()
         return dict(self._lengths)
 
     def _write(self, part: str, step: int, summary: tf.compat.v1.Summary) -> None:
-        path = self._workdir / part / self._name
-        name = str(path.relative_to(self._workdir))
-        with _writing(path):
-            if name not in self._writers:
-                path.parent.mkdir(exist_ok=True)
-                self._writers[name] = tf.io.TFRecordWriter(str(path))
-                version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
-                self._writers[name].write(version.SerializeToString())
-            event = tf.compat.v1.Event(wall_time=time.time(), step=step, summary=summary)
-            self._writers[name].write(event.SerializeToString())
+        name = f"{part}/{self._name}"
+        if name not in self._pending:
+            version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
+            self._pending[name] = [] if name in self._lengths else [version]
+        self._pending[name].append(tf.compat.v1.Event(wall_time=time.time(), step=step, summary=summary))
+
+
+def _records(events: Iterable[tf.compat.v1.Event]) -> bytes:
+    """The events as an event file has them, each with its length and checksums.
+
+    TensorFlow's writer cannot append to a file, and TensorBoard's, which can, is not public.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfcnn-") as folder:
+        path = Path(folder, "events")
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for event in events:
+                writer.write(event.SerializeToString())
+        return path.read_bytes()
 
 
 def hyperparameters(recipe: Recipe, reference: Recipe | None) -> dict[str, Any]:
@@ -160,13 +172,3 @@ def _graph_summary(tag: str, graph: tf.compat.v1.GraphDef) -> tf.compat.v1.Summa
     metadata = tf.compat.v1.RunMetadata()
     metadata.function_graphs.add().pre_optimization_graph.CopyFrom(graph)
     return _summary(tag, "graph_run_metadata_graph", metadata.SerializeToString(), b"1")
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Raises a UsageError for a failure to write a file."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.message
-        raise UsageError(f"cannot write {path}: {reason}; make room and start again") from error
