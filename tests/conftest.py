@@ -1,4 +1,4 @@
-"""What several test files share: a quiet TensorFlow, class folders, and ways to run the real command."""
+"""Shared by several test files: TensorFlow's log level, class folders, and ways to run the real command."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(tfcnn.__file__).resolve().parents[1]
 
 
-# The slowest test files, slowest first. Two processes take one file after the other, so a slow file that starts late
-# would keep one of them busy after the other has nothing left to do.
+# The slowest test files, slowest first. Two processes run the files in this order: if a slow file started late, one
+# process would still run it while the other is idle.
 SLOWEST = ("test_training", "test_networks", "test_machines", "test_survival", "test_devices", "test_experiments",
            "test_streaming", "test_inception", "test_resnet")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the slowest files first."""
+    """Sorts tests so that the slowest files come first."""
     ranks = {name: rank for rank, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 @pytest.fixture(scope="session")
 def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders of 32x32 noisy colours: three classes, each of 40 training and 10 test images."""
+    """Creates class folders of noisy 32x32 images: 3 classes, each of 40 training and 10 test images."""
     root = tmp_path_factory.mktemp("colours")
     random = np.random.default_rng(0)
     for part, count in (("train", 40), ("test", 10)):
@@ -53,24 +53,24 @@ def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*arguments: str, experiment: str = "alexnet") -> list[str]:
-    """Returns the words of an experiment's command line."""
+    """Returns an experiment's command line as a list of arguments."""
     return [sys.executable, "-m", f"tfcnn.experiments.{experiment}", *arguments]
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Returns an environment without prepared data sets of TFDS, in which tfcnn can be imported from any folder."""
+    """Returns an environment in which TFDS finds no data sets and tfcnn can be imported from any folder."""
     return os.environ | {"TFDS_DATA_DIR": str(folder / "nothing-prepared"), "PYTHONPATH": str(ROOT)}
 
 
 def start(folder: Path, *arguments: str, experiment: str = "alexnet", **variables: str) -> Forked:
-    """Starts an experiment as a user would, in a folder, with more environment variables."""
+    """Starts an experiment in `folder` as a user would, with additional environment variables."""
     return Forked(run_module, f"tfcnn.experiments.{experiment}", *arguments, cwd=folder,
                   env=environment(folder) | variables)
 
 
 @pytest.fixture
 def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Returns a function that runs an experiment as a user would, in an empty folder, and waits for its end."""
+    """Returns a function that runs an experiment to its end, as a user would, in an empty folder."""
     def run(*arguments: str, experiment: str = "alexnet") -> subprocess.CompletedProcess:
         return start(tmp_path, *arguments, experiment=experiment).completed()
     return run
@@ -78,7 +78,7 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
 
 @pytest.fixture
 def policy() -> Iterator[Any]:
-    """Returns Keras's setter of the precision of new layers; after the test the precision is what it was."""
+    """Yields Keras's function that sets the precision of new layers, and restores the precision after the test."""
     before = keras.config.dtype_policy()
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(before)
@@ -86,7 +86,7 @@ def policy() -> Iterator[Any]:
 
 @pytest.fixture
 def isolated_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No network, no data that packages or developers have installed, and official data sets of a few images."""
+    """Disables the network and installed data, and shrinks the official data sets to a few images."""
     monkeypatch.setattr(tfds, "answers", lambda url: False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds_default"))
     for name, train, test in (("cifar10", 50, 20), ("cifar100", 200, 100), ("mnist", 60, 20),
@@ -99,7 +99,7 @@ def isolated_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def full_size(isolated_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The official numbers of images of MNIST and Fashion-MNIST, and Debian's folder."""
+    """Restores the real sizes of MNIST and Fashion-MNIST, and the folder of Debian's package."""
     for name in ("mnist", "fashion_mnist"):
         monkeypatch.setitem(official.KNOWN, name, dataclasses.replace(
             official.KNOWN[name], train_images=60_000, test_images=10_000, system_folder=str(DEBIAN)))

@@ -1,4 +1,4 @@
-"""Colour, brightness and contrast against NumPy, and against Pillow where it defines them."""
+"""Colour operations against NumPy, and against Pillow where Pillow defines them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FACTORS = [0.0, 0.19, 1.0, 1.3, 1.81]
 
 
 def _images(count: int = 6, height: int = 12, width: int = 9, channels: int = 3) -> np.ndarray:
-    """Noise of several ranges: dark images, pale ones, and one of a single colour."""
+    """Returns noise of various ranges: dark images, pale images, and one image of a single colour."""
     random = np.random.default_rng(0)
     low, high = random.integers(0, 120, (2, count, 1, 1, channels))
     images = low + random.random((count, height, width, channels)) * (high + 16)
@@ -41,13 +41,13 @@ def test_enhancements_agree_with_pillow(function: Callable, enhancer: type, fact
     result = function(tf.constant(images), tf.fill([len(images)], tf.constant(factor)))
     assert result.dtype == tf.float32
     expected = _pillow(lambda image: enhancer(image).enhance(factor), images).astype(int)
-    # Pillow truncates where we round, and rounds the greys and means that it blends with.
+    # Pillow truncates the result, which we round, and rounds the grey values and means that it blends with.
     assert np.abs(colour.to_bytes(result).numpy().astype(int) - expected).max() <= 1
     if factor == 1.0:
         np.testing.assert_allclose(result, images, atol=1e-4)
 
 
-def test_enhancements_neither_round_nor_clip_and_take_a_factor_per_image() -> None:
+def test_enhancements_use_a_factor_per_image_and_neither_round_nor_clip() -> None:
     images = _images(3).astype(np.float32) + 0.25
     factors = np.array([0.5, 1.0, 9.0], np.float32)
     grey = images @ np.array([0.299, 0.587, 0.114])
@@ -61,7 +61,7 @@ def test_enhancements_neither_round_nor_clip_and_take_a_factor_per_image() -> No
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_autocontrast_and_equalize_agree_with_pillow(channels: int) -> None:
-    # More than 255 pixels: equalize does nothing to smaller images.
+    # The images have more than 255 pixels: equalize leaves smaller ones unchanged.
     images = np.concatenate([_images(8, 20, 30, channels), _images(4, 5, 6, channels).repeat(4, 1).repeat(5, 2)])
     stretched = colour.to_bytes(colour.autocontrast(tf.constant(images))).numpy().astype(int)
     assert np.abs(stretched - _pillow(ImageOps.autocontrast, images).astype(int)).max() <= 1
@@ -88,7 +88,7 @@ def test_to_bytes_rounds_and_clips() -> None:
     assert colour.to_bytes(values).dtype == tf.uint8
 
 
-def test_components_are_the_covariances_eigenvectors_times_its_eigenvalues() -> None:
+def test_components_are_eigenvectors_of_the_covariance_times_eigenvalues() -> None:
     random = np.random.default_rng(3)
     colours = random.normal(size=(2500 * 20, 3)) @ np.diag([50, 20, 5]) @ np.linalg.qr(random.normal(size=(3, 3)))[0]
     images = np.clip(colours + 128, 0, 255).reshape(2500, 5, 4, 3).astype(np.uint8)  # more than one chunk
@@ -99,7 +99,7 @@ def test_components_are_the_covariances_eigenvectors_times_its_eigenvalues() -> 
     directions = components / 255 / lengths
     np.testing.assert_allclose(covariance @ directions, directions * lengths, atol=1e-7)
     np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-5)
-    np.testing.assert_array_equal(components, colour.components(images[::-1]))  # exact sums: in any order
+    np.testing.assert_array_equal(components, colour.components(images[::-1]))  # exact sums: order is irrelevant
     grey = images[..., :1]
     np.testing.assert_allclose(colour.components(grey), [[255 * np.var(grey / 255)]], rtol=1e-6)
 
@@ -115,11 +115,11 @@ def test_shift_adds_one_colour_to_an_image() -> None:
     np.testing.assert_allclose(shifted, images + (factors @ components.T)[:, None, None], atol=1e-4)
 
 
-# As operations, with random factors
+# The operations of --augment, with random factors
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
-def test_factors_are_uniform_around_one_and_values_stay_in_range(name: str) -> None:
+def test_factors_are_uniform_around_1_and_pixels_stay_in_range(name: str) -> None:
     images = random_images(40)
     factors = 1 + 0.7 * (2 * draws_of(name, 40)[0] - 1)
     grey = images @ np.array([0.299, 0.587, 0.114])

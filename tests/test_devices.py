@@ -1,7 +1,7 @@
-"""Several devices: the weights of one device, separate random numbers, accumulation, clipping, and float16.
+"""Training on several devices: same weights as on one, random numbers, accumulation, clipping, and float16.
 
-The number of logical CPU devices is fixed once per process. So everything is computed once in a new process, and the
-tests check what it saved.
+TensorFlow fixes the number of logical CPU devices once per process. Therefore a new process computes everything once,
+and the tests check the results it saved.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import Setup, prepare, train
 
 STEPS = 20
-# These two magnify rounding, so that they are trained at a small rate, without the jumps of a ReLU's gradient, and
-# without Winograd's filtering, whose rounding depends on how many images a device has: see
+# These two networks amplify rounding errors. They are trained with a low learning rate, without ReLU (its gradient is
+# discontinuous), and without Winograd convolution (its rounding depends on the number of images per device): see
 # BUILD_NOTES.md#weights-on-one-device-and-on-several.
 DELICATE = {"inception": 0.0001, "vgg": 0.0003}
-# Where networks are large, the graph of four devices takes up to 40 seconds to build: for these two are enough.
+# Large networks are tested on two devices only: building their graph for four takes up to 40 seconds.
 COUNTS = {name: (2,) if name in DELICATE else (2, 4) for name in networks.names()}
 WHOLE = ("graph", 1, 1)
 PARTS = [("graph", 1, 4), ("graph", 2, 2), ("eager", 1, 4), ("xla", 2, 2)]
@@ -45,7 +45,7 @@ WIDTH = 10_000
 
 
 def recipes() -> dict[str, Recipe]:
-    """For each network the recipe of an experiment with it, made small, without dropout, and clipped."""
+    """Returns one recipe per network: an experiment's, made small, without dropout, with gradient clipping."""
     found: dict[str, Recipe] = {}
     for recipe in experiments.recipes().values():
         if recipe.network not in found:
@@ -60,11 +60,11 @@ def recipes() -> dict[str, Recipe]:
 
 
 @contextmanager
-def by_definition() -> Iterator[None]:
-    """Within the context layers compute by TensorFlow's own operations what otherwise XLA compiles.
+def basic_operations() -> Iterator[None]:
+    """Within the context, layers use TensorFlow's basic operations instead of compiled or fused ones.
 
-    On one device batch normalization is its definition: the sums of the fused operation have larger errors than these
-    tests allow, where means are large beside standard deviations.
+    On one device, batch normalization is computed by its definition. The sums of the fused operation have larger errors
+    than these tests allow where means are large compared with standard deviations.
     """
     ours = layers.BatchNormalization.call
 
@@ -83,7 +83,7 @@ def by_definition() -> Iterator[None]:
 
 
 class Run:
-    """Steps of a recipe on so many devices."""
+    """Runs steps of a recipe on `count` devices."""
 
     def __init__(self, recipe: Recipe, data_dir: str, count: int) -> None:
         self.setup: Setup = prepare(recipe, data_dir, count)
@@ -99,7 +99,10 @@ class Run:
 
 
 def draws(count: int) -> dict[str, Any]:
-    """What the random layers make of minus ones in two calls, and in the second one again: [layer][device, WIDTH]."""
+    """Returns the outputs of random layers for inputs of -1, as [layer][device, WIDTH] arrays.
+
+    "first" and "second" are two successive calls; "again" repeats the second after its random state was restored.
+    """
     recipe = Recipe(experiment="e", network="n", batch_size=4)
     devices.set_up(recipe)
     strategy = devices.strategy(recipe, count)
@@ -121,13 +124,13 @@ def draws(count: int) -> dict[str, Any]:
     saved = [generator.numpy() for generator in devices.seed_generators(model)]
     second = call()
     for generator, value in zip(devices.seed_generators(model), saved):
-        generator.assign(value)  # as a checkpoint does, on all devices alike
+        generator.assign(value)  # the same value on all devices, as a checkpoint restores it
     devices.separate_seeds(strategy, model)
     return {"first": first, "second": second, "again": call()}
 
 
 def overflow(data_dir: str, count: int) -> list[dict[str, Any]]:
-    """Steps in float16 that start with a loss scale far too large."""
+    """Runs steps in float16 that start with a loss scale far too large, and returns what each one did."""
     run = Run(recipes()["lenet"].replace(precision="float16"), data_dir, count)
     run.setup.optimizer.dynamic_scale.assign(2.0 ** 40)
     seen = []
@@ -142,14 +145,14 @@ def overflow(data_dir: str, count: int) -> list[dict[str, Any]]:
     return seen
 
 
-def compute(class_folders: str, few: str, place: str) -> None:
-    """Computes and saves everything that the tests check."""
+def compute(class_folders: str, few: str, out: str) -> None:
+    """Computes everything that the tests check and saves it in `out`."""
     devices._divide_cpu(4)
-    # The graphs run so briefly that optimizing them takes longer than it saves.
+    # The graphs run only briefly: optimizing them takes longer than it saves.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     results: dict[Any, Any] = {}
     for name, recipe in recipes().items():
-        with by_definition() if name in DELICATE else nullcontext():
+        with basic_operations() if name in DELICATE else nullcontext():
             for count in (1, *COUNTS[name]):
                 run = Run(recipe, class_folders, count)
                 before = run.weights
@@ -182,34 +185,34 @@ def compute(class_folders: str, few: str, place: str) -> None:
         results["overflow", count] = overflow(class_folders, count)
     for count in (1, 4):
         tiny = recipes()["lenet"].replace(epochs=2, validation=0.25)
-        results["few", count] = RunFolder(train(tiny, Path(place, str(count)), data_dir=few, devices=count).workdir)
+        results["few", count] = RunFolder(train(tiny, Path(out, str(count)), data_dir=few, devices=count).workdir)
     normalized = recipes()["lenet"].replace(normalization="batch", execution="xla")
     try:
         prepare(normalized, class_folders, 2)
     except UsageError as error:
         results["xla"] = str(error)
-    Path(place, "results").write_bytes(pickle.dumps(results))
+    Path(out, "results").write_bytes(pickle.dumps(results))
 
 
 @pytest.fixture(scope="module")
 def results(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
-    place, few = tmp_path_factory.mktemp("devices"), tmp_path_factory.mktemp("few")
+    out, few = tmp_path_factory.mktemp("devices"), tmp_path_factory.mktemp("few")
     for part, count in (("train", 4), ("test", 1)):
         for folder in (class_folders / part).iterdir():
             (few / part / folder.name).mkdir(parents=True)
             for image in sorted(folder.iterdir())[:count]:
                 (few / part / folder.name / image.name).write_bytes(image.read_bytes())
-    done = Forked(compute, str(class_folders), str(few), str(place), cwd=place, env=environment(place)).completed()
+    done = Forked(compute, str(class_folders), str(few), str(out), cwd=out, env=environment(out)).completed()
     assert done.returncode == 0, done.stderr[-4000:]
-    return pickle.loads((place / "results").read_bytes())
+    return pickle.loads((out / "results").read_bytes())
 
 
 def compare(trained: list[bool], before: list[np.ndarray], alone: list[np.ndarray], after: list[np.ndarray]
             ) -> tuple[float, float, float]:
-    """By how much weights are other ones than on one device.
+    """Returns how far the weights `after` training are from those of one device, `alone`.
 
-    Each of them as a share of 1 or of its size; what training changed in a variable as a share of that, at most; and
-    the same for all trained variables together.
+    Three numbers: the largest error of a weight, relative to the weight where that is above 1; the largest error of a
+    variable, relative to its change in training; and the error of all trained variables together, relative to theirs.
     """
     def norm(ones: list[np.ndarray], others: list[np.ndarray]) -> float:
         return sum(float(np.square(one.astype(np.float64) - other).sum()) for one, other in zip(ones, others)) ** 0.5
@@ -226,21 +229,22 @@ def _difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 
 
 @pytest.mark.parametrize("name, count", [(name, count) for name, counts in COUNTS.items() for count in counts])
-def test_several_devices_equal_one_device(name: str, count: int, results: dict) -> None:
+def test_several_devices_train_the_weights_of_one_device(name: str, count: int, results: dict) -> None:
     rows, rows_of_one, of_weights, of_updates, of_update = results[name, count]
-    assert len(rows) == STEPS and rows_of_one[:, 2].max() > recipes()[name].clip_norm  # so it was clipped
-    assert of_weights < 1e-5  # moving averages, of up to 20, by this share of their size
-    # So that weights which hardly move are not the same for that. A delicate network's variables can have a gradient
-    # that is next to nothing, of which rounding makes a larger share.
+    assert len(rows) == STEPS and rows_of_one[:, 2].max() > recipes()[name].clip_norm  # clipping had an effect
+    assert of_weights < 1e-5  # relative for moving averages, which reach 20
+    # Weights that hardly change would pass the check above. Variables of a delicate network may have a gradient near
+    # zero, of which rounding is a larger share.
     assert of_update < 0.01 and (of_updates < 0.02 or name in DELICATE)
-    # Loss, accuracy, norm of the gradient, and that of each variable, to which a jump makes most of the difference.
+    # Columns: loss, accuracy, norm of the gradient, and norm of each variable's gradient. The last are the most
+    # sensitive to rounding and are not compared for delicate networks.
     columns = 3 if name in DELICATE else None
     np.testing.assert_allclose(rows[:, :columns], rows_of_one[:, :columns], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("execution, count, parts", PARTS)
-def test_accumulated_parts_give_the_weights_of_the_whole_batch(execution: str, count: int, parts: int,
-                                                               results: dict) -> None:
+def test_gradient_accumulation_trains_the_weights_of_the_whole_batch(execution: str, count: int, parts: int,
+                                                                     results: dict) -> None:
     rows, weights = results["parts", execution, count, parts]
     whole_rows, whole = results["parts", *WHOLE]
     assert _difference(weights, whole) < 1e-6
@@ -249,7 +253,7 @@ def test_accumulated_parts_give_the_weights_of_the_whole_batch(execution: str, c
 
 @pytest.mark.parametrize("execution", ["graph", "eager", "xla"])
 def test_unsynchronized_devices_normalize_their_own_images(execution: str, results: dict) -> None:
-    """As a single device does with the parts of a batch; moving averages are those of all devices, on each of them."""
+    """Each device acts like one device on part of the batch; all devices hold the same moving averages."""
     first_row, averages, (rows, weights) = results["normalized", execution]
     whole_row, whole_averages, _ = results["normalized", "whole"]
     part_row, _, (part_rows, part_weights) = results["normalized", "parts"]
@@ -258,8 +262,8 @@ def test_unsynchronized_devices_normalize_their_own_images(execution: str, resul
     assert _difference(weights, part_weights) < 1e-6 and abs(first_row[0, 0] - whole_row[0, 0]) > 1e-4
     for first, second in averages:
         np.testing.assert_array_equal(first, second)
-    # Of the first layer, whose inputs are no other ones, the batch's mean is that of its halves; their variances lack
-    # what is between them.
+    # The inputs of the first layer are equal in both runs. So the mean of the batch is the average of the means of its
+    # halves, and the average of their variances lacks the variance between the halves.
     (mean, _), (variance, _) = averages[:2]
     (whole_mean,), (whole_variance,) = whole_averages[:2]
     np.testing.assert_allclose(mean, whole_mean, rtol=1e-4, atol=1e-6)
@@ -268,7 +272,7 @@ def test_unsynchronized_devices_normalize_their_own_images(execution: str, resul
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_clipping_scales_the_whole_gradient(precision: str, results: dict) -> None:
-    """Plain gradient descent moves the weights by learning rate times gradient, from which NumPy has the norm."""
+    """Plain gradient descent changes weights by learning rate times gradient, so NumPy can compute the norm."""
     def step(clip_norm: float) -> tuple[float, np.ndarray]:
         rows, before, after = results["clip", precision, clip_norm]
         moved = np.concatenate([(a - b).ravel() for a, b in zip(after, before)]).astype(np.float64) / 0.1
@@ -277,7 +281,7 @@ def test_clipping_scales_the_whole_gradient(precision: str, results: dict) -> No
     norm, moved = step(0.0)
     assert np.linalg.norm(moved) == pytest.approx(norm, rel=1e-4) and norm > 0.6
     clipped_norm, clipped = step(0.5)
-    assert clipped_norm == pytest.approx(norm, rel=1e-5)  # the one before clipping
+    assert clipped_norm == pytest.approx(norm, rel=1e-5)  # the norm before clipping
     np.testing.assert_allclose(clipped, moved * 0.5 / norm, atol=1e-6)
 
 
@@ -290,7 +294,7 @@ def test_each_device_draws_separate_random_numbers(count: int, results: dict) ->
         centred = outputs - outputs.mean(axis=1, keepdims=True)
         correlations = np.corrcoef(centred) - np.eye(2 * count)
         assert np.abs(correlations).max() < 5 / WIDTH ** 0.5  # devices and calls are uncorrelated
-        # The first device's numbers are those of a run on one; a restored state goes on as it would have.
+        # The first device draws the numbers of a run on one device; a restored state continues its sequence.
         np.testing.assert_array_equal(made["first"][layer][0], alone["first"][layer][0])
         np.testing.assert_array_equal(made["second"][layer], made["again"][layer])
     dropped = np.concatenate([made["first"][0], made["second"][0]])

@@ -21,7 +21,7 @@ from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import prepare
 
-# Szegedy et al. 2015, table 1: output size; #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj; thousands of params.
+# Szegedy et al. 2015, table 1: output size; #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj; params / 1,024.
 TABLE_1 = {
     "3a": ((28, 28, 256), (64, 96, 128, 16, 32, 32), 159),
     "3b": ((28, 28, 480), (128, 128, 192, 32, 96, 64), 380),
@@ -34,7 +34,7 @@ TABLE_1 = {
     "5b": ((7, 7, 1024), (384, 192, 384, 48, 128, 128), 1388),
 }
 
-# The smallest images that leave the auxiliary heads a position, and few classes.
+# Few classes, and the smallest images for which the auxiliary heads still have one position.
 WITH_HEADS: dict[str, dict[str, Any]] = {
     "googlenet": {"variant": "googlenet", "image_size": 65, "classes": 5, "auxiliary": True},
     "cifar": {"variant": "cifar", "image_size": 9, "classes": 5, "auxiliary": True},
@@ -43,20 +43,20 @@ WITH_HEADS: dict[str, dict[str, Any]] = {
 
 @functools.cache
 def published() -> keras.Model:
-    """GoogLeNet with both heads, for 224x224 images."""
+    """Returns GoogLeNet with both auxiliary heads, for images of 224x224 pixels."""
     return inception.build(**inception.VARIANTS["googlenet_auxiliary"].options)
 
 
 @functools.cache
 def small(variant: str) -> keras.Model:
-    """One for the smallest images, without dropout, each of its weights with a value of its own."""
+    """Returns a network for the smallest images, without dropout and with random values in all its weights."""
     model = inception.build(**WITH_HEADS[variant], dropout=0.0)
     fill(model)
     return model
 
 
 def fill(model: keras.Model) -> None:
-    """Values of its own for every weight, so large that an image's differences survive all those ReLUs."""
+    """Assigns random values to all weights, large enough that images still differ after all the ReLUs."""
     shake(model)
     for variable in model.trainable_variables:
         if variable.name == "kernel":
@@ -64,12 +64,15 @@ def fill(model: keras.Model) -> None:
 
 
 def assert_images_differ(outputs: np.ndarray) -> None:
-    """By far more than the outputs may be off: biases alone could make equal outputs of unequal networks."""
+    """Checks that outputs differ between images by far more than the tolerance.
+
+    Otherwise biases could dominate, and different networks would pass as equal.
+    """
     assert np.ptp(outputs, axis=0).max() > 0.02 * np.abs(outputs).max()
 
 
 def images(model: keras.Model, count: int = 4, scale: float = 1.0) -> np.ndarray:
-    """Noise, and patches of colour: noise alone is much the same after an average over the image."""
+    """Returns noise plus patches of colour. Averaged over the image, noise alone hardly differs between images."""
     random = np.random.default_rng(0)
     size = model.input.shape[1]
     patches = random.normal(size=(count, 3, 3, 3)).repeat(-(-size // 3), axis=1).repeat(-(-size // 3), axis=2)
@@ -85,7 +88,7 @@ def trainable(model: keras.Model) -> int:
 
 
 def gradients(model: keras.Model, heads: list[int]) -> dict[str, np.ndarray | None]:
-    """Of the sum of some outputs' cross-entropies, by the variable's path."""
+    """Maps each variable's path to the gradient of the summed cross-entropies of `heads` (indices of outputs)."""
     with tf.GradientTape() as tape:
         outputs = model(images(model), training=True)
         loss = tf.add_n([tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(np.arange(4), outputs[head]))
@@ -97,7 +100,7 @@ def gradients(model: keras.Model, heads: list[int]) -> dict[str, np.ndarray | No
 
 # GoogLeNet
 
-def test_every_row_of_table_1_has_its_output_size() -> None:
+def test_output_sizes_match_every_row_of_table_1() -> None:
     model = published()
     rows = {"conv1": (112, 112, 64), "pool1": (56, 56, 64), "conv2": (56, 56, 192), "pool2": (28, 28, 192),
             "inception_3b": (28, 28, 480), "pool3": (14, 14, 480), "inception_4e": (14, 14, 832), "pool4": (7, 7, 832),
@@ -111,7 +114,7 @@ def test_every_row_of_table_1_has_its_output_size() -> None:
     assert {name: shape(model, name) for name in heads} == heads
 
 
-def test_every_row_of_table_1_has_its_kernels_and_parameters() -> None:
+def test_kernels_and_parameters_match_every_row_of_table_1() -> None:
     model = published()
     counts = {name: sum(math.prod(weight.shape) for layer in model.layers if layer.name.startswith(f"inception_{name}_")
                         for weight in layer.weights) for name in TABLE_1}
@@ -123,22 +126,22 @@ def test_every_row_of_table_1_has_its_kernels_and_parameters() -> None:
                    "5x5": (5, 5, five_reduce, five), "pool_projection": (1, 1, inputs, projection)}
         assert {kind: model.get_layer(f"inception_{name}_{kind}").kernel.shape for kind in kernels} == kernels
         assert counts[name] == sum(math.prod(kernel) + kernel[-1] for kernel in kernels.values())
-        # The paper's column is off its own widths by up to 8%, most in (4c).
+        # The printed counts deviate from the printed widths by up to 8%, most in (4c).
         assert counts[name] / 1024 == pytest.approx(thousands, rel=0.08)
         inputs = size[-1]
-    # The rows that are exact, in thousands of 1,024 and without biases.
+    # These rows of the paper are exact, in units of 1,024 and without biases.
     assert sum(math.prod(model.get_layer(name).kernel.shape) for name in ("conv2_reduce", "conv2")) == 112 * 1024
     assert math.prod(model.get_layer("logits").kernel.shape) == 1000 * 1024
 
 
 @pytest.mark.parametrize("variant, normalization", [
     ("googlenet", "local_response"), ("googlenet", "none"), ("cifar", "batch"), ("cifar", "local_response")])
-def test_network_and_heads_compute_what_numpy_does(variant: str, normalization: str) -> None:
-    """Every module's four branches, the layers before them, both heads, and the order of all of these."""
+def test_logits_of_the_network_and_its_heads_match_numpy(variant: str, normalization: str) -> None:
+    """Covers the stem, the four branches of every module, both heads, and their order."""
     model = inception.build(**WITH_HEADS[variant], dropout=0.0, normalization=normalization)
     fill(model)
     weights = {layer.name: layer.get_weights() for layer in model.layers}
-    # So large that response normalization matters, where there is some.
+    # Local response normalization has an effect only on large activations.
     x = inputs = images(model, count=2, scale=300 if normalization == "local_response" else 1)
 
     def convolve(x: np.ndarray, name: str, strides: int = 1) -> np.ndarray:
@@ -181,8 +184,8 @@ def test_network_and_heads_compute_what_numpy_does(variant: str, normalization: 
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-def test_heads_alone_train_the_early_layers() -> None:
-    """What they are for: to "increase the gradient signal that gets propagated back" (section 5)."""
+def test_the_loss_of_each_head_trains_the_layers_before_it() -> None:
+    """The purpose of the heads is to "increase the gradient signal that gets propagated back" (section 5)."""
     model, modules = small("googlenet"), list(TABLE_1)
     for head, last in ((1, "4a"), (2, "4d")):
         cut_off = [f"inception_{name}_" for name in modules[modules.index(last) + 1:]]
@@ -198,7 +201,7 @@ def test_heads_alone_train_the_early_layers() -> None:
     assert without == {path for path in reached if path.startswith("auxiliary")}
 
 
-def test_heads_do_not_change_what_the_network_computes() -> None:
+def test_heads_do_not_change_the_logits_of_the_network() -> None:
     headed = small("googlenet")
     plain = inception.build(**WITH_HEADS["googlenet"] | {"auxiliary": False})
     for layer in plain.layers:
@@ -211,7 +214,7 @@ def test_heads_do_not_change_what_the_network_computes() -> None:
     assert {path.split("_")[0] for path in heads} == {"auxiliary1", "auxiliary2"}
 
 
-def test_heads_are_trained_as_their_weight_in_the_recipe_says(class_folders: Path) -> None:
+def test_the_recipes_auxiliary_weight_scales_the_loss_of_the_heads(class_folders: Path) -> None:
     recipe = Recipe("heads", "inception", {"auxiliary": True, "dropout": 0.0}, dataset="folder", image_size=9,
                     batch_size=12, augment="none", optimizer="sgd", execution="eager")
     setup = prepare(recipe, str(class_folders))
@@ -224,11 +227,11 @@ def test_heads_are_trained_as_their_weight_in_the_recipe_says(class_folders: Pat
         first = [variable.numpy() for variable in variables]
         steps = Steps(recipe.replace(auxiliary_weight=weight), setup.strategy, setup.model, setup.optimizer)
         row, = steps.run(iter(setup.training_batches(0)), tf.constant(1)).numpy()
-        norms[weight] = row[3:]  # of each variable's gradient
+        norms[weight] = row[3:]  # the norm of each variable's gradient
         changed = np.array([not np.array_equal(*pair) for pair in zip(first, variables, strict=True)])
         np.testing.assert_array_equal(changed, ~of_heads | (weight > 0))
     assert np.all(norms[0.0][of_heads] == 0) and np.all(norms[0.3] > 0)
-    # The gradient of what is before (4a) is another one with the heads than without, that of what is behind is not.
+    # The heads change the gradients of layers before (4a), but not those of layers after the last head.
     for variable, without, with_heads in zip(variables, norms[0.0], norms[0.3]):
         if variable.path.startswith(("conv1/", "inception_4a_1x1/")):
             assert abs(with_heads / without - 1) > 0.01, variable.path
@@ -238,13 +241,13 @@ def test_heads_are_trained_as_their_weight_in_the_recipe_says(class_folders: Pat
 
 # GoogLeNet for 32x32 images
 
-def test_small_images_meet_table_1_at_its_own_depth() -> None:
+def test_stages_and_parameters_of_the_cifar_variant() -> None:
     model = inception.build()
     rows = {"conv1": (32, 32, 192), "inception_3b": (32, 32, 480), "pool3": (16, 16, 480),
             "inception_4a": (16, 16, 512), "inception_4e": (16, 16, 832), "pool4": (8, 8, 832),
             "inception_5b": (8, 8, 1024), "average_pool": (1024,), "logits": (10,)}
     assert {name: shape(model, name) for name in rows} == rows
-    # huyvnphan's README has 5.491 million, with 3x3 kernels in the place of the 5x5 ones.
+    # The README of huyvnphan's implementation states 5.491 million, with 3x3 kernels instead of 5x5.
     surplus = sum((25 - 9) * widths[3] * widths[4] for _, widths, _ in TABLE_1.values())
     assert round((trainable(model) - surplus) / 1e6, 3) == 5.491
 
@@ -252,7 +255,7 @@ def test_small_images_meet_table_1_at_its_own_depth() -> None:
 # Inception-v3
 
 def chain(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers with weights, each after those it depends on, in the order of the concatenations' inputs."""
+    """Returns the layers with weights in topological order; branches in the order in which they are concatenated."""
     found: dict[str, keras.layers.Layer] = {}
 
     def visit(tensor: keras.KerasTensor) -> None:
@@ -266,7 +269,7 @@ def chain(model: keras.Model) -> list[keras.layers.Layer]:
     return [layer for layer in found.values() if layer.weights]
 
 
-def test_inception_v3_computes_what_that_of_keras_does() -> None:
+def test_inception_v3_matches_keras_applications() -> None:
     model = inception.build("v3", classes=10)
     fill(model)
     theirs = keras.applications.InceptionV3(weights=None, classifier_activation=None, classes=10)
@@ -281,7 +284,7 @@ def test_inception_v3_computes_what_that_of_keras_does() -> None:
     for name in (f"mixed{number}" for number in range(11)):
         assert shape(model, name) == shape(theirs, name)
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in model.layers)
-    # Szegedy et al. 2016, table 1, which gives the input of each row: here the output of the row before.
+    # Szegedy et al. 2016, table 1. It lists the input of each row, which is the output of the row before.
     rows = {"conv1": (149, 149, 32), "conv2": (147, 147, 32), "conv3": (147, 147, 64), "pool1": (73, 73, 64),
             "mixed2": (35, 35, 288), "mixed7": (17, 17, 768), "mixed8": (8, 8, 1280), "mixed10": (8, 8, 2048)}
     assert {name: shape(model, name) for name in rows} == rows
@@ -297,8 +300,7 @@ def test_inception_v3_computes_what_that_of_keras_does() -> None:
     ({"auxiliary": True, "dropout": 0.1}, {"dropout": 0.1, "auxiliary1_dropout": 0.7, "auxiliary2_dropout": 0.7}),
     ({"auxiliary": True, "dropout": 0.0}, {}),
     ({"variant": "v3", "image_size": 75, "dropout": 0.3}, {"dropout": 0.3})], ids=str)
-def test_dropout_stands_between_the_features_and_the_logits(options: dict[str, Any],
-                                                            expected: dict[str, float]) -> None:
+def test_dropout_is_between_the_features_and_the_logits(options: dict[str, Any], expected: dict[str, float]) -> None:
     model = inception.build(**options)
     found = {layer.name: layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
     assert {name: layer.rate for name, layer in found.items()} == expected
@@ -308,16 +310,15 @@ def test_dropout_stands_between_the_features_and_the_logits(options: dict[str, A
         assert model.get_layer(name.replace("dropout", "logits")).input is layer.output
 
 
-@pytest.mark.parametrize("variant, normalization, kind, places", [
+@pytest.mark.parametrize("variant, normalization, kind, inputs", [
     ("googlenet", "paper", "local_response", {"norm1": "pool1", "norm2": "conv2_activation"}),  # figure 3
     ("googlenet", "none", "none", {}), ("googlenet", "batch", "batch", {}),
     ("cifar", "paper", "batch", {}), ("cifar", "none", "none", {}),
     ("cifar", "local_response", "local_response", {"norm1": "conv1_activation"})], ids=str)
-def test_normalization_is_where_it_should_be(variant: str, normalization: str, kind: str,
-                                             places: dict[str, str]) -> None:
+def test_layers_that_are_normalized(variant: str, normalization: str, kind: str, inputs: dict[str, str]) -> None:
     model = inception.build(variant, normalization=normalization)
     found = {layer.name: layer.input for layer in model.layers if type(layer).__name__ == "LocalResponseNormalization"}
-    assert {name: tensor._keras_history.operation.name for name, tensor in found.items()} == places
+    assert {name: tensor._keras_history.operation.name for name, tensor in found.items()} == inputs
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             before = layer
@@ -330,7 +331,7 @@ def test_normalization_is_where_it_should_be(variant: str, normalization: str, k
 
 
 @pytest.mark.parametrize("precision, variant", [("mixed_bfloat16", "googlenet"), ("mixed_float16", "cifar")])
-def test_low_precision_gives_float32_logits_of_every_head(precision: str, variant: str, policy: Any) -> None:
+def test_low_precision_gives_float32_logits_in_every_head(precision: str, variant: str, policy: Any) -> None:
     policy(precision)
     model = inception.build(**WITH_HEADS[variant], dropout=0.0)
     model.set_weights(small(variant).get_weights())
@@ -354,7 +355,7 @@ def test_low_precision_gives_float32_logits_of_every_head(precision: str, varian
      "image_size=64 must be at least 65 for this network"),
     ({"variant": "v3", "image_size": 74}, "image_size=74 must be at least 75 for this network"),
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1")])
-def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
+def test_an_invalid_option_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         inception.build(**options)
     assert str(error.value) == message

@@ -15,7 +15,7 @@ from tests.numpy_layers import batch_normalization, random, relu, shake, weights
 from tfcnn.networks import layers, mlp
 from tfcnn.recipe import UsageError
 
-# Images of 4x4 pixels: all is as published but the first layer, which has few weights.
+# Images of 4x4 pixels: the first layer has few weights; everything else is as published.
 SMALL: dict[str, Any] = {"image_size": 4}
 
 
@@ -24,20 +24,20 @@ def images(size: int = 4, channels: int = 3) -> np.ndarray:
 
 
 def parameters(model: keras.Model) -> dict[str, list[tuple[int, ...]]]:
-    """Name of each layer that has any -> shapes of its parameters."""
+    """Maps the name of each layer that has parameters to their shapes."""
     return {layer.name: [tuple(variable.shape) for variable in layer.weights]
             for layer in model.layers if layer.weights}
 
 
 def order(model: keras.Model) -> list[str]:
-    """The names of the layers, each of which takes what the one before gives."""
+    """Returns the names of the layers, and checks that each one's input is the output of the one before."""
     for before, layer in zip(model.layers, model.layers[1:]):
         assert layer.input is before.output
     return [layer.name for layer in model.layers]
 
 
 def normalize(x: np.ndarray) -> np.ndarray:
-    """Each image's activations get mean zero and unit variance, as in the authors' SubtractMeanAndNormalizeH."""
+    """Scales each image's activations to mean 0 and variance 1, as the authors' SubtractMeanAndNormalizeH does."""
     x = x - x.mean(axis=1, keepdims=True)
     return x / x.std(axis=1, keepdims=True)
 
@@ -52,7 +52,7 @@ def test_wide_and_linear_layers_have_no_bias() -> None:
         "logits": [(4000, 10), (10,)]}
 
 
-def test_the_fashion_network_has_its_sources_parameters() -> None:
+def test_parameters_of_the_fashion_network_match_its_source() -> None:
     model = mlp.build("fashion")
     assert [layer.count_params() for layer in model.layers if layer.weights] == [200_960, 32_896, 12_900, 1010]
 
@@ -76,7 +76,7 @@ def test_order_of_the_layers() -> None:
 @pytest.mark.parametrize("variant, rate, activation", [
     ("bottleneck", 0.1, keras.activations.relu), ("bottleneck_short", 0.1, keras.activations.relu),
     ("plain", None, keras.activations.relu), ("fashion", 0.4, keras.activations.tanh)])
-def test_dropout_and_activation_of_the_sources(variant: str, rate: float | None, activation: Any) -> None:
+def test_dropout_and_activation_match_the_sources(variant: str, rate: float | None, activation: Any) -> None:
     model = mlp.build(variant, **SMALL)
     rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     dense = sum(isinstance(layer, keras.layers.Dense) for layer in model.layers)
@@ -87,7 +87,7 @@ def test_dropout_and_activation_of_the_sources(variant: str, rate: float | None,
 
 @pytest.mark.parametrize("variant", ["bottleneck", "bottleneck_short"])
 @pytest.mark.parametrize("normalization", ["layer", "none"])
-def test_bottleneck_networks_compute_what_numpy_does(variant: str, normalization: str) -> None:
+def test_logits_of_bottleneck_networks_match_numpy(variant: str, normalization: str) -> None:
     model = mlp.build(variant, normalization=normalization, **SMALL)
     shake(model)
     of = weights(model)
@@ -105,7 +105,7 @@ def test_bottleneck_networks_compute_what_numpy_does(variant: str, normalization
 
 
 @pytest.mark.parametrize("variant, normalization", [("plain", "none"), ("plain", "batch"), ("fashion", "none")])
-def test_plain_networks_compute_what_numpy_does(variant: str, normalization: str) -> None:
+def test_logits_of_plain_networks_match_numpy(variant: str, normalization: str) -> None:
     model = mlp.build(variant, normalization=normalization, **SMALL)
     shake(model)
     of = weights(model)
@@ -122,20 +122,20 @@ def test_plain_networks_compute_what_numpy_does(variant: str, normalization: str
 
 def test_the_order_of_the_pixels_does_not_matter() -> None:
     model = mlp.build("bottleneck_short", **SMALL)
-    x, places = images(), np.random.default_rng(0).permutation(48)
+    x, permutation = images(), np.random.default_rng(0).permutation(48)
     y = np.asarray(model(x))
-    model.get_layer("zero_bias1").kernel.assign(weights(model)("zero_bias1")[0][places])
-    np.testing.assert_allclose(model(x.reshape(5, -1)[:, places].reshape(x.shape)), y, rtol=1e-3, atol=1e-5)
+    model.get_layer("zero_bias1").kernel.assign(weights(model)("zero_bias1")[0][permutation])
+    np.testing.assert_allclose(model(x.reshape(5, -1)[:, permutation].reshape(x.shape)), y, rtol=1e-3, atol=1e-5)
     assert not np.allclose(model(x), y, atol=1e-2)
 
 
-def test_first_weights() -> None:
+def test_initial_weights_are_those_of_glorot_and_of_he() -> None:
     of = weights(mlp.build("bottleneck_short", **SMALL))
-    for kernel in (of("zero_bias1")[0], of("linear1")[0]):  # Glorot's
+    for kernel in (of("zero_bias1")[0], of("linear1")[0]):  # Glorot uniform
         bound = np.sqrt(6 / sum(kernel.shape))
         assert 0.999 * bound < np.abs(kernel).max() < 1.001 * bound
         assert kernel.std() == pytest.approx(bound / np.sqrt(3), rel=0.01)
-    for variant in ("fashion", "plain"):  # He's
+    for variant in ("fashion", "plain"):  # He initialization
         for layer in mlp.build(variant, **SMALL).layers[1:-1]:
             if layer.weights:
                 kernel = layer.get_weights()[0]
@@ -144,7 +144,7 @@ def test_first_weights() -> None:
 
 @pytest.mark.parametrize("precision, variant, normalization", [
     ("mixed_bfloat16", "plain", "batch"), ("mixed_float16", "plain", "batch"),
-    ("mixed_float16", "bottleneck_short", "layer")])  # in bfloat16 this one takes a CPU without it 40 s
+    ("mixed_float16", "bottleneck_short", "layer")])  # a CPU without bfloat16 would need 40 s for this one
 def test_low_precision_trains_float32_weights(precision: str, variant: str, normalization: str, policy: Any) -> None:
     options = {"variant": variant, "normalization": normalization, "dropout": 0.0, **SMALL}
     exact = mlp.build(**options)
@@ -161,7 +161,7 @@ def test_low_precision_trains_float32_weights(precision: str, variant: str, norm
         assert gradient.dtype == tf.float32 and np.all(np.isfinite(gradient)) and np.any(gradient)
 
 
-def test_batch_normalization_takes_the_bias_away() -> None:
+def test_batch_normalization_replaces_the_bias() -> None:
     model = mlp.build("fashion", normalization="batch", dropout=0.0)
     assert [len(layer.weights) for layer in model.layers if isinstance(layer, keras.layers.Dense)] == [1, 1, 1, 2]
     assert sum(isinstance(layer, layers.BatchNormalization) for layer in model.layers) == 3
@@ -173,7 +173,7 @@ def test_batch_normalization_takes_the_bias_away() -> None:
     ({"activation": "linear"}, "activation='linear' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
     ({"image_size": -1}, "image_size=-1 must be at least 1 for this network"),
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1")])
-def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
+def test_an_invalid_option_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         mlp.build(**options)
     assert str(error.value) == message

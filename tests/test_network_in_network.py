@@ -19,13 +19,13 @@ from tfcnn.networks import network_in_network
 
 
 def stages(model: keras.Model) -> list[tuple[str, tuple[int, ...]]]:
-    """Name and output shape of each layer but the activations, in order: there are no branches."""
+    """Returns name and output shape of each layer except activations, and checks that there are no branches."""
     for before, layer in zip(model.layers, model.layers[1:]):
         assert layer.input is before.output
     return [(layer.name, layer.output.shape[1:]) for layer in model.layers if not layer.name.endswith("_activation")]
 
 
-def test_stages_and_kernels_of_the_released_network() -> None:
+def test_stages_and_kernels_match_the_released_network() -> None:
     model = network_in_network.build()
     assert stages(model) == [
         ("images", (32, 32, 3)),
@@ -41,14 +41,14 @@ def test_stages_and_kernels_of_the_released_network() -> None:
 
 
 def caffe_pool(x: np.ndarray, reduce: Callable[..., np.ndarray]) -> np.ndarray:
-    """Windows of 3x3, 2 apart, of which the last may hang over the edge, as Caffe's pooling layer has it."""
+    """Pools windows of 3x3 with stride 2. As in Caffe, the last window may extend beyond the edge."""
     rows, columns = (math.ceil((length - 3) / 2) + 1 for length in x.shape[1:3])
     return np.stack([np.stack([reduce(x[:, 2 * row:2 * row + 3, 2 * column:2 * column + 3], axis=(1, 2))
                                for column in range(columns)], axis=1) for row in range(rows)], axis=1)
 
 
 @pytest.mark.parametrize("name, reduce", [("pool1", np.max), ("pool2", np.mean)])
-def test_pooling_is_caffes(name: str, reduce: Callable[..., np.ndarray]) -> None:
+def test_pooling_matches_caffe(name: str, reduce: Callable[..., np.ndarray]) -> None:
     pool = network_in_network.build().get_layer(name)
     x = numpy_layers.random(2, *pool.input.shape[1:3], 3)
     expected = caffe_pool(x, reduce)
@@ -57,7 +57,7 @@ def test_pooling_is_caffes(name: str, reduce: Callable[..., np.ndarray]) -> None
 
 
 def mlpconv(model: keras.Model, x: np.ndarray, *names: str) -> np.ndarray:
-    """Equation 2 of the paper: at each position, a perceptron looks at the patch around it."""
+    """Computes equation 2 of the paper: at each position, a multilayer perceptron sees the patch around it."""
     weights, layers = numpy_layers.weights(model), {layer.name for layer in model.layers}
 
     def normalize(x: np.ndarray, name: str) -> np.ndarray:
@@ -74,7 +74,7 @@ def mlpconv(model: keras.Model, x: np.ndarray, *names: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("normalization", ["none", "batch"])
-def test_network_computes_what_numpy_does(normalization: str) -> None:
+def test_blocks_and_logits_match_numpy(normalization: str) -> None:
     model = network_in_network.build(image_size=8, classes=5, normalization=normalization)
     shake(model)
     images = numpy_layers.random(3, 8, 8, 3)
@@ -88,16 +88,16 @@ def test_network_computes_what_numpy_does(normalization: str) -> None:
     assert third.min() < 0 < third.max()
 
 
-def test_batch_normalization_stands_before_each_activation_and_takes_the_bias() -> None:
+def test_batch_normalization_precedes_each_activation_and_replaces_the_bias() -> None:
     model = network_in_network.build(normalization="batch")
     kinds = [type(layer).__name__ for layer in model.layers]
-    places = [place for place, kind in enumerate(kinds) if kind == "BatchNormalization"]
-    assert len(places) == 8
-    assert all(kinds[place - 1] == "Conv2D" and kinds[place + 1] == "Activation" for place in places)
-    assert not any(model.layers[place - 1].use_bias for place in places) and model.get_layer("cccp6").use_bias
+    indices = [index for index, kind in enumerate(kinds) if kind == "BatchNormalization"]
+    assert len(indices) == 8
+    assert all(kinds[index - 1] == "Conv2D" and kinds[index + 1] == "Activation" for index in indices)
+    assert not any(model.layers[index - 1].use_bias for index in indices) and model.get_layer("cccp6").use_bias
 
 
-def test_first_values_of_the_weights() -> None:
+def test_initial_weights_have_the_published_distribution() -> None:
     for variable in network_in_network.build().trainable_variables:
         values = np.asarray(variable)
         if variable.name == "kernel":
@@ -114,7 +114,7 @@ def test_dropout_can_be_chosen() -> None:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_the_maps_of_the_classes_are_averaged_in_float32(precision: str, policy: Any) -> None:
+def test_class_feature_maps_are_averaged_in_float32(precision: str, policy: Any) -> None:
     exact = network_in_network.build(image_size=16)
     shake(exact)
     policy(f"mixed_{precision}")

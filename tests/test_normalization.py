@@ -1,4 +1,4 @@
-"""Each normalization against NumPy in float64; the bits of an image do not depend on the rest of its batch."""
+"""Each normalization against NumPy in float64. A normalized image does not depend on the rest of its batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfcnn.recipe import UsageError
 
 
 def _images(count: int, shape: tuple[int, int, int] = (6, 5, 3), seed: int = 0) -> np.ndarray:
-    """Images with correlated neighbours, of many brightnesses and contrasts, different in each channel."""
+    """Returns images whose neighbouring pixels correlate; brightness and contrast vary by image and channel."""
     random = np.random.default_rng(seed)
     noise = random.standard_normal((count, *shape)).cumsum(axis=1).cumsum(axis=2)
     values = 40 * random.random((count, 1, 1, 1)) * noise + random.normal([90, 120, 150][:shape[2]], 20)
@@ -40,8 +40,8 @@ def _assert_refused(message: str, *arguments) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_channel_has_the_bits_of_recorded_runs() -> None:
-    """Recorded runs depend on them: statistics from counts, then one product and one difference in float32."""
+def test_channel_equals_the_float32_computation_of_recorded_runs() -> None:
+    """Recorded runs depend on every bit: statistics from counts, then a product and a difference in float32."""
     images = _images(50)
     fitted = normalization.fit("channel", images)
     assert isinstance(fitted, PerChannel) and fitted == PerChannel.of(images)
@@ -105,7 +105,7 @@ def whitening() -> tuple[np.ndarray, Zca]:
 
 
 def test_zca_agrees_with_numpy(whitening: tuple[np.ndarray, Zca]) -> None:
-    """Against the singular values of the data; the code decomposes their covariance."""
+    """The reference uses the singular value decomposition of the data; the code decomposes their covariance."""
     images, fitted = whitening
     values = _standardized(images)
     centred = values - values.mean(axis=0)
@@ -114,7 +114,7 @@ def test_zca_agrees_with_numpy(whitening: tuple[np.ndarray, Zca]) -> None:
     expected = centred @ directions.T @ np.diag((variances + 0.1) ** -0.5) @ directions
     whitened = _apply(fitted, images).reshape(len(images), -1)
     np.testing.assert_allclose(whitened, expected, atol=2e-5)
-    # Variance 1 except for epsilon: near 1 where the images vary much, near 0 where they do not.
+    # Epsilon makes variances less than 1: they are near 1 in directions of large variance, near 0 in those of small.
     covariance = np.cov(whitened.T, bias=True)
     np.testing.assert_allclose(covariance, directions.T @ np.diag(variances / (variances + 0.1)) @ directions,
                                atol=2e-5)
@@ -125,7 +125,7 @@ def test_zca_agrees_with_numpy(whitening: tuple[np.ndarray, Zca]) -> None:
 
 def test_zca_removes_correlation(whitening: tuple[np.ndarray, Zca]) -> None:
     images, fitted = whitening
-    others = _images(3000, (6, 6, 3), seed=1)  # not the images it was fitted to
+    others = _images(3000, (6, 6, 3), seed=1)  # other images than those it was fitted to
 
     def correlation(values: np.ndarray) -> float:
         return float(np.abs(np.corrcoef(values.reshape(len(values), -1).T) - np.eye(108)).mean())
@@ -138,8 +138,8 @@ def test_zca_of_equal_images_is_finite() -> None:
     np.testing.assert_allclose(_apply(normalization.fit("zca", images), images), 0, atol=1e-4)
 
 
-def test_sums_of_zca_are_exact(whitening: tuple[np.ndarray, Zca]) -> None:
-    """Independent of the order of addition: in units of the steps, all sums are whole numbers below 2^53."""
+def test_zca_sums_are_exact(whitening: tuple[np.ndarray, Zca]) -> None:
+    """Sums do not depend on the order of addition: in units of `step`, they are integers below 2^53."""
     matrix = whitening[1].matrix.astype(np.float64)
     step = 2.0 ** (np.ceil(np.log2(np.abs(matrix).max())) - 23)
     weights = matrix / step
@@ -167,18 +167,18 @@ def test_an_image_does_not_depend_on_the_rest_of_its_batch(kind: str, pixels: ty
 
 
 @pytest.mark.parametrize("kind", ["channel", "pixel_mean", "zca"])
-def test_statistics_of_batches_are_those_of_all_images(kind: str) -> None:
+def test_statistics_from_batches_equal_those_of_all_images(kind: str) -> None:
     images = _images(1500)
     whole = normalization.fit(kind, images)
     parts = normalization.fit(kind, (images[start:start + 401] for start in range(0, 1500, 401)))
-    # Exact sums of whole numbers, except for ZCA, whose weights differ in the last bits.
+    # Sums are exact (integers) except those of ZCA, whose weights differ in the last bits.
     np.testing.assert_allclose(_apply(parts, images), _apply(whole, images), atol=2e-5 if kind == "zca" else 0)
     if kind != "zca":
         assert parts.statistics() == whole.statistics()
 
 
 @pytest.mark.parametrize("kind", normalization.KINDS)
-def test_saving_and_loading_keeps_the_normalization(kind: str, tmp_path: Path) -> None:
+def test_loading_restores_the_saved_normalization(kind: str, tmp_path: Path) -> None:
     images = _images(40)
     fitted = normalization.fit(kind, images)
     (tmp_path / "normalization").write_bytes(fitted.to_bytes())
@@ -189,7 +189,7 @@ def test_saving_and_loading_keeps_the_normalization(kind: str, tmp_path: Path) -
     assert json.loads(statistics)["kind"] == kind and len(statistics) < 500
 
 
-def test_statistics_of_channel_survive_json() -> None:
+def test_channel_statistics_in_json_agree_with_numpy() -> None:
     images = _images(40)
     statistics = json.loads(json.dumps(normalization.fit("channel", images).statistics()))
     np.testing.assert_allclose(statistics["mean"], images.mean(axis=(0, 1, 2)), rtol=1e-12)
@@ -197,7 +197,7 @@ def test_statistics_of_channel_survive_json() -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 and then nothing", b"no archive"])
-def test_damaged_file_is_named(content: bytes | None, tmp_path: Path) -> None:
+def test_error_names_a_damaged_file(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "normalization.npz"
     if content is not None:
         path.write_bytes(content)
@@ -205,7 +205,7 @@ def test_damaged_file_is_named(content: bytes | None, tmp_path: Path) -> None:
         normalization.load(path)
 
 
-def test_file_with_other_contents_is_named(tmp_path: Path) -> None:
+def test_error_names_a_file_with_other_contents(tmp_path: Path) -> None:
     path = tmp_path / "other.npz"
     for fields in ({"kind": "median"}, {"mean": 1.0}, {"kind": "channel", "mean": [1.0]}):
         np.savez(path, **fields)
@@ -213,7 +213,7 @@ def test_file_with_other_contents_is_named(tmp_path: Path) -> None:
             normalization.load(path)
 
 
-def test_impossible_normalizations_are_usage_errors() -> None:
+def test_invalid_normalizations_are_usage_errors() -> None:
     _assert_refused("no normalization 'zac': choose one of channel, none", "zac", _images(3))
     _assert_refused("4096 values an image, and these have 64x64x3: choose", "zca", np.zeros((2, 64, 64, 3), np.uint8))
     for kind in ("channel", "pixel_mean", "zca"):

@@ -1,4 +1,4 @@
-"""Official files: read as published, and damage is reported with the name of the file."""
+"""The official files of data sets are read as published, and an error names the file that is damaged."""
 
 import gzip
 import io
@@ -55,7 +55,7 @@ def test_idx_is_read_as_published(compress, subfolder, tmp_path):
     assert str(tmp_path) not in dataset.source
 
 
-def test_fashion_mnist_of_debian(full_size):
+def test_fashion_mnist_is_read_from_debians_package(full_size):
     if not DEBIAN.is_dir():
         pytest.skip("Debian's package dataset-fashion-mnist is not installed")
     dataset = datasets.load("fashion_mnist", validation=0)
@@ -63,13 +63,13 @@ def test_fashion_mnist_of_debian(full_size):
     assert_same(dataset.train, (arrays[0][..., None], arrays[1]))
     assert_same(dataset.test, (arrays[2][..., None], arrays[3]))
     assert len(dataset.train.labels) == 60_000 and len(dataset.test.labels) == 10_000
-    # Fashion-MNIST's own description: its first training image is an ankle boot.
+    # According to Fashion-MNIST's documentation, the first training image is an ankle boot.
     assert dataset.class_names[dataset.train.labels[0]] == "Ankle boot"
     assert "Debian" in dataset.source
     assert "belongs to fashion_mnist" in refused("mnist", str(DEBIAN))
 
 
-def test_mnist_of_the_shared_folder(full_size):
+def test_mnist_is_read_from_the_shared_folder(full_size):
     if not SHARED_MNIST.is_dir():
         pytest.skip(f"{SHARED_MNIST} is not on this machine")
     dataset = datasets.load("mnist", str(SHARED_MNIST), validation=0)
@@ -81,7 +81,7 @@ def test_mnist_of_the_shared_folder(full_size):
 
 @pytest.mark.parametrize("name, other", [("mnist", "fashion_mnist"), ("fashion_mnist", "mnist")])
 def test_mnist_and_fashion_mnist_are_distinguished(name, other, tmp_path):
-    # The first test labels of each, as `read_idx` gives them.
+    # The first test labels of each data set, as read by `read_idx`.
     first = {"mnist": [7, 2, 1, 0, 4, 1, 4, 9, 5, 9, 0, 6, 9, 0, 1, 5, 9, 7, 3, 4],
              "fashion_mnist": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7, 4, 5, 7, 3, 4, 1, 2, 4, 8, 0]}
     train, (images, _) = mnist()
@@ -91,7 +91,7 @@ def test_mnist_and_fashion_mnist_are_distinguished(name, other, tmp_path):
     assert datasets.load(other, str(tmp_path), validation=0).test.labels.tolist() == first[other]
 
 
-def test_a_pickle_cannot_run_a_program(tmp_path):
+def test_a_pickle_cannot_execute_code(tmp_path):
     class Harmful:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "harm"),)
@@ -103,11 +103,11 @@ def test_a_pickle_cannot_run_a_program(tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
-# Damage
+# Damaged files
 
 
 def rewrite(path: Path, change) -> None:
-    """Changes the content of a compressed file."""
+    """Rewrites a gzip file: `change` maps its old content to its new content."""
     path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes())), 1))
 
 
@@ -140,7 +140,7 @@ IDX_DAMAGE = {
 
 
 @pytest.mark.parametrize("case", IDX_DAMAGE)
-def test_damaged_idx_file_is_named(case, tmp_path):
+def test_error_names_a_damaged_idx_file(case, tmp_path):
     write_idx(tmp_path, *mnist())
     datasets.load("mnist", str(tmp_path))
     file, damage = IDX_DAMAGE[case]
@@ -151,7 +151,7 @@ def test_damaged_idx_file_is_named(case, tmp_path):
 
 
 def repack(change):
-    """Changes the members of an archive."""
+    """Returns a function that rewrites an archive; `change` modifies its dictionary of members."""
     def damage(path: Path) -> None:
         with tarfile.open(path) as archive:
             members = {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
@@ -161,13 +161,13 @@ def repack(change):
 
 
 def set_member(name: str, content) -> None:
-    """Replaces a member by bytes, or by the result of a function of its bytes."""
+    """Returns a function that replaces a member of an archive with `content`: bytes, or a function of the old bytes."""
     return repack(lambda members: members.update(
         {name: content(members[name]) if callable(content) else content}))
 
 
 def set_values(**values):
-    """Replaces values in the pickled dictionary of the third batch of CIFAR-10; None removes one."""
+    """Returns a function that sets values in the pickle of CIFAR-10's third batch; None removes a key."""
     def change(content: bytes) -> bytes:
         batch = pickle.loads(content.replace(b"cnumpy.core.", b"cnumpy._core."), encoding="latin1") | values
         return python2_pickle({key: value for key, value in batch.items() if value is not None})
@@ -220,7 +220,7 @@ ARCHIVE_DAMAGE = {
 
 
 @pytest.mark.parametrize("case", ARCHIVE_DAMAGE)
-def test_damaged_archive_is_named(case, tmp_path):
+def test_error_names_a_damaged_archive_and_its_member(case, tmp_path):
     version, member, damage = ARCHIVE_DAMAGE[case]
     path = tmp_path / ARCHIVES["cifar10", version]
     path.write_bytes(gzip.compress(tar(WRITE[version]("cifar10", *cifar("cifar10"))), 1))
@@ -236,7 +236,7 @@ def test_damaged_archive_is_named(case, tmp_path):
     ("batches.meta.txt", Path.unlink),
     ("data_batch_3.bin", lambda path: path.write_bytes(path.read_bytes()[:-1])),
 ])
-def test_damaged_unpacked_file_is_named(file, damage, tmp_path):
+def test_error_names_a_damaged_unpacked_file(file, damage, tmp_path):
     unpack(cifar_binary("cifar10", *cifar("cifar10")), tmp_path)
     damage(tmp_path / "cifar-10-batches-bin" / file)
     assert str(tmp_path / "cifar-10-batches-bin" / file) in refused("cifar10", str(tmp_path))
@@ -244,11 +244,11 @@ def test_damaged_unpacked_file_is_named(file, damage, tmp_path):
 
 @pytest.mark.parametrize("name, file", [
     ("mnist", f"{IDX[2]}.gz"), ("cifar10", "cifar-10-binary.tar.gz"), ("folder", "train/cat/0.png")])
-def test_file_without_permission_is_named(name, file, tmp_path, monkeypatch):
+def test_error_names_a_file_without_read_permission(name, file, tmp_path, monkeypatch):
     write_idx(tmp_path, *mnist())
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"")
     write_folder(tmp_path)
-    # Not by changing permissions: they do not bind the administrator, who may run this test.
+    # `open` is replaced because file permissions do not restrict root, who may run this test.
     for module in (io, __import__("builtins")):
         opened = module.open
 

@@ -1,4 +1,4 @@
-"""The pipeline: the order of the images, how often each occurs, and its pixels."""
+"""The in-memory pipeline: the order of the images, how often each occurs, and its pixels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHAPE = (8, 8, 1)
 
 
 def _split(count: int, first: int = 0) -> Split:
-    """Images whose first two pixels are their number."""
+    """Returns images whose first two pixels encode their number."""
     images = np.random.default_rng(first).integers(0, 256, (count, *SHAPE)).astype(np.uint8)
     numbers = first + np.arange(count)
     images[:, 0, 0, 0], images[:, 0, 1, 0] = numbers // 256, numbers % 256
@@ -38,7 +38,7 @@ def _pipeline(train: int = 103, test: int = 53, **changes) -> Pipeline:
 
 
 def _pixels(pipeline: Pipeline, images: tf.Tensor) -> np.ndarray:
-    """The pixels, with the normalization undone."""
+    """Undoes the normalization and returns the pixel values."""
     mean, deviation = pipeline.normalization.mean[0], pipeline.normalization.standard_deviation[0]
     return np.rint(images.numpy() * deviation + mean).astype(int)
 
@@ -48,7 +48,7 @@ def _numbers(pipeline: Pipeline, batches) -> list[list[int]]:
     return [(images[:, 0, 0, 0] * 256 + images[:, 0, 1, 0]).tolist() for images in pixels]
 
 
-def test_an_epoch_has_no_image_twice_and_each_epoch_has_its_own_order() -> None:
+def test_no_image_repeats_within_an_epoch_and_epochs_differ_in_order() -> None:
     pipeline = _pipeline()
     assert pipeline.steps_per_epoch == 103 // 16
     batches = _numbers(pipeline, pipeline.training(0).take(4 * 6))
@@ -56,7 +56,7 @@ def test_an_epoch_has_no_image_twice_and_each_epoch_has_its_own_order() -> None:
     for numbers in epochs:
         assert len(set(numbers)) == 96 and set(numbers) <= set(range(103))
     assert len({tuple(numbers) for numbers in epochs}) == 4
-    assert set().union(*epochs) == set(range(103))  # images that one epoch leaves out are in another
+    assert set().union(*epochs) == set(range(103))  # images that one epoch leaves out occur in another
     assert _numbers(pipeline, pipeline.training(0).take(6)) == batches[:6]
     other = _pipeline(seed=1)
     assert _numbers(other, other.training(0).take(6)) != batches[:6]
@@ -85,7 +85,7 @@ def test_training_resumes_at_any_step() -> None:
 
 
 @pytest.mark.parametrize("replicas, workers", [(2, 1), (4, 1), (4, 2)])
-def test_replicas_together_make_the_global_batch(replicas: int, workers: int) -> None:
+def test_batches_of_replicas_form_the_global_batch(replicas: int, workers: int) -> None:
     pipeline = _pipeline(augment="standard")
     local = replicas // workers
     batches = [list(pipeline.training(3, replicas, worker * local, local).take(2 * local))
@@ -107,7 +107,7 @@ def test_evaluation_has_every_image_exactly_once(count: int) -> None:
     assert numbers[weights == 1].tolist() == list(range(2000, 2000 + count))
 
 
-def test_augmentation_depends_on_the_image_and_the_epoch_only() -> None:
+def test_augmentation_depends_only_on_the_image_and_the_epoch() -> None:
     pipeline, small = _pipeline(augment="standard"), _pipeline(augment="standard", batch_size=4)
     assert small.steps_per_epoch == 25
 
@@ -116,12 +116,12 @@ def test_augmentation_depends_on_the_image_and_the_epoch_only() -> None:
         return {image.tobytes() for images, _ in batches for image in images.numpy()}
 
     first, again = seen(pipeline, 0, 6), seen(small, 0, 25)
-    # Batches of another size have the same augmented images, except for the few that either leaves out.
+    # Another batch size gives the same augmented images, except for the few left out in either case.
     assert len(first & again) >= 96 - 3
     assert len(first & seen(pipeline, 6, 6)) < 10
 
 
-def test_mirroring_can_be_left_out() -> None:
+def test_mirroring_and_cropping_can_be_turned_off() -> None:
     mirrored, cropped, neither = (
         next(iter(_pipeline(augment="standard", **changes).training(0)))[0].numpy()
         for changes in ({"crop_padding": 0}, {"mirror": False}, {"crop_padding": 0, "mirror": False}))
@@ -135,7 +135,7 @@ def test_mirroring_can_be_left_out() -> None:
 
 @pytest.mark.parametrize("mixing", ["mixup:1", "cutmix:1"])
 def test_mixed_images_have_mixed_labels(mixing: str) -> None:
-    """The labels have the weights with which each image and its partner are mixed."""
+    """Labels are mixed with the same weights as the image and its partner."""
     pipeline, plain = (_pipeline(augment=f"mirror,crop{mix}", train=160, input_normalization="none")
                        for mix in (f",{mixing}", ""))
     for (images, shares), (own, labels) in zip(pipeline.training(0).take(10), plain.training(0).take(10)):
@@ -143,7 +143,7 @@ def test_mixed_images_have_mixed_labels(mixing: str) -> None:
         np.testing.assert_allclose(tf.reduce_sum(shares, 1), 1, atol=1e-6)
         share = shares.numpy()[range(16), labels]
         changed = np.abs(images.numpy() - own.numpy()).max(axis=(1, 2, 3)) > 1e-3
-        # An unchanged image keeps most of its label; at most two classes have a weight.
+        # An unchanged image keeps most of its label; at most two classes have a weight above 0.
         assert np.all(share[~changed] > 0.4) and np.all((shares.numpy() > 0).sum(axis=1) <= 2)
         if mixing.startswith("cutmix"):
             kept = np.mean(images.numpy() == own.numpy(), axis=(1, 2, 3))
@@ -151,11 +151,11 @@ def test_mixed_images_have_mixed_labels(mixing: str) -> None:
             assert np.all(kept[different] >= share[different] - 1e-6)
 
 
-def test_partners_are_augmented_by_their_own_seeds_and_mixed_by_the_images() -> None:
+def test_partners_are_augmented_with_their_own_seeds_and_mixed_with_the_images() -> None:
     pipeline, plain = (_pipeline(augment=f"mirror{mix}", input_normalization="none") for mix in (",mixup:1", ""))
     seeds = random_numbers.image_seeds(0, tf.constant(0, tf.int64), tf.range(103, dtype=tf.int64))
     partners = mixing.partner_indices(seeds, 103).numpy()
-    # All images of the first epoch. Mirroring moves the two pixels with the number, so images are compared by pixels.
+    # Mirroring moves the two pixels that encode the number, so each image is identified by all its pixels.
     split = _split(103)
     augmented = composition.apply(split.images, seeds, parse("mirror")).numpy() / 255
     (images, shares), = pipeline.training(0).take(1)
@@ -168,7 +168,7 @@ def test_partners_are_augmented_by_their_own_seeds_and_mixed_by_the_images() -> 
         np.testing.assert_allclose(image, part * alone + (1 - part) * other, atol=1e-5)
 
 
-def test_colour_components_come_from_the_training_part() -> None:
+def test_colour_components_come_from_the_training_images() -> None:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
     others = np.full_like(images, 200)
@@ -184,7 +184,7 @@ def test_colour_components_come_from_the_training_part() -> None:
 
 
 @pytest.mark.parametrize("kind", normalization.KINDS)
-def test_input_normalization_comes_from_the_training_part(kind: str) -> None:
+def test_input_normalization_comes_from_the_training_images(kind: str) -> None:
     pipeline = _pipeline(input_normalization=kind)
     fitted = normalization.fit(kind, _split(103).images)
     for (images, *_), first in ((next(iter(pipeline.evaluation("test"))), 2000),):
@@ -207,12 +207,12 @@ def test_normalization_of_constant_images_is_finite() -> None:
     assert np.all(Normalization.of(images).apply(tf.constant(images)).numpy() == 0)
 
 
-def test_statistics_come_from_the_training_part_only() -> None:
+def test_statistics_come_only_from_the_training_images() -> None:
     pipeline = _pipeline()
     assert pipeline.normalization == Normalization.of(_split(103).images)
 
 
-def test_fit_pads_resizes_and_converts_channels() -> None:
+def test_fit_pads_and_resizes_images_and_converts_channels() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1)).astype(np.uint8)
     labels = np.zeros(3, np.int32)
     colour = fit(Split(grey, labels), (32, 32, 3)).images
@@ -239,8 +239,8 @@ def test_fewer_images_than_a_batch_is_a_usage_error() -> None:
         _pipeline(batch_size=104)
 
 
-def test_only_threads_that_prepare_batches_get_low_priority() -> None:
-    """Most of the processor time that batches take must be theirs, and no thread may start later."""
+def test_only_the_threads_that_prepare_batches_have_low_priority() -> None:
+    """These threads must use most of the CPU time of preparing batches, and no other thread may start later."""
     dataset = tf.data.Dataset.range(10**9).map(lambda number: number + 1, 1)
     assert next(iter(dataset)).numpy() == 1  # TensorFlow's own threads have started
     before = {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in process.thread_ids()}
@@ -256,9 +256,9 @@ def test_only_threads_that_prepare_batches_get_low_priority() -> None:
     for _ in range(20):
         next(batches)
     assert sum(map(_processor_seconds, low_priority)) - start > 0.5 * (time.process_time() - start_of_all)
-    assert set(process.thread_ids()) <= before.keys() | set(low_priority)  # none has started since
+    assert set(process.thread_ids()) <= before.keys() | set(low_priority)  # no thread has started since
 
 
 def _processor_seconds(thread: int) -> float:
-    """How long a thread of this process has been running on a core."""
+    """Returns the CPU time of a thread of this process, in seconds."""
     return int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[0]) / 1e9

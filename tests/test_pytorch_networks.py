@@ -1,4 +1,4 @@
-"""The PyTorch networks that ours are compared with do the same work: same weights, same logits, same training."""
+"""The PyTorch networks of the benchmarks equal ours: same weights, same logits, same training."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ torch = pytest.importorskip("torch")
 from tfcnn.benchmarks import pytorch_networks, pytorch_worker  # noqa: E402 - they need PyTorch
 
 BATCH, STEPS = 8, 5
-# PyTorch's network -> the experiment of ours, and the changes to its recipe. Where an activation is within a rounding
-# error of ReLU's kink, or two activations in a pooling window are that close, the frameworks may differ. This changes
-# the gradients of all earlier layers by some thousandths, which large steps in deep networks amplify: hence the low
-# learning rates.
+# Maps each PyTorch network to our experiment and changes to its recipe. The frameworks may differ where an activation
+# is within a rounding error of 0 before a ReLU, or of another activation in its pooling window. That changes the
+# gradients of all earlier layers by a few thousandths. Low learning rates keep deep networks from amplifying it.
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "lenet5": ("lenet5", {}), "alexnet": ("alexnet", {}), "vgg": ("vgg", {"learning_rate": 1e-5}),
     "network_in_network": ("network_in_network", {}),
     "inception": ("inception", {"learning_rate": 1e-5, "image_size": 16}),
     "resnet20": ("resnet", {"learning_rate": 1e-3}), "resnet18": ("resnet", {"depth": 18, "learning_rate": 1e-4}),
     "mlp": ("mlp", {"learning_rate": 5e-4})}
-# PyTorch's names of the weights of a normalization -> ours. In other layers "weight" is our kernel.
+# Maps PyTorch's names of the weights of normalization layers to ours. In other layers, "weight" is our "kernel".
 NORMALIZATION = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
@@ -45,7 +44,7 @@ def one_thread() -> None:
 
 
 def _recipe(name: str, **changes: Any) -> Recipe:
-    """The experiment's recipe, with its peak learning rate from the first step."""
+    """Returns the experiment's recipe, changed to its peak learning rate from the first step on."""
     experiment, options = OURS[name]
     recipe = importlib.import_module(f"tfcnn.experiments.{experiment}").RECIPE
     constant = {"schedule": "constant", "warmup_epochs": 0.0, "batch_size": BATCH, "execution": "eager"}
@@ -60,7 +59,7 @@ def _ours(recipe: Recipe) -> keras.Model:
 
 
 def _as_pytorch(model: keras.Model, network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Our weights with PyTorch's names and layout. Fails if a weight of either has no counterpart."""
+    """Returns our weights in PyTorch's names and layout. Fails if a weight of either has no counterpart."""
     dense = next((layer for layer in model.layers if isinstance(layer, keras.layers.Dense)), None)
     flattened = [layer.input.shape[1:] for layer in model.layers if isinstance(layer, keras.layers.Flatten)]
     found = {}
@@ -101,18 +100,18 @@ def _train_ours(model: keras.Model, recipe: Recipe) -> tuple[np.ndarray, keras.O
     return steps.run(iter(batches), tf.constant(STEPS)).numpy()[:, 0], optimizer
 
 
-def _train_pytorchs(training: Any, model: keras.Model) -> list[float]:
+def _train_pytorch(training: Any, model: keras.Model) -> list[float]:
     images, labels = _batch(model)
     batch = _channels_first(images), torch.from_numpy(labels.astype(np.int64))
     return [training.step(*batch).item() for _ in range(STEPS)]
 
 
-def test_every_pytorch_network_is_compared() -> None:
+def test_every_pytorch_network_is_tested() -> None:
     assert set(OURS) == set(pytorch_networks.NETWORKS)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_computes_and_trains_like_our_network(name: str) -> None:
+def test_logits_and_training_match_our_network(name: str) -> None:
     recipe = _recipe(name)
     model, network = _ours(recipe), pytorch_networks.NETWORKS[name]()
     assert sum(values.numel() for values in network.parameters()) == sum(
@@ -137,7 +136,7 @@ def test_computes_and_trains_like_our_network(name: str) -> None:
         module.p = 0.0
     losses, _ = _train_ours(model, recipe)
     training = pytorch_worker.Trainer(network, recipe.replace(image_size=0).to_dict())
-    found = _train_pytorchs(training, model)
+    found = _train_pytorch(training, model)
     np.testing.assert_allclose(found, losses, rtol=1e-3)
     assert abs(losses[-1] - losses[0]) > 0.03 * losses[0]  # the steps have an effect
 
@@ -145,14 +144,14 @@ def test_computes_and_trains_like_our_network(name: str) -> None:
 @pytest.mark.parametrize("changes", [
     {"optimizer": "sgd"}, {"optimizer": "momentum", "momentum": 0.7, "ema": 0.6}, {"optimizer": "nesterov"},
 ], ids=lambda changes: changes["optimizer"])
-def test_optimizer_matches_ours(changes: dict[str, Any]) -> None:
+def test_optimizers_match_ours(changes: dict[str, Any]) -> None:
     recipe = _recipe("lenet5", l2=0.5, **changes)
     model, network = _ours(recipe), pytorch_networks.NETWORKS["lenet5"]()
     _copy(model, network)
     before = network.F6.weight.detach().clone()
     losses, optimizer = _train_ours(model, recipe)
     training = pytorch_worker.Trainer(network, recipe.to_dict())
-    np.testing.assert_allclose(_train_pytorchs(training, model), losses, rtol=1e-5)
+    np.testing.assert_allclose(_train_pytorch(training, model), losses, rtol=1e-5)
     pairs = [(training.network, _as_pytorch(model, network))]
     if recipe.ema:
         optimizers.inner(optimizer).finalize_variable_values(model.trainable_variables)
@@ -163,14 +162,14 @@ def test_optimizer_matches_ours(changes: dict[str, Any]) -> None:
             np.testing.assert_allclose(values.detach(), ours[key], rtol=1e-4, atol=1e-5, err_msg=key)
 
 
-def test_recipe_fields_that_are_not_implemented_are_refused() -> None:
+def test_unsupported_recipe_fields_are_usage_errors() -> None:
     network = pytorch_networks.NETWORKS["lenet5"]()
     for changes in {"clip_norm": 1.0}, {"label_smoothing": 0.1}, {"optimizer": "adam"}:
         with pytest.raises(UsageError, match=str(*changes)):
             pytorch_worker.Trainer(network, _recipe("lenet5", **changes).to_dict())
 
 
-def test_steps_in_each_memory_format_need_no_tensorflow() -> None:
+def test_every_memory_format_and_precision_trains_without_tensorflow() -> None:
     program = (
         "import sys\n"
         "from tfcnn.benchmarks.pytorch_worker import trainer\n"

@@ -18,8 +18,8 @@ from tfcnn.networks import input_shape, layers, resnet
 from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import UsageError
 
-# Table 1: for each depth, the blocks of conv2_x to conv5_x as (how often, the kernels' sizes, their filters), and the
-# multiply-adds, which the paper calls FLOPs.
+# Table 1. For each depth: the stages conv2_x to conv5_x, each as (number of blocks, kernel sizes, filters), and the
+# number of multiply-adds, which the paper calls FLOPs.
 TWO, THREE = (3, 3), (1, 3, 1)
 TABLE_1: dict[int, tuple[list[tuple[int, tuple[int, ...], tuple[int, ...]]], float]] = {
     18: ([(2, TWO, (64, 64)), (2, TWO, (128, 128)), (2, TWO, (256, 256)), (2, TWO, (512, 512))], 1.8e9),
@@ -37,31 +37,31 @@ def trainable(model: keras.Model) -> int:
 
 
 def convolutions(model: keras.Model, shortcuts: bool = False) -> list[keras.layers.Conv2D]:
-    """In order, without the projections unless they are asked for."""
+    """Returns the convolutions in order; with the projections of shortcuts only if `shortcuts` is true."""
     return [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)
             and (shortcuts or not layer.name.endswith("_shortcut"))]
 
 
-def drawn(model: keras.Model) -> list[tuple[int, int, int]]:
-    """What a table says of each convolution: size of the kernel, height of the output, filters."""
+def described(model: keras.Model) -> list[tuple[int, int, int]]:
+    """Describes each convolution as the paper's tables do: kernel size, height of the output, filters."""
     return [(layer.kernel_size[0], *layer.output.shape[2:]) for layer in convolutions(model)]
 
 
 @pytest.fixture
 def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where first weights do not matter, drawing millions of them is left out: the kernels are zero."""
+    """Initializes kernels to zero, for tests that ignore initial weights: drawing millions of them is slow."""
     monkeypatch.setattr(layers, "initializer", lambda choice, paper: "zeros")
 
 
 @pytest.mark.parametrize("depth", TABLE_1)
-def test_layers_shapes_and_cost_are_those_of_table_1(depth: int, unfilled: None) -> None:
+def test_layers_shapes_and_cost_match_table_1(depth: int, unfilled: None) -> None:
     stages, cost = TABLE_1[depth]
     model = resnet.build(depth, stem="7x7")
     expected = [(7, 112, 64)]
     for (count, sizes, widths), height in zip(stages, (56, 28, 14, 7)):
         expected += [(size, height, width) for size, width in zip(sizes, widths)] * count
-    # A bottleneck block has its stride in the first 1x1: the output is as small as those of the others.
-    assert drawn(model) == expected and len(expected) + 1 == depth
+    # The first 1x1 convolution of a bottleneck block has the stride, so all three have outputs of the same height.
+    assert described(model) == expected and len(expected) + 1 == depth
     assert model.get_layer("pool1").output.shape[1:] == (56, 56, 64)
     for stage, (count, _, widths) in enumerate(stages, 2):
         height = 224 // 2 ** stage
@@ -74,22 +74,22 @@ def test_layers_shapes_and_cost_are_those_of_table_1(depth: int, unfilled: None)
 
 
 @pytest.mark.parametrize("depth, n", [(20, 3), (32, 5), (44, 7), (56, 9), (110, 18)])
-def test_layers_and_shapes_are_those_of_section_4_2(depth: int, n: int, unfilled: None) -> None:
+def test_layers_and_shapes_match_section_4_2(depth: int, n: int, unfilled: None) -> None:
     model = resnet.build(depth)
     # "output map size 32x32 16x16 8x8, # layers 1+2n 2n 2n, # filters 16 32 64"
-    assert drawn(model) == [(3, 32, 16)] * (1 + 2 * n) + [(3, 16, 32)] * 2 * n + [(3, 8, 64)] * 2 * n
+    assert described(model) == [(3, 32, 16)] * (1 + 2 * n) + [(3, 16, 32)] * 2 * n + [(3, 8, 64)] * 2 * n
     assert depth == 6 * n + 2
     assert model.get_layer("average_pool").output.shape[1:] == (64,)
     assert not [layer for layer in convolutions(model, shortcuts=True) if layer.name.endswith("_shortcut")]
 
 
-def test_small_images_in_four_stages(unfilled: None) -> None:
+def test_stage_shapes_of_small_images_in_a_network_of_four_stages(unfilled: None) -> None:
     stages = [model.get_layer(f"conv{stage}_2_activation").output.shape[1:]
               for model in [resnet.build(18)] for stage in (2, 3, 4, 5)]
     assert stages == [(32, 32, 64), (16, 16, 128), (8, 8, 256), (4, 4, 512)]
 
 
-def test_shortcuts_have_the_parameters_they_should(unfilled: None) -> None:
+def test_number_of_parameters_of_each_kind_of_shortcut(unfilled: None) -> None:
     models = {shortcut: resnet.build(20, shortcut=shortcut) for shortcut in OPTIONS["resnet"]["shortcut"].choices}
     assert trainable(models["paper"]) == trainable(models["A"]) == trainable(models["none"]) == 269_722
     widened = 16 * 32 + 32 * 64 + 2 * (32 + 64)  # two projections and their batch normalization
@@ -99,7 +99,7 @@ def test_shortcuts_have_the_parameters_they_should(unfilled: None) -> None:
     additions = {shortcut: sum(isinstance(layer, keras.layers.Add) for layer in model.layers)
                  for shortcut, model in models.items()}
     assert additions == {"paper": 9, "A": 9, "B": 9, "C": 9, "none": 0}
-    assert drawn(models["none"]) == drawn(models["A"]) == drawn(models["C"])
+    assert described(models["none"]) == described(models["A"]) == described(models["C"])
     assert models["none"].name == "plain20"
 
 
@@ -117,11 +117,11 @@ def test_each_convolution_is_followed_by_batch_normalization(unfilled: None) -> 
     assert all(layer.use_bias for layer in convolutions(model, shortcuts=True))
 
 
-# The numbers.
+# Outputs and gradients
 
 
 def in_numpy(model: keras.Model, x: np.ndarray, blocks: tuple[int, ...], shortcut: str) -> np.ndarray:
-    """A network of blocks of two convolutions, with the weights of ours."""
+    """Computes the logits of a network of two-convolution blocks in NumPy, from the weights of `model`."""
     names = {layer.name for layer in model.layers}
     weights = numpy_layers.weights(model)
 
@@ -160,20 +160,20 @@ def in_numpy(model: keras.Model, x: np.ndarray, blocks: tuple[int, ...], shortcu
 @pytest.mark.parametrize("size", [8, 9])
 @pytest.mark.parametrize("shortcut, normalization", [
     ("A", "batch"), ("B", "batch"), ("C", "batch"), ("none", "batch"), ("A", "none"), ("C", "none"), ("none", "none")])
-def test_three_stages_compute_what_numpy_does(shortcut: str, normalization: str, size: int) -> None:
+def test_logits_of_three_stages_match_numpy(shortcut: str, normalization: str, size: int) -> None:
     model = resnet.build(20, shortcut=shortcut, normalization=normalization, image_size=size)
     shake(model)
     if shortcut == "none":
-        for layer in convolutions(model):  # lest the signal is lost in twenty layers
+        for layer in convolutions(model):  # otherwise the signal vanishes within twenty layers
             layer.kernel.assign(1.8 * layer.kernel)
     x = random(3, size, size, 3)
     expected = in_numpy(model, x, (3, 3, 3), shortcut)
     np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
-    assert np.ptp(expected[:, 0]) > 0.01 * np.abs(expected).max()  # the images matter
+    assert np.ptp(expected[:, 0]) > 0.01 * np.abs(expected).max()  # the logits depend on the images
 
 
 @pytest.mark.parametrize("stem, size", [("7x7", 40), ("3x3", 9)])
-def test_four_stages_compute_what_numpy_does(stem: str, size: int, unfilled: None) -> None:
+def test_logits_of_four_stages_match_numpy(stem: str, size: int, unfilled: None) -> None:
     model = resnet.build(18, stem=stem, classes=5, image_size=size)
     shake(model)
     x = random(2, size, size, 3)
@@ -181,7 +181,7 @@ def test_four_stages_compute_what_numpy_does(stem: str, size: int, unfilled: Non
     np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-def test_resnet_50_computes_what_keras_applications_does(unfilled: None) -> None:
+def test_resnet_50_matches_keras_applications(unfilled: None) -> None:
     ours = resnet.build(50, stem="7x7", classes=10, image_size=64)
     theirs = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
     shake(ours)
@@ -203,7 +203,7 @@ def test_resnet_50_computes_what_keras_applications_does(unfilled: None) -> None
 
 
 def gradients(model: keras.Model, x: np.ndarray) -> list[np.ndarray]:
-    """Of the cross-entropy in training mode, in a compiled graph."""
+    """Returns the gradients of the cross-entropy in training mode, computed in a compiled graph."""
     weights = [variable.value for variable in model.trainable_variables]
 
     @tf.function
@@ -232,43 +232,43 @@ def test_low_precision_trains_float32_weights(precision: str, policy: Any) -> No
         assert gradient.dtype == np.float32 and np.all(np.isfinite(gradient)) and np.any(gradient), variable.path
 
 
-# The first weights, and what keeps a network without batch normalization trainable.
+# Initial weights, which also keep a network without batch normalization trainable
 
 
 def spread(layer: keras.layers.Conv2D) -> float:
-    """Standard deviation of the kernel, as a multiple of He's."""
+    """Returns the standard deviation of the kernel, as a multiple of He initialization's."""
     kernel = layer.kernel.numpy()
     return kernel.std() * math.sqrt(math.prod(kernel.shape[:-1]) / 2)
 
 
-def test_first_weights_are_gaussian_as_in_he_et_al_2015() -> None:
+def test_initial_weights_are_gaussian_as_in_he_et_al_2015() -> None:
     model = resnet.build(20, shortcut="C")
     for layer in (*convolutions(model, shortcuts=True), model.get_layer("logits")):
         assert spread(layer) == pytest.approx(1, rel=4 / math.sqrt(2 * math.prod(layer.kernel.shape))), layer.name
     kernel = model.get_layer("conv4_3_conv2").kernel.numpy()
-    assert np.mean(np.abs(kernel) > 2 * kernel.std()) == pytest.approx(0.0455, abs=0.005)  # with its tails
+    assert np.mean(np.abs(kernel) > 2 * kernel.std()) == pytest.approx(0.0455, abs=0.005)  # not truncated
     assert not np.array_equal(kernel, model.get_layer("conv4_3_conv1").kernel)
 
 
 @pytest.mark.parametrize("depth, blocks, last", [(20, 9, 2), (50, 16, 3)])
-def test_without_normalization_residuals_begin_with_fixups_weights(depth: int, blocks: int, last: int) -> None:
+def test_without_normalization_residual_branches_have_fixup_initialization(depth: int, blocks: int, last: int) -> None:
     model = resnet.build(depth, normalization="none")
     for layer in convolutions(model, shortcuts=True):
-        place = layer.name.rpartition("_conv")[2] if "_conv" in layer.name else ""
-        expected = 1.0 if not place else 0.0 if place == str(last) else blocks ** (-1 / (2 * last - 2))
+        number = layer.name.rpartition("_conv")[2] if "_conv" in layer.name else ""
+        expected = 1.0 if not number else 0.0 if number == str(last) else blocks ** (-1 / (2 * last - 2))
         tolerance = 4 / math.sqrt(2 * math.prod(layer.kernel.shape))
         assert spread(layer) == pytest.approx(expected, rel=tolerance, abs=0), layer.name
         assert not np.any(layer.bias.numpy())
 
 
-def test_another_initializer_has_its_own_scale_but_the_zeros_that_hold_the_signal_stay() -> None:
+def test_another_initializer_keeps_its_scale_and_the_zeros_of_fixup() -> None:
     model = resnet.build(20, normalization="none", initializer="orthogonal", image_size=8)
     assert not any(np.any(layer.kernel.numpy()) for layer in convolutions(model) if layer.name.endswith("_conv2"))
     kernel = model.get_layer("conv3_2_conv1").kernel.numpy().reshape(-1, 32)
     np.testing.assert_allclose(kernel.T @ kernel, np.eye(32), atol=1e-4)
 
 
-def test_without_normalization_110_layers_begin_as_their_shortcuts_and_train() -> None:
+def test_without_normalization_110_layers_start_as_their_shortcuts_and_train() -> None:
     model = resnet.build(110, normalization="none", image_size=8)
     parts = keras.Model(model.input, [model.get_layer("conv1_activation").output,
                                       model.get_layer("conv4_18_activation").output])
@@ -290,10 +290,10 @@ def test_without_normalization_110_layers_begin_as_their_shortcuts_and_train() -
 
 
 @pytest.mark.parametrize("shortcut, depth, lowest, highest", [
-    # By chance alone, which narrow layers leave the more to the more of them there are; means over chance are 1.
+    # The expected mean square is 1. Random weights deviate from it: more so in narrow layers and in deep networks.
     ("B", 110, 0.2, 5.0), ("C", 20, 0.02, 10.0), ("none", 20, 0.02, 10.0)])
-def test_without_normalization_the_signal_neither_fades_nor_explodes(shortcut: str, depth: int, lowest: float,
-                                                                     highest: float) -> None:
+def test_without_normalization_the_signal_neither_vanishes_nor_explodes(shortcut: str, depth: int, lowest: float,
+                                                                        highest: float) -> None:
     keras.utils.set_random_seed(0)
     model = resnet.build(depth, shortcut=shortcut, normalization="none")
     outputs = [layer.output for layer in model.layers if layer.name.endswith("_activation")
@@ -310,13 +310,13 @@ def test_without_normalization_the_signal_neither_fades_nor_explodes(shortcut: s
     ({"normalization": "local_response"}, "normalization='local_response' must be one of batch, none"),
     ({"activation": "rleu"}, "activation='rleu' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
     ({"image_size": -1}, "image_size=-1 must be at least 1 for this network")])
-def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
+def test_an_invalid_option_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         resnet.build(**options)
     assert str(error.value) == message
 
 
-def test_the_stem_decides_the_input_and_the_classes(unfilled: None) -> None:
+def test_the_stem_determines_the_input_shape_and_the_number_of_classes(unfilled: None) -> None:
     for stem, size, classes in (("3x3", 32, 10), ("7x7", 224, 1000)):
         assert input_shape("resnet", {"depth": 18, "stem": stem}) == (size, size, 3)
         model = resnet.build(18, stem=stem)

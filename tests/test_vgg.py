@@ -18,7 +18,7 @@ from tests.numpy_layers import max_pool, relu, shake
 from tfcnn.networks import layers, vgg
 from tfcnn.recipe import UsageError
 
-# Table 1, as printed but for its input and its softmax: a row of the table a line, the convolutions between "maxpool".
+# Table 1 without its input and softmax rows. Each line is one stage: its convolutions, then "maxpool".
 TABLE_1 = {
     "A": """conv3-64 maxpool
             conv3-128 maxpool
@@ -51,16 +51,16 @@ TABLE_1 = {
             conv3-512 conv3-512 conv3-512 conv3-512 maxpool
             conv3-512 conv3-512 conv3-512 conv3-512 maxpool""",
 }
-LAYERS = {"A": 11, "A-LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19}  # its second row
+LAYERS = {"A": 11, "A-LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19}  # second row of table 1
 MILLIONS = {"A": 133, "A-LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}  # table 2
 CIFAR = {"cifar16": "D", "cifar16_one_dense": "D", "cifar19_one_dense": "E"}
-# Of the paper's networks, on the smallest images: only fc6 and the logits are smaller.
+# The smallest images that the paper's networks accept. Only fc6 and the logits are smaller than in the paper.
 SMALL: dict[str, Any] = {"classes": 10, "image_size": 32}
 
 
 @functools.cache
 def built(variant: str, **options: Any) -> keras.Model:
-    """A network for small images, to be looked at only: building all anew takes longer than the tests."""
+    """Returns a cached network for small images. Tests must not modify it: building dominates their time."""
     return vgg.build(variant, **SMALL, **options)
 
 
@@ -72,8 +72,8 @@ def kinds(model: keras.Model) -> list[str]:
     return [type(layer).__name__ for layer in model.layers]
 
 
-def in_the_tables_words(model: keras.Model) -> list[str]:
-    """The layers up to the flattening, as table 1 names them, without activation and batch normalization."""
+def in_notation_of_table_1(model: keras.Model) -> list[str]:
+    """Returns the layers before the dense ones in the notation of table 1, without activations and batch norm."""
     words = {keras.layers.MaxPooling2D: lambda layer: "maxpool" * (layer.pool_size == layer.strides == (2, 2)),
              layers.Conv2D: lambda layer: f"conv{layer.kernel_size[0]}-{layer.filters}"}
     for before, layer in zip(model.layers, model.layers[1:]):
@@ -84,10 +84,10 @@ def in_the_tables_words(model: keras.Model) -> list[str]:
 
 
 @pytest.mark.parametrize("variant", [*TABLE_1, *CIFAR])
-def test_convolutions_of_table_1(variant: str) -> None:
+def test_convolutions_match_table_1(variant: str) -> None:
     model = built(variant)
     table = TABLE_1[CIFAR.get(variant, variant)]
-    assert in_the_tables_words(model) == table.split()
+    assert in_notation_of_table_1(model) == table.split()
     assert [layer.name for layer in convolutions(model)] == [
         f"conv{stage}_{number}" for stage, row in enumerate(table.splitlines(), 1)
         for number in range(1, row.count("conv") + 1)]
@@ -99,7 +99,7 @@ def test_convolutions_of_table_1(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", TABLE_1)
-def test_dense_layers_and_depth_of_the_paper(variant: str) -> None:
+def test_dense_layers_and_depth_match_the_paper(variant: str) -> None:
     model = built(variant)
     dense = {layer.name: layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)}
     assert dense == {"fc6": 4096, "fc7": 4096, "logits": 10}
@@ -107,8 +107,8 @@ def test_dense_layers_and_depth_of_the_paper(variant: str) -> None:
     assert round(vgg.VARIANTS[variant].parameters / 1e6) == MILLIONS[variant]
 
 
-def test_stages_of_224_pixels() -> None:
-    model = vgg.build("cifar16", image_size=224)  # whose stages are D's, and its dense layers are small
+def test_stage_shapes_of_images_of_224_pixels() -> None:
+    model = vgg.build("cifar16", image_size=224)  # the stages of D, with small dense layers
     assert [model.get_layer(f"pool{stage}").output.shape[1:] for stage in range(1, 6)] == [
         (112, 112, 64), (56, 56, 128), (28, 28, 256), (14, 14, 512), (7, 7, 512)]
     assert model.get_layer("fc6").kernel.shape == (25088, 512)
@@ -116,15 +116,15 @@ def test_stages_of_224_pixels() -> None:
 
 @pytest.mark.parametrize("variant, hidden", [("cifar16", {"fc6": 512, "fc7": 512}), ("cifar16_one_dense", {}),
                                              ("cifar19_one_dense", {})])
-def test_dense_layers_for_cifar(variant: str, hidden: dict[str, int]) -> None:
+def test_dense_layers_of_the_cifar_variants(variant: str, hidden: dict[str, int]) -> None:
     model = built(variant)
     dense = {layer.name: layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)}
     assert dense == hidden | {"logits": 10}
 
 
 @pytest.mark.parametrize("variant, theirs", [("D", keras.applications.VGG16), ("E", keras.applications.VGG19)])
-def test_outputs_are_those_of_keras_applications(variant: str, theirs: Any) -> None:
-    size = 64  # so that several positions reach fc6, whose order would matter
+def test_outputs_match_keras_applications(variant: str, theirs: Any) -> None:
+    size = 64  # several positions reach fc6, so a wrong order of them would show
     model = vgg.build(variant, classes=10, image_size=size)
     shake(model)
     other = theirs(weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None)
@@ -138,7 +138,7 @@ def test_outputs_are_those_of_keras_applications(variant: str, theirs: Any) -> N
 
 
 def in_numpy(model: keras.Model, x: np.ndarray, table: str) -> np.ndarray:
-    """What a network with the convolutions of the table makes of images, by its weights."""
+    """Computes the logits in NumPy, from the weights of `model` and the convolutions of `table` (see `TABLE_1`)."""
     weights, names = numpy_layers.weights(model), {layer.name for layer in model.layers}
     for stage, row in enumerate(table.splitlines(), 1):
         for number, word in enumerate(row.split(), 1):
@@ -160,7 +160,7 @@ def in_numpy(model: keras.Model, x: np.ndarray, table: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("variant, scale", [("cifar16", 1), ("cifar16_one_dense", 1), ("A-LRN", 300), ("C", 1)])
-def test_network_computes_what_numpy_does(variant: str, scale: int) -> None:
+def test_logits_match_numpy(variant: str, scale: int) -> None:
     model = vgg.build(variant, **SMALL)
     shake(model)
     x = scale * numpy_layers.random(2, 32, 32, 3)
@@ -168,23 +168,23 @@ def test_network_computes_what_numpy_does(variant: str, scale: int) -> None:
     np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-def test_a_convolution_has_a_bias_unless_batch_normalization_follows() -> None:
+def test_convolutions_have_a_bias_unless_batch_normalization_follows() -> None:
     biases = {}
     for variant, normalization in (("cifar16", "paper"), ("cifar16", "none"), ("cifar16", "local_response"),
                                    ("cifar16_one_dense", "paper"), ("D", "paper"), ("D", "batch")):
         found = {layer.use_bias for layer in convolutions(built(variant, normalization=normalization))}
         biases[variant, normalization], = found
     assert biases == {("cifar16", "paper"): False, ("cifar16", "none"): True, ("cifar16", "local_response"): True,
-                      ("cifar16_one_dense", "paper"): True,  # as published, though it does nothing
+                      ("cifar16_one_dense", "paper"): True,  # as published, although batch normalization cancels it
                       ("D", "paper"): True, ("D", "batch"): False}
 
 
 @pytest.mark.parametrize("variant", ["cifar16", "D"])
 def test_normalization_can_be_chosen(variant: str) -> None:
     model = built(variant, normalization="batch")
-    places = [place for place, kind in enumerate(kinds(model)) if kind == "BatchNormalization"]
-    assert len(places) == 13
-    assert all(kinds(model)[place - 1] == "Conv2D" and kinds(model)[place + 1] == "Activation" for place in places)
+    indices = [index for index, kind in enumerate(kinds(model)) if kind == "BatchNormalization"]
+    assert len(indices) == 13
+    assert all(kinds(model)[index - 1] == "Conv2D" and kinds(model)[index + 1] == "Activation" for index in indices)
     assert not {"BatchNormalization", "LocalResponseNormalization"} & set(
         kinds(built(variant, normalization="none")))
     model = built(variant, normalization="local_response")
@@ -195,15 +195,15 @@ def test_normalization_can_be_chosen(variant: str) -> None:
 
 
 def dropouts(model: keras.Model) -> dict[str, float]:
-    """The layer before each dropout -> share of its outputs that is dropped."""
+    """Maps the name of the layer before each dropout to the dropout rate."""
     return {before.name: layer.rate for before, layer in zip(model.layers, model.layers[1:])
             if isinstance(layer, keras.layers.Dropout)}
 
 
-def test_dropout_is_where_the_paper_and_cifar_torch_have_it() -> None:
+def test_dropout_matches_the_paper_and_cifar_torch() -> None:
     assert dropouts(built("D")) == {"fc6_activation": 0.5, "fc7_activation": 0.5}  # section 3.1
-    # vgg_bn_drop.lua, and fc7, which it lacks.
-    between = {f"conv{place}_activation": 0.4 for place in ("2_1", "3_1", "3_2", "4_1", "4_2", "5_1", "5_2")}
+    # As in vgg_bn_drop.lua, plus fc7, which that network lacks.
+    between = {f"conv{name}_activation": 0.4 for name in ("2_1", "3_1", "3_2", "4_1", "4_2", "5_1", "5_2")}
     cifar_torch = {"conv1_1_activation": 0.3, **between, "flatten": 0.5, "fc6_activation": 0.5, "fc7_activation": 0.5}
     assert dropouts(built("cifar16")) == pytest.approx(cifar_torch)
     assert dropouts(built("cifar16", dropout=0.25)) == pytest.approx(
@@ -215,7 +215,7 @@ def test_dropout_is_where_the_paper_and_cifar_torch_have_it() -> None:
 
 
 @pytest.mark.parametrize("variant", ["cifar16", "D"])
-def test_first_values_of_the_weights(variant: str) -> None:
+def test_initial_weights_have_the_published_distribution(variant: str) -> None:
     keras.utils.set_random_seed(0)
     model = built(variant)
     kernels = [variable for variable in model.trainable_variables if variable.name == "kernel"]
@@ -223,18 +223,18 @@ def test_first_values_of_the_weights(variant: str) -> None:
     for kernel in kernels:
         values, inputs = np.asarray(kernel), math.prod(kernel.shape[:-1])
         outputs = math.prod(kernel.shape) // kernel.shape[-2]
-        if variant == "D":  # Glorot and Bengio 2010, equation 16: even up to this limit
-            even, limit = True, math.sqrt(6 / (inputs + outputs))
-        else:  # MSRinit of vgg_bn_drop.lua, which is normal, and Torch's own for dense layers
-            even, limit = kernel.ndim == 2, math.sqrt(1 / inputs)
-        deviation = limit / math.sqrt(3) if even else math.sqrt(2 / outputs)
+        if variant == "D":  # Glorot and Bengio 2010, equation 16: uniform within this limit
+            uniform, limit = True, math.sqrt(6 / (inputs + outputs))
+        else:  # convolutions: MSRinit of vgg_bn_drop.lua (normal); dense layers: Torch's default (uniform)
+            uniform, limit = kernel.ndim == 2, math.sqrt(1 / inputs)
+        deviation = limit / math.sqrt(3) if uniform else math.sqrt(2 / outputs)
         assert values.std() == pytest.approx(deviation, rel=0.05), kernel.path
         kurtosis = np.mean(values ** 4) / np.mean(values ** 2) ** 2
-        assert kurtosis == pytest.approx(1.8 if even else 3.0, abs=0.4), kernel.path
+        assert kurtosis == pytest.approx(1.8 if uniform else 3.0, abs=0.4), kernel.path
     assert all(not np.any(variable) for variable in model.trainable_variables if variable.name == "bias")
 
 
-def test_low_precision_is_near_and_gives_float32_logits(policy: Any) -> None:
+def test_bfloat16_is_close_to_float32_and_logits_are_float32(policy: Any) -> None:
     exact = vgg.build()
     shake(exact)
     policy("mixed_bfloat16")
