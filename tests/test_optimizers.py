@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfcnn import _compat
 from tfcnn.data.parts import bounded
-from tfcnn.recipe import Recipe
+from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import devices, optimizers
 from tfcnn.training.steps import Steps, averaged_weights
 
@@ -48,6 +50,16 @@ def _half_cosine(done: float) -> float:
 def test_schedules_follow_their_formulas(changes: dict, formula) -> None:
     expected = [formula(step) for step in range(EPOCHS * STEPS)]
     np.testing.assert_allclose(_rates(**changes), expected, rtol=2e-5, atol=1e-7)
+
+
+def test_without_the_private_method_of_keras_only_one_device_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On several devices gradients would be summed twice."""
+    monkeypatch.setattr(_compat, "apply_without_reduction", lambda optimizer: False)
+    recipe = Recipe(experiment="", network="")
+    optimizers.optimizer(recipe, 0.1, [])
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: types.SimpleNamespace(num_replicas_in_sync=2))
+    with pytest.raises(UsageError, match="--devices=1"):
+        optimizers.optimizer(recipe, 0.1, [])
 
 
 BATCH, FEATURES, CLASSES = 8, 5, 3
