@@ -70,6 +70,25 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert not text.strip() or ast.get_docstring(ast.parse(text))
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_private_parts_of_other_libraries_are_in_compat_only(path: Path) -> None:
+    words = ("tensorflow.python", "_create_device_dataset", "_all_reduce_sum_gradients", "_get_variable_index",
+             "_flatten_layers", "_keras_history", "_inbound_nodes", "_reconstruct", "__getitems__")
+    text = path.read_text()
+    assert path.name == "_compat.py" or not [word for word in words if word in text]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    """A file has at most 400 lines; a function 50, without its docstring."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            docstring = len((ast.get_docstring(node, clean=False) or "").splitlines())
+            assert node.end_lineno - node.lineno + 1 - docstring <= 50, node.name
+
+
 def test_a_network_knows_only_keras_and_layers() -> None:
     for path in (PACKAGE / "networks").glob("*.py"):
         assert {_part(name) for name in _imports(path)} <= {"networks", "recipe"}, path
