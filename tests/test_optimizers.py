@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfcnn import _compat
 from tfcnn.data.parts import bounded
 from tfcnn.recipe import Recipe, UsageError
-from tfcnn.training import devices, optimizers
+from tfcnn.training import devices, optimizers, schedules
 from tfcnn.training.steps import Steps, averaged_weights
 
 STEPS = 10  # steps per epoch
@@ -22,7 +22,7 @@ EPOCHS = 12
 
 def _rates(**changes) -> np.ndarray:
     recipe = Recipe(experiment="", network="", epochs=EPOCHS, learning_rate=0.4, **changes)
-    schedule = optimizers.schedule(recipe, STEPS)
+    schedule = schedules.schedule(recipe, STEPS)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
     rates = np.array([float(schedule(tf.constant(step, tf.int64))) for step in range(EPOCHS * STEPS)])
     np.testing.assert_array_equal(rates, [float(again(step)) for step in range(EPOCHS * STEPS)])
@@ -77,7 +77,7 @@ class _Regression:
             layer = keras.layers.Dense(CLASSES, bias_initializer="ones", dtype="float32")
             self.model = keras.Model(inputs, layer(inputs))
             self.optimizer = optimizers.optimizer(
-                self.recipe, optimizers.schedule(self.recipe, STEPS), self.model.trainable_variables)
+                self.recipe, schedules.schedule(self.recipe, STEPS), self.model.trainable_variables)
         self.steps = Steps(self.recipe, self.strategy, self.model, self.optimizer)
         random = np.random.default_rng(0)
         self.images = random.normal(size=(BATCH, FEATURES)).astype(np.float32)

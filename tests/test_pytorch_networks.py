@@ -16,7 +16,7 @@ import tensorflow as tf
 from tests.numpy_layers import random, shake
 from tfcnn import networks
 from tfcnn.recipe import Recipe, UsageError
-from tfcnn.training import optimizers
+from tfcnn.training import optimizers, schedules
 from tfcnn.training.steps import Steps
 
 # Triton, which comes with PyTorch for GPUs, aborts a process that has imported TensorFlow; PyTorch works without it.
@@ -94,7 +94,7 @@ def _channels_first(images: np.ndarray) -> torch.Tensor:
 
 
 def _train_ours(model: keras.Model, recipe: Recipe) -> tuple[np.ndarray, keras.Optimizer]:
-    optimizer = optimizers.optimizer(recipe, optimizers.schedule(recipe, 1), model.trainable_variables)
+    optimizer = optimizers.optimizer(recipe, schedules.schedule(recipe, 1), model.trainable_variables)
     steps = Steps(recipe, tf.distribute.get_strategy(), model, optimizer)
     batches = tf.data.Dataset.from_tensors(_batch(model)).repeat()
     return steps.run(iter(batches), tf.constant(STEPS)).numpy()[:, 0], optimizer

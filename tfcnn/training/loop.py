@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfcnn import runs
 from tfcnn.recipe import Recipe
-from tfcnn.training import devices, machines, optimizers, process, signals, tensorboard, validation
+from tfcnn.training import devices, machines, optimizers, process, schedules, signals, tensorboard, validation
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.checkpoints import Checkpoints, Progress
 from tfcnn.training.epoch_metrics import EpochMetrics
@@ -282,7 +282,7 @@ class Loop:
             sparsity=sparsity)
 
     def _set_rate_factor(self) -> None:
-        if isinstance(self._setup.schedule, optimizers.Plateau):
+        if isinstance(self._setup.schedule, schedules.Plateau):
             self._setup.schedule.factor.assign(validation.rate_factor(self._recipe, self.progress.metrics))
 
     def _save(self) -> None:

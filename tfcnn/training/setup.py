@@ -14,7 +14,7 @@ from tfcnn.data.pipeline import Pipeline
 from tfcnn.data.streaming import Streaming
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices as devices_module
-from tfcnn.training import machines, optimizers
+from tfcnn.training import machines, optimizers, schedules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
-        schedule = optimizers.schedule(recipe, pipeline.steps_per_epoch)
+        schedule = schedules.schedule(recipe, pipeline.steps_per_epoch)
         optimizer = optimizers.optimizer(recipe, schedule, model.trainable_variables)
     devices_module.set_synchronization(recipe, strategy, model)
     return Setup(recipe, strategy, dataset, pipeline, model, schedule, optimizer)
