@@ -283,7 +283,7 @@ def test_callbacks_are_called_and_can_stop_the_run(class_folders: Path, tmp_path
     assert Stop.calls == ["epoch 0", "epoch 1", "end"]
     assert result.record["epochs"] == 2
     tags = EventAccumulator(str(tmp_path / "run" / "train")).Reload().Tags()["tensors"]
-    assert "conv1/kernel/histogram" in tags
+    assert "histogram/conv1/kernel" in tags
 
 
 def test_resumed_run_keeps_its_normalization(class_folders: Path, tmp_path: Path) -> None:
