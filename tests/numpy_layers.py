@@ -1,4 +1,4 @@
-"""What the networks' layers compute, in NumPy and float64: written for being obviously right, not for speed.
+"""Reference implementations of the networks' layers in NumPy and float64, written for clarity, not speed.
 
 Images are `[batch, height, width, channels]`, kernels `[height, width, input channels, output channels]`, as in Keras.
 """
@@ -12,11 +12,15 @@ import numpy as np
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
+    """Returns standard normal values in float32."""
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def response_normalization(x: np.ndarray, depth_radius: int, bias: float, alpha: float, beta: float) -> np.ndarray:
-    """The formula of Krizhevsky et al. 2012, section 3.3, with its limits max(0, i - n/2) and min(N - 1, i + n/2)."""
+    """Local response normalization as in Krizhevsky et al. 2012, section 3.3.
+
+    The sum runs over channels max(0, i - n/2) to min(N - 1, i + n/2), where n/2 is `depth_radius`.
+    """
     x = x.astype(np.float64)
     y = np.empty_like(x)
     channels = x.shape[-1]
@@ -30,7 +34,7 @@ def response_normalization(x: np.ndarray, depth_radius: int, bias: float, alpha:
 
 def convolution(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray | float = 0.0, strides: int = 1,
                 padding: str = "valid", groups: int = 1) -> np.ndarray:
-    """A sum over the positions within the kernel of a product over channels."""
+    """Convolution in the sense of deep learning: the kernel is not flipped. Groups split the channels evenly."""
     kernel = kernel.astype(np.float64)
     height, width, depth, filters = kernel.shape
     patches = _windows(x, (height, width), strides, padding, 0.0)
@@ -47,12 +51,13 @@ def max_pool(x: np.ndarray, size: int, strides: int, padding: str = "valid") -> 
 
 
 def average_pool(x: np.ndarray, size: int, strides: int, padding: str = "valid") -> np.ndarray:
-    """The mean of what is within the image: padding does not count."""
+    """Mean over the part of each window that lies within the image; padding is not counted."""
     return np.nanmean(_windows(x, (size, size), strides, padding, np.nan), axis=(-2, -1))
 
 
 def batch_normalization(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray,
                         epsilon: float) -> np.ndarray:
+    """Normalizes each channel with the given mean and variance, then scales by gamma and shifts by beta."""
     return (x.astype(np.float64) - mean) / np.sqrt(variance + epsilon) * gamma + beta
 
 
@@ -61,7 +66,10 @@ def relu(x: np.ndarray) -> np.ndarray:
 
 
 def _windows(x: np.ndarray, size: tuple[int, int], strides: int, padding: str, outside: float) -> np.ndarray:
-    """[batch, rows, columns, channels, height, width]; "same" pads as TensorFlow does, the odd one at the end."""
+    """Returns all windows, as [batch, rows, columns, channels, height, width].
+
+    Padding "same" is TensorFlow's: where it is odd, the end gets one more. Padded positions have the value `outside`.
+    """
     x = x.astype(np.float64)
     if padding == "same":
         margins = [max((-(-length // strides) - 1) * strides + window - length, 0)
@@ -72,9 +80,9 @@ def _windows(x: np.ndarray, size: tuple[int, int], strides: int, padding: str, o
 
 
 def shake(model: keras.Model, seed: int = 1) -> None:
-    """Gives every variable values of its own, moving statistics included, so that no layer goes unnoticed.
+    """Assigns random values to all variables, moving statistics included, so that every layer affects the outputs.
 
-    Kernels get Glorot's scale, and what must be positive stays so.
+    Kernels have the standard deviation of Glorot's initialization; gammas and moving variances stay positive.
     """
     generator = np.random.default_rng(seed)
     for variable in model.weights:
@@ -90,5 +98,5 @@ def shake(model: keras.Model, seed: int = 1) -> None:
 
 
 def weights(model: keras.Model) -> Callable[[str], list[np.ndarray]]:
-    """Layer name -> its weights, in Keras's order."""
+    """Returns a function from a layer's name to its weights, in Keras's order."""
     return lambda name: model.get_layer(name).get_weights()

@@ -1,4 +1,4 @@
-"""AlexNet against its paper and against NumPy."""
+"""Tests AlexNet against its paper and against NumPy."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.numpy_layers import max_pool, relu, shake
 from tfcnn.networks import alexnet
 from tfcnn.recipe import UsageError
 
-# The paper's network on the smallest images it takes: quick, and every layer has the paper's weights but fc6.
+# Options for the smallest images the paper's network accepts: fast, and only fc6 and the logits have fewer weights.
 SMALL: dict[str, Any] = {"classes": 10, "image_size": 67}
 
 
 @functools.cache
 def built(variant: str) -> keras.Model:
-    """A network as published. Building 60 million parameters takes a second, so it is done once."""
+    """Builds a variant as published. Cached, because initializing 60 million parameters is slow."""
     return alexnet.build(**alexnet.VARIANTS[variant].options)
 
 
@@ -33,7 +33,7 @@ def trainable(model: keras.Model) -> int:
 
 
 def stages(model: keras.Model) -> list[tuple[str, tuple[int, ...]]]:
-    """Name and output shape of each layer but the activations, in order: there are no branches."""
+    """Returns the name and output shape of each layer except activations, and checks that no layer branches."""
     for before, layer in zip(model.layers, model.layers[1:]):
         assert layer.input is before.output
     return [(layer.name, layer.output.shape[1:]) for layer in model.layers if not layer.name.endswith("_activation")]
@@ -44,7 +44,7 @@ def images(size: int, count: int = 4, scale: float = 1.0) -> np.ndarray:
 
 
 def gradients(model: keras.Model, x: np.ndarray) -> list[np.ndarray]:
-    """Of the cross-entropy in training mode, in a compiled graph."""
+    """Returns the gradients of the cross-entropy in training mode, computed in a graph."""
     labels = np.arange(len(x)) % model.output.shape[-1]
     weights = [variable.value for variable in model.trainable_variables]
 
@@ -58,7 +58,7 @@ def gradients(model: keras.Model, x: np.ndarray) -> list[np.ndarray]:
     return [gradient.numpy() for gradient in run()]
 
 
-def test_small_network_on_the_tutorials_crops() -> None:
+def test_parameters_of_the_small_network_on_24x24_crops_and_with_100_classes() -> None:
     assert trainable(alexnet.build(image_size=24)) == 1_068_298
     assert trainable(alexnet.build(classes=100)) == 1_756_426 + 90 * 193
 
@@ -71,20 +71,20 @@ def test_stages_of_the_small_network() -> None:
 
 
 @pytest.mark.parametrize("variant", ["paper", "one_tower"])
-def test_stages_of_the_paper(variant: str) -> None:
+def test_stages_match_the_paper(variant: str) -> None:
     found = stages(built(variant))
     assert found == [
         ("images", (227, 227, 3)), ("conv1", (55, 55, 96)), ("norm1", (55, 55, 96)), ("pool1", (27, 27, 96)),
         ("conv2", (27, 27, 256)), ("norm2", (27, 27, 256)), ("pool2", (13, 13, 256)), ("conv3", (13, 13, 384)),
         ("conv4", (13, 13, 384)), ("conv5", (13, 13, 256)), ("pool5", (6, 6, 256)), ("flatten", (9216,)),
         ("fc6", (4096,)), ("fc6_dropout", (4096,)), ("fc7", (4096,)), ("fc7_dropout", (4096,)), ("logits", (1000,))]
-    # The caption of figure 2 counts the neurons of conv2 to the end. (Its 253,440 for conv1 are not 55 * 55 * 96.)
+    # The caption of figure 2 gives the neurons of conv2 to the last layer. (Its 253,440 for conv1 is not 55 * 55 * 96.)
     neurons = {name: math.prod(shape) for name, shape in found}
     assert [neurons[name] for name in ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "logits")] == [
         186_624, 64_896, 64_896, 43_264, 4096, 4096, 1000]
 
 
-def test_paper_has_its_kernels_weights_and_biases() -> None:
+def test_kernel_shapes_and_initial_values_match_the_paper() -> None:
     model = built("paper")
     kernels = {layer.name: layer.kernel.shape for layer in model.layers if layer.weights}
     assert {name: kernels[name] for name in ("conv1", "conv2", "conv3", "conv4", "conv5")} == {  # section 3.5
@@ -100,11 +100,11 @@ def test_paper_has_its_kernels_weights_and_biases() -> None:
 
 
 @pytest.mark.parametrize("normalization", ["local_response", "none"])
-def test_small_network_computes_what_numpy_does(normalization: str) -> None:
+def test_logits_of_the_small_network_match_numpy(normalization: str) -> None:
     model = alexnet.build(image_size=9, normalization=normalization)
     shake(model)
     weights = {layer.name: layer.get_weights() for layer in model.layers}
-    x = inputs = images(9, scale=300)  # so large that normalization matters
+    x = inputs = images(9, scale=300)  # large enough for normalization to matter
 
     def convolve(x: np.ndarray, name: str) -> np.ndarray:
         return relu(numpy_layers.convolution(x, *weights[name], padding="same"))
@@ -121,7 +121,7 @@ def test_small_network_computes_what_numpy_does(normalization: str) -> None:
 
 
 @pytest.mark.parametrize("variant, groups", [("paper", 2), ("one_tower", 1)])
-def test_paper_computes_what_numpy_does(variant: str, groups: int) -> None:
+def test_logits_of_the_papers_network_match_numpy(variant: str, groups: int) -> None:
     model = alexnet.build(variant, **SMALL)
     shake(model)
     weights = {layer.name: layer.get_weights() for layer in model.layers}
@@ -149,7 +149,7 @@ def test_every_parameter_has_a_gradient(options: dict[str, Any]) -> None:
     model = alexnet.build(**options)
     for variable, gradient in zip(model.trainable_variables, gradients(model, images(model.input.shape[1]))):
         assert np.all(np.isfinite(gradient)) and np.any(gradient), variable.path
-    # A tanh is never dead, so that every filter learns.
+    # Units with tanh do not die, so every filter has a gradient.
     model = alexnet.build(**options | {"activation": "tanh", "dropout": 0.0})
     for variable, gradient in zip(model.trainable_variables, gradients(model, images(model.input.shape[1]))):
         filters = np.abs(gradient).reshape(-1, gradient.shape[-1]).max(axis=0)
@@ -159,7 +159,7 @@ def test_every_parameter_has_a_gradient(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("precision, options", [
     ("mixed_bfloat16", {}), ("mixed_float16", {}), ("mixed_bfloat16", {"variant": "paper", "dropout": 0.0, **SMALL})],
     ids=str)
-def test_low_precision_trains_float32_weights(precision: str, options: dict[str, Any], policy: Any) -> None:
+def test_low_precision_has_float32_logits_and_gradients(precision: str, options: dict[str, Any], policy: Any) -> None:
     exact = alexnet.build(**options)
     policy(precision)
     model = alexnet.build(**options)
@@ -172,7 +172,7 @@ def test_low_precision_trains_float32_weights(precision: str, options: dict[str,
         assert gradient.dtype == np.float32 and np.all(np.isfinite(gradient)) and np.any(gradient)
 
 
-def test_training_differs_from_inference_by_dropout_alone() -> None:
+def test_training_differs_from_inference_only_by_dropout() -> None:
     for options in ({}, {"variant": "paper", "dropout": 0.0, **SMALL}):
         model = alexnet.build(**options)
         x = images(model.input.shape[1])
@@ -195,14 +195,14 @@ def test_training_differs_from_inference_by_dropout_alone() -> None:
                 np.testing.assert_array_equal(after, before)
 
 
-def test_dropout_of_the_small_network() -> None:
+def test_dropout_of_the_small_network_follows_its_dense_layers() -> None:
     found = {layer.name: layer.rate for layer in alexnet.build(dropout=0.3).layers
              if isinstance(layer, keras.layers.Dropout)}
     assert found == {"local3_dropout": 0.3, "local4_dropout": 0.3}
 
 
 @pytest.mark.parametrize("variant", ["cifar", "paper"])
-def test_activation_is_that_of_all_layers_but_the_last(variant: str) -> None:
+def test_activation_follows_every_layer_except_the_last(variant: str) -> None:
     model = alexnet.build(variant, activation="tanh", **SMALL)
     found = {layer.name: layer.activation for layer in model.layers if isinstance(layer, keras.layers.Activation)}
     assert list(found) == [f"{layer.name}_activation" for layer in model.layers if hasattr(layer, "kernel")][:-1]
@@ -212,13 +212,13 @@ def test_activation_is_that_of_all_layers_but_the_last(variant: str) -> None:
         assert before.activation is keras.activations.linear and model.get_layer(name).input is before.output
 
 
-def test_batch_normalization_stands_before_the_activation_of_each_convolution() -> None:
+def test_batch_normalization_precedes_the_activation_of_each_convolution() -> None:
     for variant, convolutions in (("cifar", 2), ("paper", 5)):
         model = alexnet.build(variant, normalization="batch", **SMALL)
         kinds = [type(layer).__name__ for layer in model.layers]
-        places = [place for place, kind in enumerate(kinds) if kind == "BatchNormalization"]
-        assert len(places) == convolutions and "LocalResponseNormalization" not in kinds
-        assert all("Conv2D" in kinds[place - 1] and kinds[place + 1] == "Activation" for place in places)
+        indices = [index for index, kind in enumerate(kinds) if kind == "BatchNormalization"]
+        assert len(indices) == convolutions and "LocalResponseNormalization" not in kinds
+        assert all("Conv2D" in kinds[index - 1] and kinds[index + 1] == "Activation" for index in indices)
 
 
 @pytest.mark.parametrize("options, message", [
@@ -231,7 +231,7 @@ def test_batch_normalization_stands_before_the_activation_of_each_convolution() 
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1"),
     ({"dropout": -0.1}, "dropout=-0.1 must be at least 0 and less than 1"),
     ({"dropout": float("nan")}, "dropout=nan must be at least 0 and less than 1")])
-def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
+def test_invalid_option_value_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         alexnet.build(**options)
     assert str(error.value) == message

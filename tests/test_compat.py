@@ -1,4 +1,4 @@
-"""Every entry of `tfcnn._compat`: it does what it says, and the private part is still there and still needed."""
+"""Tests each function of `tfcnn._compat`: it works, and the private part still exists and is still needed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import json
 import socket
 from pathlib import Path
 
-import tfcnn  # noqa: F401 - before anything imports TensorFlow
-
-
+import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
 import keras
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from tfcnn import _compat
 
 
 def _gather_in_a_worker(index: int) -> None:
-    """Gathers twice under one name, and by the public function, after a trace that only one worker does."""
+    """Gathers twice under one name and once with the public function, after one worker has traced once more."""
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
 
     def replica() -> list[tf.Tensor]:
@@ -43,7 +41,7 @@ def _gather_in_a_worker(index: int) -> None:
         np.testing.assert_array_equal(second, -public)
 
 
-def test_gathering_from_workers_is_all_gather_whichever_worker_traces_again(tmp_path: Path) -> None:
+def test_gather_from_workers_matches_all_gather_when_only_one_worker_retraces(tmp_path: Path) -> None:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     for one in sockets:
@@ -58,7 +56,7 @@ def test_gathering_from_workers_is_all_gather_whichever_worker_traces_again(tmp_
         assert done.returncode == 0, done.stderr
 
 
-def test_reading_records_agrees_with_reading_one_at_a_time(tmp_path: Path) -> None:
+def test_read_records_matches_reading_one_at_a_time(tmp_path: Path) -> None:
     import tensorflow_datasets as tfds
 
     class Numbers(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -79,11 +77,11 @@ def test_reading_records_agrees_with_reading_one_at_a_time(tmp_path: Path) -> No
     indices = [7, 39, 0, 7, 21]
     one_by_one = [records[index] for index in indices]
     assert _compat.read_records(records, indices) == one_by_one
-    assert hasattr(records, "__getitems__")  # several at a time; if not, `read_records` is no longer needed
-    assert _compat.read_records([b"a", b"b", b"c"], [2, 0]) == [b"c", b"a"]  # a source without it
+    assert hasattr(records, "__getitems__")  # the private method; without it, `read_records` is not needed
+    assert _compat.read_records([b"a", b"b", b"c"], [2, 0]) == [b"c", b"a"]  # a source without that method
 
 
-def test_data_sets_per_device_are_not_autotuned_within_the_context_only() -> None:
+def test_device_datasets_are_not_autotuned_within_the_context_but_are_outside() -> None:
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     untuned = tf.data.Options()
     untuned.autotune.enabled = False
@@ -96,7 +94,7 @@ def test_data_sets_per_device_are_not_autotuned_within_the_context_only() -> Non
         np.testing.assert_array_equal([value.numpy() for value in iterator], [[0, 1], [2, 3], [4, 5], [6, 7]])
 
 
-def test_without_the_private_function_batches_are_still_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_distributed_without_the_private_function(monkeypatch: pytest.MonkeyPatch) -> None:
     from tensorflow.python.data.ops import multi_device_iterator_ops
     distributed = tf.distribute.MirroredStrategy(["CPU:0"]).experimental_distribute_dataset(
         tf.data.Dataset.range(8).batch(2))
@@ -109,7 +107,7 @@ def test_without_the_private_function_batches_are_still_distributed(monkeypatch:
 
 
 def _apply_on_two_devices() -> None:
-    """Applies gradients 1 and 2 of two replicas, by Keras's own method and without its reduction."""
+    """Applies gradients on two replicas: 1 and 2 with Keras's reduction, then 1 and 1 without it."""
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"],
@@ -126,7 +124,7 @@ def _apply_on_two_devices() -> None:
         def step() -> None:
             def replica() -> None:
                 number = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.float32)
-                # Of gradients that are not equal, only Keras's sum is the same on both replicas.
+                # Without the reduction, replicas stay equal only if their gradients are equal.
                 optimizer.apply([tf.constant(1.0) if changed else 1.0 + number], [variable])
 
             strategy.run(replica)
@@ -142,8 +140,8 @@ def test_apply_without_reduction_takes_summed_gradients(tmp_path: Path) -> None:
     assert not _compat.apply_without_reduction(object())
 
 
-def test_the_producer_of_a_tensor_is_the_call_that_made_it() -> None:
-    """For each call of a layer that is used twice, which the public `layer.output` does not tell."""
+def test_producer_is_the_call_that_created_the_tensor() -> None:
+    """The layer is called twice, which the public `layer.output` does not distinguish."""
     layer = keras.layers.Dense(3)
     images = keras.Input((3,))
     first = layer(images)
@@ -151,9 +149,9 @@ def test_the_producer_of_a_tensor_is_the_call_that_made_it() -> None:
     for tensor, before in ((first, images), (second, first)):
         call = _compat.producer(tensor)
         assert call.operation is layer and call.input_tensors[0] is before and call.output_tensors[0] is tensor
-    assert layer.output is first  # where this tells both calls, the private parts are no longer needed
+    assert layer.output is first  # if this distinguished the calls, the private part would no longer be needed
 
 
-def test_without_a_record_of_calls_there_is_one_clear_error() -> None:
+def test_producer_of_an_object_without_a_call_history_is_a_clear_error() -> None:
     with pytest.raises(RuntimeError, match="networks cannot be described"):
         _compat.producer(object())

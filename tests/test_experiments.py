@@ -1,4 +1,7 @@
-"""Every experiment, discovered: its network learns, the sample can stand in for its data, and its flags reach it."""
+"""Tests every experiment: its network learns, it accepts the sample data, and its flags reach the network.
+
+Experiments are discovered, so a new one is tested without changes here.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from tfcnn.runs import RunFolder
 from tfcnn.training.trainer import prepare, train
 
 RECIPES, SAMPLES = experiments.recipes(), experiments.samples()
-# One experiment for each network, the first in the alphabet.
+# One experiment per network: the first in alphabetical order.
 OF_NETWORK = {recipe.network: recipe for recipe in reversed(RECIPES.values())}
 
 
 @pytest.fixture(scope="module")
 def ten_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise, five images in each of two classes: nothing but memory can tell them apart."""
+    """Creates class folders of noise, five images in each of two classes: a network can only memorize them."""
     root = tmp_path_factory.mktemp("ten")
     random = np.random.default_rng(0)
     for part in ("train", "test"):
@@ -33,8 +36,8 @@ def ten_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-class UntilKnown(keras.callbacks.Callback):
-    """Ends the run when there is nothing left to learn: large networks need few steps, but long ones."""
+class StopWhenMemorized(keras.callbacks.Callback):
+    """Ends the run once the images are memorized: large networks need few steps, but slow ones."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         assert logs is not None
@@ -46,28 +49,28 @@ def test_every_network_has_an_experiment() -> None:
 
 
 @pytest.mark.parametrize("network", OF_NETWORK)
-def test_ten_images_can_be_learnt_by_heart(network: str, ten_images: Path, tmp_path: Path) -> None:
-    """The first thing to try with a new network: if it cannot do this, something is broken."""
+def test_network_can_memorize_ten_images(network: str, ten_images: Path, tmp_path: Path) -> None:
+    """The first check of a new network: one that cannot memorize ten images is broken."""
     recipe = OF_NETWORK[network]
     smallest = next(iter(networks.find(network).VARIANTS.values())).smallest
     recipe = recipe.replace(
         dataset="folder", image_size=max(smallest, 16), validation=0.0, batch_size=10, epochs=60, augment="none",
         warmup_epochs=0.0, optimizer="adam", schedule="constant", learning_rate=0.001, l2=0.0, ema=0.0,
         **{"dropout": 0.0} if "dropout" in recipe.options else {})
-    result = train(recipe, tmp_path / "run", data_dir=str(ten_images), callbacks=[UntilKnown()])
+    result = train(recipe, tmp_path / "run", data_dir=str(ten_images), callbacks=[StopWhenMemorized()])
     last = RunFolder(result.workdir).read_metrics()[-1]
     assert last["accuracy"] == 1.0 and last["loss"] < 0.05
     assert "validation_loss" not in last and result.record["dataset"]["validation_images"] == 0
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_sample_can_stand_in_for_its_data(name: str) -> None:
+def test_experiment_accepts_the_sample_data(name: str) -> None:
     setup = prepare(RECIPES[name].replace(dataset="sample", **SAMPLES[name]))
     images, labels = next(iter(setup.pipeline.training(0)))
     assert images.shape[1:] == setup.model.input_shape[1:] and np.ptp(labels) > 0
     assert setup.model.outputs[0].shape == (None, 10)
 
 
-def test_options_of_the_network_are_flags() -> None:
+def test_network_options_are_flags() -> None:
     recipe, _ = flags.parse(RECIPES["resnet"], ["resnet", "--depth=56", "--shortcut=B"])
     assert recipe.network_options()["depth"] == 56 and recipe.network_options()["shortcut"] == "B"

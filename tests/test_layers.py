@@ -1,4 +1,4 @@
-"""The suite's own layers, against NumPy in float64 and against TensorFlow's own operations."""
+"""Tests the suite's layers against NumPy in float64, TensorFlow and Keras."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tfcnn.networks import layers
 from tfcnn.networks.layers import BatchNormalization, GroupedConv2D, LocalResponseNormalization
 from tfcnn.training import devices
 
-# Constants under which the neighbours matter for inputs around one, unlike the papers'.
+# With these constants, unlike the paper's, neighbouring channels matter even for inputs close to 1.
 STRONG: dict[str, Any] = {"depth_radius": 2, "bias": 1.5, "alpha": 0.4, "beta": 0.75}
 
 
 def output_and_gradient(layer: Callable, x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The layer's output, and the gradient of its sum weighted by `weight`."""
+    """Returns the layer's output, and the gradient with respect to `x` of the output's sum weighted by `weight`."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = layer(x)
@@ -34,11 +34,11 @@ def output_and_gradient(layer: Callable, x: tf.Tensor, weight: tf.Tensor) -> tup
     return y, tape.gradient(loss, x)
 
 
-def test_defaults_are_the_papers_constants() -> None:
+def test_response_normalization_has_the_papers_constants_by_default() -> None:
     layer = LocalResponseNormalization()
     assert {name: layer.get_config()[name] for name in STRONG} == {
         "depth_radius": 2, "bias": 2.0, "alpha": 1e-4, "beta": 0.75}
-    # Seven channels of 100: by hand, 2 + 1e-4 * 1e4 * (3, 4, 5, 5, 5, 4, 3 neighbours).
+    # Seven channels of value 100. By hand: 2 + 1e-4 * 100^2 * (window of 3, 4, 5, 5, 5, 4, 3 channels).
     y = np.asarray(layer(np.full((1, 1, 1, 7), 100, np.float32)))[0, 0, 0]
     np.testing.assert_allclose(y, 100 / np.array([5, 6, 7, 7, 7, 6, 5]) ** 0.75, rtol=1e-6)
 
@@ -47,7 +47,7 @@ def test_defaults_are_the_papers_constants() -> None:
 @pytest.mark.parametrize("constants", [
     STRONG, STRONG | {"depth_radius": 0}, STRONG | {"depth_radius": 4}, STRONG | {"beta": 0.5}, STRONG | {"beta": 1.0}],
     ids=str)
-def test_response_normalization_is_the_papers_formula(channels: int, constants: dict[str, Any]) -> None:
+def test_response_normalization_follows_the_papers_formula(channels: int, constants: dict[str, Any]) -> None:
     x = 2 * random(2, 3, 4, channels)
     y = np.asarray(LocalResponseNormalization(**constants)(x))
     np.testing.assert_allclose(y, response_normalization(x, **constants), rtol=2e-6, atol=1e-6)
@@ -55,7 +55,7 @@ def test_response_normalization_is_the_papers_formula(channels: int, constants: 
 
 @pytest.mark.parametrize("channels", [2, 9])
 @pytest.mark.parametrize("beta", [0.75, 0.6])
-def test_gradient_is_that_of_finite_differences(channels: int, beta: float) -> None:
+def test_response_normalization_gradient_matches_finite_differences(channels: int, beta: float) -> None:
     constants = STRONG | {"beta": beta}
     x, weight = random(1, 2, 2, channels), random(1, 2, 2, channels, seed=1)
     _, gradient = output_and_gradient(LocalResponseNormalization(**constants), tf.constant(x), weight)
@@ -70,7 +70,7 @@ def test_gradient_is_that_of_finite_differences(channels: int, beta: float) -> N
 
 
 @pytest.mark.parametrize("radius", [2, 4])
-def test_agrees_with_tensorflows_own(radius: int) -> None:
+def test_response_normalization_matches_tensorflow(radius: int) -> None:
     constants = STRONG | {"depth_radius": radius}
     x, weight = tf.constant(3 * random(4, 9, 7, 96)), random(4, 9, 7, 96, seed=1)
     ours = output_and_gradient(LocalResponseNormalization(**constants), x, weight)
@@ -80,7 +80,7 @@ def test_agrees_with_tensorflows_own(radius: int) -> None:
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
-def test_eager_graph_and_xla_agree_whatever_the_size(compiled: bool) -> None:
+def test_response_normalization_of_unknown_shapes_matches_eager_execution(compiled: bool) -> None:
     layer = LocalResponseNormalization(**STRONG)
     layer.build((None, None, None, 6))
     unknown = tf.TensorSpec([None, None, None, 6])
@@ -93,9 +93,9 @@ def test_eager_graph_and_xla_agree_whatever_the_size(compiled: bool) -> None:
 
 
 @pytest.mark.parametrize("precision, unit", [("bfloat16", 2.0 ** -8), ("float16", 2.0 ** -11)])
-def test_low_precision_rounds_only_what_comes_out(precision: str, unit: float) -> None:
+def test_response_normalization_in_low_precision_rounds_only_its_output(precision: str, unit: float) -> None:
     layer = LocalResponseNormalization(**STRONG, dtype=f"mixed_{precision}")
-    x = tf.cast(500 * random(2, 3, 3, 12), precision)  # its squares are beyond float16
+    x = tf.cast(500 * random(2, 3, 3, 12), precision)  # the squares exceed float16's range
     weight = random(2, 3, 3, 12, seed=1)
     y, gradient = output_and_gradient(layer, x, weight)
     assert y.dtype == gradient.dtype == tf.as_dtype(precision)
@@ -107,7 +107,7 @@ def test_low_precision_rounds_only_what_comes_out(precision: str, unit: float) -
     assert np.all(np.isfinite(tf.cast(gradient, tf.float32)))
 
 
-def test_second_derivative_is_right() -> None:
+def test_response_normalization_second_derivative_matches_automatic_differentiation() -> None:
     layer, x = LocalResponseNormalization(**STRONG), tf.constant(random(1, 1, 2, 5))
 
     def derived(x: tf.Tensor) -> tf.Tensor:
@@ -126,12 +126,12 @@ def test_second_derivative_is_right() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"depth_radius": -1}, {"depth_radius": 2.5}, {"bias": 0.0}])
-def test_impossible_constants_are_refused(wrong: dict[str, Any]) -> None:
+def test_response_normalization_rejects_invalid_constants(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LocalResponseNormalization(**wrong)
 
 
-def test_configuration_gives_the_layer_back() -> None:
+def test_response_normalization_is_restored_from_its_configuration() -> None:
     layer = LocalResponseNormalization(3, 1.5, 0.4, 0.6, name="norm1")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is LocalResponseNormalization and again.name == "norm1"
@@ -139,7 +139,7 @@ def test_configuration_gives_the_layer_back() -> None:
 
 
 def test_a_network_saved_by_an_older_version_still_loads(tmp_path: Path) -> None:
-    """The file has every class of `layers`, under the names and in the modules of then, and the outputs of then."""
+    """The file uses every class of `layers`, under its old name and module; the expected outputs are as old."""
     saved = Path(__file__).parent / "saved_by_older_versions"
     model = keras.saving.load_model(saved / "every_layer.keras", safe_mode=True)
     found = {type(layer) for layer in model.layers}
@@ -176,8 +176,8 @@ def _compare_two_replicas() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_two_replicas_have_one_devices_gradient(tmp_path: Path) -> None:
-    """In a process of its own: how many devices a CPU has is settled once a process."""
+def test_two_replicas_have_the_gradient_of_one_device(tmp_path: Path) -> None:
+    """Runs in a new process, because the number of logical CPU devices is fixed once per process."""
     done = Forked(_compare_two_replicas, cwd=tmp_path, env=environment(tmp_path)).completed()
     assert done.returncode == 0, done.stderr
 
@@ -185,10 +185,10 @@ def test_two_replicas_have_one_devices_gradient(tmp_path: Path) -> None:
 @pytest.mark.parametrize("execution", ["eager", "graph", "xla"])
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_dropout_drops_its_share_and_scales_the_rest(rate: float, precision: str, execution: str) -> None:
+def test_dropout_drops_at_its_rate_and_scales_the_rest(rate: float, precision: str, execution: str) -> None:
     layer = layers.Dropout(rate, seed=1, dtype=precision)
     call = layer if execution == "eager" else tf.function(layer, jit_compile=execution == "xla")
-    x = tf.ones((999, 1001), layer.compute_dtype)  # an odd number of them
+    x = tf.ones((999, 1001), layer.compute_dtype)  # an odd number of elements
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = call(x, training=True)
@@ -199,14 +199,14 @@ def test_dropout_drops_its_share_and_scales_the_rest(rate: float, precision: str
     noise = math.sqrt(rate * (1 - rate) / kept.size)
     assert abs((1 - kept.mean()) - rate) < 5 * noise
     flat = kept.ravel()[:-1]
-    both_kept = (flat[::2] & flat[1::2]).mean()  # from the two halves of a number
+    both_kept = (flat[::2] & flat[1::2]).mean()  # neighbours come from the two halves of one random number
     assert abs(both_kept - (1 - rate) ** 2) < 5 * noise
     again = tf.cast(call(x, training=True), tf.float64).numpy() != 0
     assert abs((kept & again).mean() - (1 - rate) ** 2) < 5 * noise
     np.testing.assert_array_equal(call(x, training=False), x)
 
 
-def test_dropout_is_its_seeds() -> None:
+def test_dropout_is_determined_by_its_seed() -> None:
     x = tf.ones((7, 11))
     first, second = layers.Dropout(0.5, seed=3), layers.Dropout.from_config(layers.Dropout(0.5, seed=3).get_config())
     np.testing.assert_array_equal(first(x, training=True), second(x, training=True))
@@ -214,7 +214,7 @@ def test_dropout_is_its_seeds() -> None:
 
 
 @pytest.mark.parametrize("strides, padding, groups", [(1, "same", 2), (2, "valid", 2), (1, "valid", 3)])
-def test_grouped_convolution_is_one_convolution_a_group(strides: int, padding: str, groups: int) -> None:
+def test_grouped_convolution_matches_one_convolution_per_group(strides: int, padding: str, groups: int) -> None:
     layer = GroupedConv2D(12, 3, strides=strides, padding=padding, groups=groups, bias_initializer="random_normal")
     x = random(2, 7, 7, 6)
     y = np.asarray(layer(x))
@@ -223,7 +223,7 @@ def test_grouped_convolution_is_one_convolution_a_group(strides: int, padding: s
     np.testing.assert_allclose(y, convolution(x, kernel, bias, strides, padding, groups), atol=1e-5)
 
 
-def test_grouped_convolution_is_not_left_to_xla() -> None:
+def test_grouped_convolution_runs_one_convolution_operation_per_group() -> None:
     layer = GroupedConv2D(8, 3, groups=2)
     layer.build((None, 6, 6, 4))
     graph = tf.function(layer).get_concrete_function(tf.TensorSpec([None, 6, 6, 4])).graph
@@ -232,7 +232,7 @@ def test_grouped_convolution_is_not_left_to_xla() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
-def test_grouped_convolution_has_keras_gradient(precision: str, compiled: bool) -> None:
+def test_grouped_convolution_gradient_matches_keras(precision: str, compiled: bool) -> None:
     x = random(2, 6, 6, 4)
     ours = GroupedConv2D(8, 3, groups=2, activation="tanh", dtype=precision)
     theirs = keras.layers.Conv2D(8, 3, groups=2, activation="tanh")
@@ -256,7 +256,7 @@ def test_grouped_convolution_has_keras_gradient(precision: str, compiled: bool) 
         np.testing.assert_allclose(our, their, atol=tolerance * np.abs(their).max())
 
 
-# Batch normalization, against Keras's.
+# Batch normalization
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -265,7 +265,7 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def both(shape: tuple[int, ...], dtype: str = "float32", **options: Any) -> list[keras.layers.BatchNormalization]:
-    """Ours and Keras's, with the same values in their weights."""
+    """Returns our layer and Keras's, with equal weights."""
     found = [kind(momentum=0.8, epsilon=1e-3, dtype=dtype, **options)
              for kind in (BatchNormalization, keras.layers.BatchNormalization)]
     generator = np.random.default_rng(2)
@@ -278,7 +278,7 @@ def both(shape: tuple[int, ...], dtype: str = "float32", **options: Any) -> list
 
 
 def outcome(layer: keras.layers.Layer, x: tf.Tensor, training: bool, compiled: bool) -> dict[str, np.ndarray]:
-    """Output, gradients and moving statistics."""
+    """Returns the output, the gradients and the moving statistics by name."""
     weight = tf.constant(random(*x.shape, seed=3))
 
     def run(x: tf.Tensor) -> tuple[Any, ...]:
@@ -300,8 +300,8 @@ def outcome(layer: keras.layers.Layer, x: tf.Tensor, training: bool, compiled: b
 @pytest.mark.parametrize("shape", [(7, 5, 4, 6), (7, 6)], ids=str)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_batch_normalization_is_keras(options: dict[str, Any], shape: tuple[int, ...], training: bool,
-                                      precision: str) -> None:
+def test_batch_normalization_matches_keras(options: dict[str, Any], shape: tuple[int, ...], training: bool,
+                                           precision: str) -> None:
     x = tf.cast(3 * random(*shape) + 1, precision.removeprefix("mixed_"))
     ours, theirs = (outcome(layer, x, training, compiled=False) for layer in both(shape, precision, **options))
     assert list(ours) == list(theirs)
@@ -311,7 +311,7 @@ def test_batch_normalization_is_keras(options: dict[str, Any], shape: tuple[int,
         np.testing.assert_allclose(one, other, atol=tolerance * np.abs(other).max(), err_msg=name)
 
 
-def test_batch_normalization_is_algorithms_1_and_2() -> None:
+def test_batch_normalization_follows_algorithms_1_and_2() -> None:
     x = 3 * random(7, 5, 4, 6) + 1
     layer = both(x.shape)[0]
     gamma, beta, moving_mean, moving_variance = layer.get_weights()
@@ -325,7 +325,11 @@ def test_batch_normalization_is_algorithms_1_and_2() -> None:
 
 
 def _compare_normalization(gpu: bool) -> None:
-    """Of images and of vectors, with means large beside deviations, and those of the replicas far apart."""
+    """Compares two replicas with the definition in float64, for images and vectors.
+
+    The means are large compared with the standard deviations, and differ much between the replicas. `gpu` selects the
+    implementation for GPUs, here run on the CPU.
+    """
     devices._divide_cpu(2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
     listed = tf.config.list_physical_devices
@@ -371,8 +375,8 @@ def _compare_normalization(gpu: bool) -> None:
 
 
 @pytest.mark.parametrize("gpu", [False, True])
-def test_batch_normalization_is_that_of_the_global_batch(gpu: bool, tmp_path: Path) -> None:
-    """In a process of its own, as above; against the definition in float64; also what is for GPUs, though on a CPU."""
+def test_batch_normalization_uses_statistics_of_the_global_batch(gpu: bool, tmp_path: Path) -> None:
+    """Runs in a new process, because the number of logical CPU devices is fixed once per process."""
     done = Forked(_compare_normalization, gpu, cwd=tmp_path, env=environment(tmp_path)).completed()
     assert done.returncode == 0, done.stderr
 

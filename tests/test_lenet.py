@@ -1,4 +1,4 @@
-"""LeNet-5 against its paper and against NumPy."""
+"""Tests LeNet-5 against its paper and against NumPy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.numpy_layers import average_pool, convolution, random, shake, weights
 from tfcnn.networks import layers, lenet
 from tfcnn.recipe import UsageError
 
-# Table I as printed: a row for each map of S2, a column for each map of C3.
+# Table I as printed: a row per map of S2, a column per map of C3.
 TABLE_1 = """
 X . . . X X X . . X X X X . X X
 X X . . . X X X . . X X X X . X
@@ -36,12 +36,12 @@ def images(count: int = 4, size: int = 32) -> np.ndarray:
 
 
 def squash(x: np.ndarray) -> np.ndarray:
-    """Equation 6 with the constants of appendix A."""
+    """Equation 6, with the constants of appendix A."""
     return 1.7159 * np.tanh(2 / 3 * x)
 
 
 def subsample(x: np.ndarray, coefficient: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """The four inputs are added, multiplied by the coefficient, and added to the bias, one unit after the other."""
+    """Section II.B: each unit sums its four inputs, multiplies by a coefficient and adds a bias."""
     count, height, width, channels = x.shape
     y = np.empty((count, height // 2, width // 2, channels))
     for row, column, channel in np.ndindex(y.shape[1:]):
@@ -51,7 +51,7 @@ def subsample(x: np.ndarray, coefficient: np.ndarray, bias: np.ndarray) -> np.nd
 
 
 def convolve_connected(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """C3: a 5x5 convolution for each X of table I, in the order of the columns."""
+    """C3: one 5x5 convolution for each X of table I, column by column."""
     y = np.zeros((*convolution(x[..., :1], kernel[..., :1, np.newaxis]).shape[:3], 16))
     weight = 0
     for filter_ in range(16):
@@ -65,7 +65,7 @@ def convolve_connected(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> n
 
 
 def connections(layer: keras.layers.Layer) -> int:
-    """How many inputs all units of a layer have together, biases included, found by changing one input at a time."""
+    """Counts the connections of all units of a layer, biases included, by changing one input at a time."""
     shape = layer.input.shape[1:]
     silent = np.asarray(layer(np.zeros((1, *shape), np.float32)))
     alone = np.asarray(layer(np.eye(math.prod(shape), dtype=np.float32).reshape(-1, *shape)))
@@ -76,14 +76,14 @@ def connections(layer: keras.layers.Layer) -> int:
     (ORIGINAL, {"C1": 156, "S2": 12, "C3": 1516, "S4": 32, "C5": 48_120, "F6": 10_164, "logits": 850}),
     (RADIAL_BASIS, {"C1": 156, "S2": 12, "C3": 1516, "S4": 32, "C5": 48_120, "F6": 10_164}),
     ({}, {"C1": 156, "C3": 2416, "C5": 48_120, "F6": 10_164, "logits": 850})], ids=str)
-def test_layers_have_the_papers_parameters(options: dict[str, Any], counts: dict[str, int]) -> None:
+def test_layers_have_the_papers_numbers_of_parameters(options: dict[str, Any], counts: dict[str, int]) -> None:
     model = lenet.build(**options)
     assert {layer.name: layer.count_params() for layer in model.layers if layer.weights} == counts
     assert len(model.trainable_variables) == len(model.weights)
     assert sum(counts.values()) == model.count_params()
 
 
-def test_the_original_has_the_papers_connections() -> None:
+def test_original_has_the_papers_numbers_of_connections() -> None:
     model = lenet.build(**RADIAL_BASIS)
     shake(model)
     found = {name: connections(model.get_layer(name)) for name in ("C1", "S2", "C3", "S4", "C5", "F6")}
@@ -92,7 +92,7 @@ def test_the_original_has_the_papers_connections() -> None:
 
 
 @pytest.mark.parametrize("options", [ORIGINAL, RADIAL_BASIS, {}], ids=str)
-def test_stages_of_the_paper(options: dict[str, Any]) -> None:
+def test_stages_match_the_paper(options: dict[str, Any]) -> None:
     model = lenet.build(**options)
     for before, layer in zip(model.layers, model.layers[1:]):
         assert layer.input is before.output
@@ -104,7 +104,7 @@ def test_stages_of_the_paper(options: dict[str, Any]) -> None:
             if layer.name.endswith("_activation")] == squashed
 
 
-def test_c3_is_a_convolution_for_each_connection_of_table_1() -> None:
+def test_c3_has_one_convolution_per_connection_of_table_1() -> None:
     layer = lenet.build(**ORIGINAL).get_layer("C3")
     kernel, bias = random(5, 5, 60, seed=1), random(16, seed=2)
     layer.set_weights([kernel, bias])
@@ -113,7 +113,7 @@ def test_c3_is_a_convolution_for_each_connection_of_table_1() -> None:
     assert CONNECTED.sum() == 60 and [len(seen) for seen in lenet.C3_SEES] == list(CONNECTED.sum(axis=0))
 
 
-def test_the_gradient_of_a_connection_sums_over_its_positions() -> None:
+def test_gradient_of_a_connection_is_summed_over_positions() -> None:
     layer = layers.SparseConnectionConv2D([[0, 2], [1], [0, 1, 2]], 2)
     x, cotangent = random(2, 4, 4, 3), random(2, 3, 3, 3, seed=1)
     layer.build(x.shape)
@@ -129,7 +129,7 @@ def test_the_gradient_of_a_connection_sums_over_its_positions() -> None:
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
-def test_subsampling_is_a_scaled_sum_of_four(size: tuple[int, int]) -> None:
+def test_subsampling_scales_the_sum_of_four_inputs(size: tuple[int, int]) -> None:
     layer = layers.AverageSubsampling2D()
     x = random(2, *size, 3)
     layer.build(x.shape)
@@ -139,11 +139,11 @@ def test_subsampling_is_a_scaled_sum_of_four(size: tuple[int, int]) -> None:
     assert layer.compute_output_shape(x.shape) == y.shape
 
 
-def test_the_squashing_function_is_one_at_one() -> None:
+def test_scaled_tanh_of_one_is_one() -> None:
     np.testing.assert_allclose(layers.scaled_tanh(tf.constant([-1.0, 0.0, 1.0, 100.0])), [-1, 0, 1, 1.7159], atol=1e-4)
 
 
-def test_radial_basis_functions_are_squared_distances() -> None:
+def test_radial_basis_outputs_are_negative_squared_distances() -> None:
     layer = layers.RadialBasis([[1.0, -1.0, 0.5], [0.0, 2.0, 1.0]])
     x = 3 * random(5, 3)
     y = np.asarray(layer(x))
@@ -152,31 +152,31 @@ def test_radial_basis_functions_are_squared_distances() -> None:
         assert y[row, point] == pytest.approx(-distance, rel=1e-5)
 
 
-def test_codes_are_bitmaps_of_seven_by_twelve() -> None:
+def test_digit_codes_are_bitmaps_of_width_7_and_height_12() -> None:
     codes = np.array(lenet.digit_codes())
     assert codes.shape == (10, 84) and set(np.unique(codes)) == {-1, 1}
     pictures = codes.reshape(10, 12, 7)
-    assert np.all(pictures[1, 1:11, 3:5] == 1)  # the stem of the one
-    assert np.all(pictures[7, 1] == 1) and np.all(pictures[2, 10] == 1)  # the top of the seven, the foot of the two
-    assert np.all(pictures[5, 2:5, 0] == 1) and np.all(pictures[5, 2:5, 2:] == -1)  # above, the five opens to the right
-    np.testing.assert_array_equal(pictures[[0, 8], :, ::-1], pictures[[0, 8]])  # mirror images of themselves
+    assert np.all(pictures[1, 1:11, 3:5] == 1)  # the stem of the 1
+    assert np.all(pictures[7, 1] == 1) and np.all(pictures[2, 10] == 1)  # the top of the 7, the foot of the 2
+    assert np.all(pictures[5, 2:5, 0] == 1) and np.all(pictures[5, 2:5, 2:] == -1)  # the 5 opens to the right
+    np.testing.assert_array_equal(pictures[[0, 8], :, ::-1], pictures[[0, 8]])  # 0 and 8 are symmetric
     differing = (codes[:, np.newaxis] != codes).sum(axis=-1) + 84 * np.eye(10, dtype=int)
     assert differing.min() >= 10
 
 
-def test_cross_entropy_of_the_radial_basis_logits_is_the_papers_criterion() -> None:
+def test_cross_entropy_of_radial_basis_logits_matches_the_papers_loss() -> None:
     model = lenet.build(**RADIAL_BASIS)
     f6 = keras.Model(model.input, model.get_layer("F6_activation").output)
     x, labels = images(), np.array([3, 0, 7, 9])
     states, codes = np.asarray(f6(x), np.float64), np.array(lenet.digit_codes())
     penalties = ((states[:, np.newaxis] - codes) ** 2).sum(axis=-1)  # equation 7
-    criterion = penalties[range(4), labels] + np.log(np.exp(-penalties).sum(axis=-1))  # equation 9, of one example
+    criterion = penalties[range(4), labels] + np.log(np.exp(-penalties).sum(axis=-1))  # equation 9, for each example
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, model(x))
     np.testing.assert_allclose(loss, criterion, rtol=1e-4)
 
 
 @pytest.mark.parametrize("options", [ORIGINAL, RADIAL_BASIS, {}], ids=str)
-def test_the_network_computes_what_numpy_does(options: dict[str, Any]) -> None:
+def test_logits_match_numpy(options: dict[str, Any]) -> None:
     model = lenet.build(**options)
     shake(model)
     of = weights(model)
@@ -194,28 +194,28 @@ def test_the_network_computes_what_numpy_does(options: dict[str, Any]) -> None:
     np.testing.assert_allclose(model(inputs), x, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_are_first_within_the_papers_range() -> None:
+def test_initial_weights_have_the_papers_range() -> None:
     keras.utils.set_random_seed(0)
     model = lenet.build(**ORIGINAL)
     of = weights(model)
     for name, fan_in in (("C1", 25), ("C5", 400), ("F6", 120), ("logits", 84)):
-        _assert_even(of(name)[0], 2.4 / fan_in)
+        _assert_uniform(of(name)[0], 2.4 / fan_in)
     start = 0
     for seen in CONNECTED.sum(axis=0):
-        _assert_even(of("C3")[0][..., start:start + seen], 2.4 / (25 * seen))
+        _assert_uniform(of("C3")[0][..., start:start + seen], 2.4 / (25 * seen))
         start += seen
     for name in ("S2", "S4"):
         assert 0.1 < np.abs(of(name)[0]).max() < 0.601
     assert not any(np.any(layer.bias.numpy()) for layer in model.layers if hasattr(layer, "bias"))
 
 
-def _assert_even(values: np.ndarray, bound: float) -> None:
-    """The values are spread evenly from -bound to bound; the margins are wide enough for 75 of them."""
+def _assert_uniform(values: np.ndarray, bound: float) -> None:
+    """Checks that values are uniform in [-bound, bound]; the tolerances allow for as few as 75 values."""
     assert 0.9 * bound < np.abs(values).max() < 1.001 * bound
     assert abs(values.mean()) < 0.3 * bound and abs(values.std() * math.sqrt(3) / bound - 1) < 0.3
 
 
-def test_filters_of_c3_are_drawn_apart_with_their_own_fan_in() -> None:
+def test_connections_of_c3_are_initialized_independently_with_their_filters_fan_in() -> None:
     keras.utils.set_random_seed(0)
     kernel = weights(lenet.build(**ORIGINAL, initializer="he_normal"))("C3")[0]
     assert len({kernel[..., connection].tobytes() for connection in range(60)}) == 60
@@ -224,13 +224,13 @@ def test_filters_of_c3_are_drawn_apart_with_their_own_fan_in() -> None:
 
 
 @pytest.mark.parametrize("variant", ["original", "modern"])
-def test_batch_normalization_stands_before_the_activation_of_each_convolution(variant: str) -> None:
+def test_batch_normalization_precedes_the_activation_of_each_convolution(variant: str) -> None:
     model = lenet.build(variant, normalization="batch")
     names = [layer.name for layer in model.layers]
     for name in ("C1", "C3", "C5"):
-        place = names.index(name)
-        assert names[place + 1:place + 3] == [f"{name}_normalization", f"{name}_activation"]
-        assert isinstance(model.layers[place + 1], layers.BatchNormalization) and len(model.layers[place].weights) == 1
+        index = names.index(name)
+        assert names[index + 1:index + 3] == [f"{name}_normalization", f"{name}_activation"]
+        assert isinstance(model.layers[index + 1], layers.BatchNormalization) and len(model.layers[index].weights) == 1
     assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers) == 3
 
 
@@ -242,7 +242,7 @@ def test_dropout_follows_c5_and_f6() -> None:
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in lenet.build().layers)
 
 
-def test_a_larger_image_gives_c5_more_positions() -> None:
+def test_larger_images_give_c5_more_positions() -> None:
     model = lenet.build(**ORIGINAL, image_size=36)
     assert model.get_layer("C5").output.shape[1:] == (2, 2, 120)
     assert model.count_params() == 60_850 + 84 * 3 * 120
@@ -250,7 +250,7 @@ def test_a_larger_image_gives_c5_more_positions() -> None:
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("options", [ORIGINAL, RADIAL_BASIS], ids=str)
-def test_low_precision_trains_float32_weights(precision: str, options: dict[str, Any], policy: Any) -> None:
+def test_low_precision_has_float32_logits_and_gradients(precision: str, options: dict[str, Any], policy: Any) -> None:
     exact = lenet.build(**options)
     shake(exact)
     policy(precision)
@@ -267,7 +267,7 @@ def test_low_precision_trains_float32_weights(precision: str, options: dict[str,
         assert gradient.dtype == tf.float32 and np.all(np.isfinite(gradient)) and np.any(gradient)
 
 
-def test_graph_and_xla_give_what_eager_execution_gives() -> None:
+def test_gradients_in_graph_and_xla_match_eager_execution() -> None:
     model = lenet.build(**ORIGINAL)
     shake(model)
 
@@ -286,7 +286,7 @@ def test_graph_and_xla_give_what_eager_execution_gives() -> None:
 @pytest.mark.parametrize("layer", [
     layers.SparseConnectionConv2D([[0, 1], [2]], 3, False, layers.FanInUniform(1.0), name="C3"),
     layers.AverageSubsampling2D(name="S2")], ids=lambda layer: layer.name)
-def test_configuration_gives_the_layer_back(layer: keras.layers.Layer) -> None:
+def test_layer_is_restored_from_its_configuration(layer: keras.layers.Layer) -> None:
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     x = random(2, 6, 6, 3)
     layer.build(x.shape)
@@ -307,7 +307,7 @@ def test_configuration_gives_the_layer_back(layer: keras.layers.Layer) -> None:
                                "tanh, sigmoid"),
     ({"image_size": 31}, "image_size=31 must be at least 32 for this network"),
     ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1")])
-def test_a_value_that_is_not_allowed_is_a_usage_error(options: dict[str, Any], message: str) -> None:
+def test_invalid_option_value_is_a_usage_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         lenet.build(**options)
     assert str(error.value) == message

@@ -1,4 +1,4 @@
-"""What holds for every module of `tfcnn.networks`. Networks are discovered, so that a new one is tested, too."""
+"""Tests that apply to every network. Networks are discovered, so a new one is tested without changes here."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from tfcnn.recipe import UsageError
 
 NAMES = networks.names()
 VARIANTS = [(name, variant) for name in NAMES for variant in networks.find(name).VARIANTS]
-# The layers that may compute different outputs in training and in inference.
+# Layers whose outputs may differ between training and inference.
 DIFFERENT_IN_TRAINING = (keras.layers.Dropout, keras.layers.BatchNormalization, layers.RandomizedReLU)
 
 
 def build(network: str, variant: str, **changes: Any) -> keras.Model:
-    """A variant as published, but for the changes."""
+    """Builds a variant as published, with some options changed."""
     module = networks.find(network)
     return module.build(**{**module.VARIANTS[variant].options, **changes})
 
 
 def build_small(network: str, variant: str, **changes: Any) -> keras.Model:
-    """A variant for ten classes of the smallest images, with values of its own in every weight."""
+    """Builds a variant for ten classes and the smallest images (at least 32x32), with random values in all weights."""
     size = max(networks.find(network).VARIANTS[variant].smallest, 32)
     model = build(network, variant, **{"classes": 10, "image_size": size, **changes})
     shake(model)
@@ -50,16 +50,16 @@ def images(model: keras.Model, count: int = 4) -> np.ndarray:
 
 
 def options(network: str) -> dict[str, Any]:
-    """The names of the network's options, and their defaults."""
+    """Returns the names and defaults of the network's options."""
     return {name: parameter.default for name, parameter in inspect.signature(networks.find(network).build)
             .parameters.items()}
 
 
 @pytest.mark.parametrize("network, variant", VARIANTS)
-def test_a_variant_is_what_its_table_says(network: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variant_matches_its_table_entry(network: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     table = networks.find(network).VARIANTS[variant]
-    monkeypatch.setattr(layers, "initializer", lambda choice, paper: "zeros")  # first values are not looked at
-    with tf.Graph().as_default():  # where a variable is but a shape: some have 140 million numbers
+    monkeypatch.setattr(layers, "initializer", lambda choice, paper: "zeros")  # initial values do not matter here
+    with tf.Graph().as_default():  # variables get no memory in a graph: some networks have 140 million parameters
         model = build(network, variant)
     assert isinstance(model, keras.Model)
     assert sum(math.prod(variable.shape) for variable in model.trainable_variables) == table.parameters
@@ -86,7 +86,7 @@ def test_first_variant_is_the_default(network: str) -> None:
 def test_declared_options_are_the_arguments_of_build(network: str) -> None:
     arguments = options(network)
     assert arguments.pop("classes") is None and arguments.pop("image_size") == 0
-    assert list(OPTIONS[network].items()) == [  # in the same order, too
+    assert list(OPTIONS[network].items()) == [  # including their order
         (name, dataclasses.replace(OPTIONS[network][name], default=default)) for name, default in arguments.items()]
     for name, declared in OPTIONS[network].items():
         assert not declared.choices or declared.default is None or declared.default in declared.choices
@@ -99,7 +99,7 @@ def test_every_network_declares_its_options() -> None:
     assert list(OPTIONS) == NAMES
 
 
-def test_chosen_options_have_the_experiments_values_in_declared_order() -> None:
+def test_chosen_options_have_the_experiments_values_in_the_declared_order() -> None:
     chosen = choose("resnet", stem="7x7", depth=50)
     assert [(name, option.value) for name, option in chosen.items()] == [("depth", 50), ("stem", "7x7")]
     assert chosen["stem"].choices == ("3x3", "7x7") and "7x7" in chosen["stem"].help
@@ -109,7 +109,7 @@ def test_chosen_options_have_the_experiments_values_in_declared_order() -> None:
         choose("resnet", stem="5x5")
 
 
-def test_names_need_no_keras_and_an_unknown_name_is_a_usage_error() -> None:
+def test_names_are_listed_without_keras_and_an_unknown_name_is_a_usage_error() -> None:
     program = ("import sys; from tfcnn import networks, recipe\n"
                "print(networks.names())\n"
                "try: networks.find('layers')\n"
@@ -126,7 +126,7 @@ def test_names_need_no_keras_and_an_unknown_name_is_a_usage_error() -> None:
 
 @pytest.fixture(scope="module", params=VARIANTS, ids="-".join)
 def small(request: pytest.FixtureRequest) -> keras.Model:
-    """Each variant in turn, small: built once for all tests that ask for it."""
+    """Returns each variant in turn, built small, once for all tests that use it."""
     return build_small(*request.param)
 
 
@@ -141,8 +141,8 @@ def test_every_parameter_has_a_gradient(small: keras.Model) -> None:
 
 
 @pytest.fixture(autouse=True)
-def unfiltered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convolutions are direct, with the same bits in training and inference; Winograd's algorithm has its own tests."""
+def direct_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disables Winograd convolution, so that training and inference agree bit for bit. It has its own tests."""
     monkeypatch.setattr(winograd, "is_faster", lambda shape, filters, direct: False)
 
 
@@ -154,9 +154,10 @@ def test_training_differs_from_inference_only_where_it_should(small: keras.Model
             monkeypatch.setattr(layer, "rate", 0.0)
         else:
             assert isinstance(layer, keras.layers.BatchNormalization)
-            # So that inference has the statistics of this very batch, not of a long average.
+            # Inference then uses the statistics of this batch instead of a moving average.
             monkeypatch.setattr(layer, "momentum", 0.0)
-    x = images(small, 64)  # of few, the variance of the last maps, one position large, has few digits that count
+    # The last feature maps have one position: in a small batch their variance has few significant digits.
+    x = images(small, 64)
     training, inference = (tf.nest.flatten(small(x, training=training)) for training in (True, False))
     for trained, inferred in zip(training, inference, strict=True):
         np.testing.assert_allclose(trained, inferred, rtol=1e-3, atol=1e-3 * np.abs(trained).max())
@@ -166,7 +167,7 @@ def test_training_differs_from_inference_only_where_it_should(small: keras.Model
 
 @pytest.fixture(scope="module")
 def other_process() -> Iterator[subprocess.Popen]:
-    """Reads the path of a saved network a line, and saves beside it what it makes of the images there."""
+    """Starts a process that reads folders, one per line, and saves the outputs of each folder's network and images."""
     program = ("import sys, numpy as np, tfcnn.networks.layers, keras\n"
                "for line in sys.stdin:\n"
                "    folder = line.strip()\n"
@@ -180,15 +181,15 @@ def other_process() -> Iterator[subprocess.Popen]:
     process.communicate()
 
 
-def test_a_saved_file_gives_the_same_outputs_in_another_process(small: keras.Model, tmp_path: Path,
-                                                                other_process: subprocess.Popen) -> None:
+def test_saved_network_has_the_same_outputs_in_another_process(small: keras.Model, tmp_path: Path,
+                                                               other_process: subprocess.Popen) -> None:
     _compare_with_saved(small, tmp_path, other_process)
 
 
 @pytest.mark.parametrize("changes", [
     {"activation": "prelu"}, {"activation": "rrelu", "initializer": "orthogonal", "normalization": "batch"}], ids=str)
-def test_a_saved_file_of_other_options_gives_the_same_outputs(changes: dict[str, Any], tmp_path: Path,
-                                                              other_process: subprocess.Popen) -> None:
+def test_saved_network_with_other_options_has_the_same_outputs(changes: dict[str, Any], tmp_path: Path,
+                                                               other_process: subprocess.Popen) -> None:
     _compare_with_saved(build_small("alexnet", "cifar", **changes), tmp_path, other_process)
 
 
@@ -209,10 +210,10 @@ def _compare_with_saved(model: keras.Model, folder: Path, other_process: subproc
 
 
 @pytest.mark.parametrize("network", [name for name in NAMES if "activation" in options(name)])
-def test_every_activation_is_that_of_the_layers_named_so(network: str) -> None:
-    variant = next(iter(networks.find(network).VARIANTS))  # of small images
+def test_activation_option_sets_every_activation_layer(network: str) -> None:
+    variant = next(iter(networks.find(network).VARIANTS))  # the variant for small images
     kinds = {"prelu": keras.layers.PReLU, "rrelu": layers.RandomizedReLU}
-    outputs, places = [], set()
+    outputs, positions = [], set()
     for activation in ACTIVATIONS:
         keras.utils.set_random_seed(0)  # the same weights each time
         model = build(network, variant, activation=activation)
@@ -221,16 +222,16 @@ def test_every_activation_is_that_of_the_layers_named_so(network: str) -> None:
                              for layer in found.values())
         if activation not in kinds:
             assert {layer.activation for layer in found.values()} == {keras.activations.get(activation)}
-        places.add(tuple(found))
+        positions.add(tuple(found))
         outputs.append(np.asarray(tf.nest.flatten(model(images(model)))[0]))
-    assert len(places) == 1  # whatever the activation, it stands in the same places
+    assert len(positions) == 1  # every choice of activation has the same positions
     for one in range(len(outputs)):
         assert np.all(np.isfinite(outputs[one]))
         assert not any(np.allclose(outputs[one], outputs[other]) for other in range(one))
 
 
 @pytest.mark.parametrize("network", [name for name in NAMES if "initializer" in options(name)])
-def test_the_initializer_is_that_of_every_weight(network: str) -> None:
+def test_initializer_option_applies_to_every_kernel(network: str) -> None:
     model = build(network, next(iter(networks.find(network).VARIANTS)), initializer="he_normal")
     kernels = [np.asarray(variable) for variable in model.trainable_variables if variable.name == "kernel"]
     assert kernels
@@ -243,24 +244,24 @@ def test_the_initializer_is_that_of_every_weight(network: str) -> None:
     (network, option, value) for network in NAMES for option, value in (
         ("variant", "?"), ("activation", "?"), ("normalization", "?"), ("initializer", "?"), ("classes", 0),
         ("dropout", 1.0), ("dropout", -0.1), ("dropout", float("nan"))) if option in options(network)])
-def test_a_value_that_is_not_allowed_is_a_usage_error(network: str, option: str, value: Any) -> None:
+def test_invalid_option_value_is_a_usage_error(network: str, option: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"{option}="):
         networks.find(network).build(**{option: value})
 
 
-def test_randomized_relu_draws_a_slope_for_each_activation_and_takes_the_mean_for_inference() -> None:
+def test_randomized_relu_draws_a_divisor_per_element_and_uses_the_mean_divisor_in_inference() -> None:
     layer = layers.RandomizedReLU()
     x = -np.ones((40, 50, 10), np.float32)
     divisors = 1 / -np.asarray(layer(x, training=True), np.float64).ravel()
     assert 3 <= divisors.min() < 3.01 and 7.99 < divisors.max() <= 8
     quantiles = np.quantile(divisors, [0.25, 0.5, 0.75])
-    np.testing.assert_allclose(quantiles, [4.25, 5.5, 6.75], atol=0.1)  # three standard errors are 0.06
+    np.testing.assert_allclose(quantiles, [4.25, 5.5, 6.75], atol=0.1)  # three standard errors: 0.06
     assert not np.array_equal(layer(x, training=True), layer(x, training=True))
     np.testing.assert_allclose(layer(x, training=False), x / 5.5, rtol=1e-6)
     np.testing.assert_array_equal(layer(-x, training=True), -x)
 
 
-def test_prelu_has_a_slope_a_channel_of_a_quarter() -> None:
+def test_prelu_has_one_slope_per_channel_initially_a_quarter() -> None:
     x = -np.ones((2, 4, 4, 3), np.float32)
     model = keras.Model(inputs := keras.Input((4, 4, 3)), layers.activate(inputs, "prelu", "slopes"))
     assert [tuple(variable.shape) for variable in model.trainable_variables] == [(1, 1, 3)]

@@ -1,4 +1,4 @@
-"""Winograd's algorithm, against direct convolutions in float64; the dtype in which the others are computed."""
+"""Tests Winograd convolution against direct convolution in float64, and the dtype in which convolutions run."""
 
 import platform
 import sys
@@ -12,7 +12,8 @@ from tfcnn import processor
 from tfcnn.networks import layers
 from tfcnn.networks.layers import winograd
 
-# Whole tiles, images smaller than a tile, and tiles that reach beyond the image at the bottom and at the right.
+# (batch, height, width, channels, filters): whole tiles; images smaller than a tile; tiles that cross the bottom and
+# right borders of the image.
 SHAPES = [(2, 8, 4, 5, 3), (3, 2, 2, 4, 6), (1, 6, 9, 2, 2)]
 
 
@@ -24,7 +25,7 @@ def _with_gradients(convolve, images, kernel, upstream) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_outputs_and_gradients_are_those_of_a_direct_convolution(shape: tuple[int, ...]) -> None:
+def test_outputs_and_gradients_match_direct_convolution(shape: tuple[int, ...]) -> None:
     batch, height, width, channels, filters = shape
     random = np.random.default_rng(0)
     arguments = [random.standard_normal(size) for size in (
@@ -36,7 +37,7 @@ def test_outputs_and_gradients_are_those_of_a_direct_convolution(shape: tuple[in
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_the_layer_has_keras_outputs_and_uses_winograd_only_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_matches_keras_and_uses_winograd_only_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     convolve = winograd.convolve
     monkeypatch.setattr(winograd, "convolve", lambda *arguments: calls.append(arguments) or convolve(*arguments))
@@ -56,7 +57,7 @@ def test_the_layer_has_keras_outputs_and_uses_winograd_only_in_training(monkeypa
 
 @pytest.mark.parametrize("options", [{"strides": 2}, {"padding": "valid"}, {"dilation_rate": 2}, {"groups": 3}],
                          ids=str)
-def test_other_convolutions_are_left_to_keras(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_convolutions_are_direct_in_training_too(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "_fewest_weights", lambda direct: 1)
     monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
     images = tf.random.stateless_normal((2, 12, 12, 6), [0, 1])
@@ -67,7 +68,7 @@ def test_other_convolutions_are_left_to_keras(options: dict, monkeypatch: pytest
 @pytest.mark.parametrize("shape, filters, expected", [
     ((128, 8, 8, 64), 64, True), ((128, 8, 8, 32), 64, False), ((31, 8, 8, 64), 64, False), ((32, 8, 8, 64), 64, True),
     ((128, 2, 2, 512), 512, True), ((9999, 1, 2, 512), 512, False), ((None, 8, 8, 64), 64, False)])
-def test_where_winograd_is_faster(shape: tuple, filters: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_shapes_use_winograd(shape: tuple, filters: int, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2"}))
     assert winograd.is_faster(shape, filters, tf.float32) is expected
 
@@ -76,16 +77,16 @@ def test_where_winograd_is_faster(shape: tuple, filters: int, expected: bool, mo
     ("float32", (128, 16, 16, 64), 64, False), ("float32", (128, 16, 16, 64), 128, True),
     ("bfloat16", (128, 8, 8, 256), 256, False), ("bfloat16", (128, 4, 4, 512), 512, True),
     ("bfloat16", (128, 2, 2, 512), 512, False)])
-def test_with_avx512_winograd_is_faster_for_more_channels_only(direct: str, shape: tuple, filters: int, expected: bool,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_winograd_needs_more_channels_on_processors_with_avx512(direct: str, shape: tuple, filters: int, expected: bool,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2", "avx512bw"}))
     assert winograd.is_faster(shape, filters, tf.as_dtype(direct)) is expected
 
 
-def test_instructions_are_those_of_the_processor() -> None:
+def test_instructions_include_those_of_every_x86_64_processor() -> None:
     known = processor.instructions()
     if platform.machine() == "x86_64" and sys.platform == "linux":
-        assert {"fpu", "sse2"} <= known  # without these there is no such machine
+        assert {"fpu", "sse2"} <= known  # every x86-64 processor has these
         assert "flags" not in known and ":" not in known
     else:
         assert not known
@@ -94,8 +95,8 @@ def test_instructions_are_those_of_the_processor() -> None:
 @pytest.mark.parametrize("instructions, slow", [
     (["avx2"], ["bfloat16", "float16"]), (["avx512bw"], ["float16"]), (["avx512bw", "avx512_fp16"], []),
     ([], [])], ids=str)
-def test_dtypes_without_instructions_are_multiplied_as_float32(instructions: list[str], slow: list[str],
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dtypes_without_native_instructions_are_convolved_in_float32(instructions: list[str], slow: list[str],
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset(instructions))
     multiplied = []
     convolve = tf.nn.conv2d
@@ -109,7 +110,7 @@ def test_dtypes_without_instructions_are_multiplied_as_float32(instructions: lis
 
 
 @pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
-def test_sums_of_narrow_dtypes_are_rounded_once(narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_low_precision_convolution_rounds_each_sum_once(narrow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset({"avx2"}))
     images = tf.cast(tf.random.stateless_normal((2, 6, 6, 5), [0, 1]), narrow)
     layer = layers.Conv2D(3, 5, use_bias=False, dtype=f"mixed_{narrow}")
