@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import environment, start
@@ -154,6 +156,32 @@ def test_run_resumed_by_all_workers_equals_the_uninterrupted_run(killed, togethe
     assert [{name: row[name] for name in row.keys() - TIMED} for row in rows[0]] == [
         {name: row[name] for name in row.keys() - TIMED} for row in rows[1]]
     assert whole.read_result()["test"] == RunFolder(folder).read_result()["test"]
+
+
+def test_only_the_last_collective_of_a_run_may_lose_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has all it needs may end before another one has its last message."""
+    collectives: list[int] = []
+
+    def mean(strategy: tf.distribute.Strategy, values: list[float]) -> list[float]:
+        collectives.append(len(collectives))
+        if collectives[-1] == lost:
+            raise tf.errors.UnavailableError(None, None, "Socket closed")
+        return values
+
+    def run() -> None:
+        collectives.clear()
+        with machines.run_folder(tf.distribute.get_strategy(), tmp_path / "run", lambda folder: nullcontext()):
+            pass
+
+    monkeypatch.setattr(machines, "mean", mean)
+    lost = -1
+    run()
+    last = collectives[-1]
+    for lost in range(last):
+        with pytest.raises(tf.errors.UnavailableError):
+            run()
+    lost = last
+    run()
 
 
 def test_sigterm_to_one_worker_ends_all_with_the_state_saved(class_folders: Path, tmp_path: Path) -> None:
