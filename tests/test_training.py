@@ -231,7 +231,7 @@ def test_loss_that_is_not_finite_ends_the_run_with_status_3(class_folders: Path,
 @pytest.mark.parametrize("changes", [{"execution": "eager"}, {"execution": "xla"}, {"deterministic": True}], ids=str)
 def test_every_execution_gives_the_same_weights(changes: dict, colours_run: Path, class_folders: Path, tmp_path: Path,
                                                 run_command: Callable) -> None:
-    if "deterministic" in changes:  # in a process of its own, for TensorFlow stays so
+    if "deterministic" in changes:  # in a process of its own: TensorFlow cannot leave this mode
         done = run_command(*_flags(COLOURS.replace(**changes), class_folders), "--workdir=other")
         assert done.returncode == 0, done.stderr
     else:
