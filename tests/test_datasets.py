@@ -27,7 +27,6 @@ def test_order_in_which_files_are_searched_for(tmp_path, monkeypatch):
         return datasets.load("fashion_mnist", data_dir, validation=0).train.images
 
     np.testing.assert_array_equal(found(None), debian)
-    np.testing.assert_array_equal(found(str(tmp_path / "empty")), debian)
     np.testing.assert_array_equal(found(str(tmp_path / "data")), direct)
     named = write(tmp_path / "data" / "fashion_mnist", 3)
     np.testing.assert_array_equal(found(str(tmp_path / "data")), named)

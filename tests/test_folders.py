@@ -151,4 +151,4 @@ def test_truncated_jpeg_is_named(tmp_path):
 
 def test_folder_needs_data_dir(tmp_path):
     assert "--data_dir" in refused("folder")
-    assert str(tmp_path / "none" / "train") in refused("folder", str(tmp_path / "none"))
+    assert str(tmp_path / "none") in refused("folder", str(tmp_path / "none"))

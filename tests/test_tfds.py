@@ -96,18 +96,16 @@ def test_a_silent_name_server_is_not_waited_for(answers, monkeypatch):
     ("mnist", [*(f"{name}.gz" for name in IDX), "https://storage.googleapis.com/cvdf-datasets/mnist/"]),
     ("fashion_mnist", [*(f"{name}.gz" for name in IDX), "apt-get install dataset-fashion-mnist"]),
 ])
-def test_a_data_set_that_is_not_found_is_unavailable(name, words, tmp_path, monkeypatch):
+def test_a_data_set_that_is_not_found_is_unavailable(name, words, monkeypatch):
     requested = []
     monkeypatch.setattr(reader, "answers", lambda url: bool(requested.append(url)))
-    (tmp_path / "data" / name).mkdir(parents=True)
-    for data_dir in (None, str(tmp_path / "data"), str(tmp_path / "none")):
-        with pytest.raises(datasets.Unavailable) as caught:
-            datasets.load(name, data_dir)
-        message = str(caught.value)
-        assert "\n" not in message
-        for word in (f"--dataset={name}", "--data_dir", "--dataset=sample", *words):
-            assert word in message
-    assert len(requested) == 3 and all(url.startswith(official.KNOWN[name].url) for url in requested)
+    with pytest.raises(datasets.Unavailable) as caught:
+        datasets.load(name)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in (f"--dataset={name}", "--data_dir", "--dataset=sample", *words):
+        assert word in message
+    assert len(requested) == 1 and requested[0].startswith(official.KNOWN[name].url)
 
 
 # Prepared data sets
@@ -167,7 +165,7 @@ def test_prepared_data_set(tfds, tiny, monkeypatch):
     assert dataset.source == "tensorflow-datasets, tiny_plain/1.0.0"
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
     assert as_bag(datasets.load("tiny_plain:1.0.0", validation=0).train) == bag(examples["train"])
-    assert len(datasets.load("tiny_plain", str(data_dir / "other")).validation.labels) == 3
+    assert len(datasets.load("tiny_plain").validation.labels) == 3
 
 
 def test_prepared_data_set_without_a_test_split(tfds, tiny):
@@ -258,18 +256,19 @@ def test_tensorflow_datasets_agrees_with_the_official_files(name, tfds, tmp_path
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", from_folder)
     monkeypatch.setattr(reader, "answers", lambda url: True)
-    downloaded = datasets.load(name, str(data_dir), validation=0)
-    monkeypatch.setattr(reader, "answers", lambda url: False)
-    prepared = datasets.load(name, str(data_dir), validation=0)
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
-    elsewhere = datasets.load(name, str(tmp_path / "empty"), validation=0)
+    downloaded = datasets.load(name, validation=0)
+    monkeypatch.setattr(reader, "answers", lambda url: False)
+    prepared = datasets.load(name, validation=0)
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    elsewhere = datasets.load(name, str(data_dir), validation=0)
     for theirs in (downloaded, prepared, elsewhere):
         assert theirs.class_names == ours.class_names
         assert as_bag(theirs.train) == as_bag(ours.train) and as_bag(theirs.test) == as_bag(ours.test)
         assert theirs.source.startswith(f"tensorflow-datasets, {name}/")
 
 
-def test_download_that_fails_is_unavailable(tfds, tmp_path, monkeypatch):
+def test_download_that_fails_is_unavailable(tfds, monkeypatch):
     def fail(self, **options):
         raise ConnectionResetError("first line\nsecond line")
 
@@ -277,21 +276,23 @@ def test_download_that_fails_is_unavailable(tfds, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "answers", lambda url: True)
     for name in ("cifar10", "beans"):
         with pytest.raises(datasets.Unavailable, match="first line second line"):
-            datasets.load(name, str(tmp_path), image_size=(8, 8))
+            datasets.load(name, image_size=(8, 8))
 
 
 def test_other_data_sets_that_are_not_prepared(tfds, tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", None)
     with pytest.raises(datasets.Unavailable, match="tfds build emnist/letters") as caught:
-        datasets.load("emnist/letters", str(tmp_path))
+        datasets.load("emnist/letters")
     for words in ("--data_dir", "catalog/emnist;", "does not answer"):
         assert words in str(caught.value)
     monkeypatch.setattr(reader, "answers", lambda url: True)
     with pytest.raises(datasets.Unavailable, match="no address"):
-        datasets.load("imagenet2012", str(tmp_path), image_size=(8, 8))
-    assert "is no image classification" in refused("imdb_reviews", str(tmp_path))
-    assert "--image_size" in refused("cats_vs_dogs", str(tmp_path))
+        datasets.load("imagenet2012", image_size=(8, 8))
+    assert "is no image classification" in refused("imdb_reviews")
+    assert "--image_size" in refused("cats_vs_dogs")
     assert not any(tmp_path.iterdir())
+    message = refused("emnist/letters", str(tmp_path))
+    assert f"--data_dir={tmp_path} holds nothing" in message and "tfds build" not in message
 
 
 @pytest.mark.parametrize("name, words", [

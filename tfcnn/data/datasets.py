@@ -11,11 +11,11 @@ Data sets too large for memory are read by `sources` and `streaming`.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
 from tfcnn.data import folders, official, tfds
+from tfcnn.data.data_dir import find_folder
 from tfcnn.data.errors import Unavailable, permission_denied
 from tfcnn.data.split import Contents, Split, split_validation
 from tfcnn.recipe import UsageError
@@ -48,8 +48,10 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
          image_size: tuple[int, int] | None = None) -> Dataset:
     """Reads a data set into memory and holds out a part of its training set for validation.
 
-    The four data sets with official files are searched for in `data_dir` and `data_dir/NAME`, then where system
-    packages install them, then among what tensorflow-datasets has prepared; finally tensorflow-datasets downloads them.
+    If `data_dir` is given, it must hold the data set: official files in `data_dir` or `data_dir/NAME`, class folders,
+    or what tensorflow-datasets has prepared. Otherwise the four data sets with official files are searched for where
+    system packages install them, then all among what tensorflow-datasets has prepared; finally tensorflow-datasets
+    downloads them. The sample comes with tfcnn, whatever `data_dir` holds.
 
     Args:
       name: `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `sample`, `folder`, or the name of an image-classification
@@ -65,12 +67,11 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
 
     Raises:
       Unavailable: the data set is not on this machine and cannot be downloaded.
-      UsageError: the data set is unknown or damaged, or the validation share is impossible.
+      UsageError: the data set is unknown or damaged, `data_dir` does not hold it, or the validation share is
+        impossible.
     """
-    folder = Path(data_dir).expanduser() if data_dir else None
     try:
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise UsageError(f"--data_dir={data_dir} is not a folder")
+        folder = find_folder(name, data_dir)
         if name == "folder":
             contents = folders.read(folders.root(data_dir), image_size)
         else:

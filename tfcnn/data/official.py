@@ -1,6 +1,6 @@
-"""Data sets with official files: where the files are found, how they are parsed, and how damage is reported.
+"""Data sets with official files: where the files are found, which format they have, and how damage is reported.
 
-A data set is one entry in `KNOWN`.
+A data set is one entry in `KNOWN`. The formats are in `formats`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ import dataclasses
 import functools
 import gzip
 import io
-import math
-import pickle
+import os
 import tarfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import numpy as np
-
+from tfcnn.data import formats
 from tfcnn.data.errors import one_line
+from tfcnn.data.formats import Damaged
 from tfcnn.data.split import Contents, Split
 from tfcnn.recipe import UsageError
 
@@ -47,6 +45,10 @@ class Layout:
     folder: str = ""
     names: str = ""
     parse_names: Callable[[str, bytes], tuple[str, ...]] | None = None
+
+    def files(self) -> tuple[str, ...]:
+        """The names of all files."""
+        return self.train + self.test + ((self.names,) if self.names else ())
 
     def published(self) -> tuple[str, ...]:
         """The names of the files to download."""
@@ -88,19 +90,6 @@ class Entry:
         return [self.url + file for file in self.layouts[0].published()]
 
 
-class _Damaged(Exception):
-    """A file does not hold what it should.
-
-    Attributes:
-      file: the name of the file in messages.
-      what: what is wrong with it.
-    """
-
-    def __init__(self, file: str, what: str) -> None:
-        super().__init__(file, what)
-        self.file, self.what = file, what
-
-
 # Finding files
 
 
@@ -109,7 +98,7 @@ def read(name: str, data_dir: Path | None) -> Contents | None:
 
     Args:
       name: of the data set.
-      data_dir: a folder in which to look first, in `data_dir/NAME` and `data_dir`.
+      data_dir: the only folder in which to look, in `data_dir/NAME` and `data_dir`; by default where the system has it.
 
     Returns:
       The data set; None if it is not in `KNOWN`, or none of its files are found.
@@ -122,10 +111,12 @@ def read(name: str, data_dir: Path | None) -> Contents | None:
     if entry is None:
         return None
     # If tfcnn ships the files, files of the same names in the user's folder belong to another data set.
-    for folder in [data_dir / name, data_dir] if data_dir and entry.url else []:
-        if found := read_folder(entry, folder):
-            layout, contents = found
-            return dataclasses.replace(contents, source=f"official files, {layout.archive or 'IDX'}")
+    if data_dir and entry.url:
+        for folder in (data_dir / name, data_dir):
+            if found := read_folder(entry, folder):
+                layout, contents = found
+                return dataclasses.replace(contents, source=f"official files, {layout.archive or 'IDX'}")
+        return None
     if entry.system_folder and (found := read_folder(entry, Path(entry.system_folder))):
         return dataclasses.replace(found[1], source=entry.system_source)
     if not entry.url:
@@ -144,23 +135,32 @@ def read_folder(entry: Entry, folder: Path) -> tuple[Layout, Contents] | None:
       UsageError: a file is damaged or missing, or belongs to another data set.
       PermissionError: a file may not be read.
     """
-    for layout in entry.layouts:
-        wanted = layout.train + layout.test + ((layout.names,) if layout.names else ())
-        try:
-            files = _read_files(layout, folder, wanted)
-            if files is None:
-                continue
-            train, test = (layout.parse(dict(files[name] for name in names), images, entry) for names, images in
-                           ((layout.train, entry.train_images), (layout.test, entry.test_images)))
-            class_names = layout.parse_names(*files[layout.names]) if layout.parse_names else entry.class_names
-            if len(class_names) != entry.classes:
-                raise _Damaged(files[layout.names][0], f"names {len(class_names)} classes, not {entry.classes}")
-            _check_identity(entry, test, files[layout.test[-1]][0])
-        except _Damaged as damage:
-            remedy = f"get it again from {entry.url}" if entry.url else "install tfcnn again"
-            raise UsageError(f"{damage.file} {damage.what}: {remedy}") from damage
-        return layout, Contents("", class_names, train, test)
+    try:
+        for layout in entry.layouts:
+            if files := _read_files(layout, folder):
+                return layout, _contents(entry, layout, files)
+        _check_none_missing(entry, folder)
+    except Damaged as damage:
+        remedy = f"get it again from {entry.url}" if entry.url else "install tfcnn again"
+        raise UsageError(f"{damage.file} {damage.what}: {remedy}") from damage
     return None
+
+
+def has_files(entry: Entry, folder: Path) -> bool:
+    """Whether a folder has any of a data set's official files, packed or unpacked, or an archive of them."""
+    return any((layout.archive and os.path.exists(folder / layout.archive)) or _paths(layout, parent)
+               for layout in entry.layouts for parent in (folder / layout.folder, folder))
+
+
+def _contents(entry: Entry, layout: Layout, files: Mapping[str, tuple[str, bytes]]) -> Contents:
+    """The data set that the files hold, checked."""
+    train, test = (layout.parse(dict(files[name] for name in names), images, entry) for names, images in
+                   ((layout.train, entry.train_images), (layout.test, entry.test_images)))
+    class_names = layout.parse_names(*files[layout.names]) if layout.parse_names else entry.class_names
+    if len(class_names) != entry.classes:
+        raise Damaged(files[layout.names][0], f"names {len(class_names)} classes, not {entry.classes}")
+    _check_identity(entry, test, files[layout.test[-1]][0])
+    return Contents("", class_names, train, test)
 
 
 def _check_identity(entry: Entry, test: Split, file: str) -> None:
@@ -171,19 +171,31 @@ def _check_identity(entry: Entry, test: Split, file: str) -> None:
             raise UsageError(f"{file} belongs to {name}: use --dataset={name}, or name another --data_dir")
 
 
-def _read_files(layout: Layout, folder: Path, wanted: tuple[str, ...]) -> dict[str, tuple[str, bytes]] | None:
-    """For each wanted file, its name in messages and its bytes; None if the folder has none of the files."""
-    unpacked = folder / layout.folder
-    for parent in (unpacked, folder):
-        paths = {name: path for name in wanted for path in (parent / name, parent / f"{name}.gz") if path.exists()}
-        if len(paths) == len(wanted) or (paths and parent == unpacked):
-            for name in wanted:
-                if name not in paths:
-                    raise _Damaged(str(parent / name), "is missing")
+def _read_files(layout: Layout, folder: Path) -> dict[str, tuple[str, bytes]] | None:
+    """For each file of the layout, its name in messages and its bytes; None if the folder does not have all of them."""
+    for parent in (folder / layout.folder, folder):
+        paths = _paths(layout, parent)
+        if len(paths) == len(layout.files()):
             return {name: (str(path), _read_file(path)) for name, path in paths.items()}
     if layout.archive and (folder / layout.archive).exists():
-        return _read_archive(folder / layout.archive, wanted)
+        return _read_archive(folder / layout.archive, layout.files())
     return None
+
+
+def _paths(layout: Layout, folder: Path) -> dict[str, Path]:
+    """Those files of a layout that are in a folder, compressed or not."""
+    # Some copies of the IDX files are spelt with a dot. Their content says as clearly what they are.
+    found = {name: [folder / f"{spelling}{suffix}" for spelling in (name.replace("-idx", ".idx"), name)
+                    for suffix in ("", ".gz")] for name in layout.files()}
+    return {name: path for name, paths in found.items() for path in paths if path.is_file()}
+
+
+def _check_none_missing(entry: Entry, folder: Path) -> None:
+    """Raises Damaged if a folder has some of the files of a layout."""
+    for layout in entry.layouts:
+        for parent in (folder / layout.folder, folder):
+            if paths := _paths(layout, parent):
+                raise Damaged(str(parent / next(name for name in layout.files() if name not in paths)), "is missing")
 
 
 def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
@@ -200,7 +212,7 @@ def _read_file(path: Path) -> bytes:
     except PermissionError:
         raise
     except _UNREADABLE as error:
-        raise _Damaged(str(path), f"cannot be read ({one_line(error)})") from error
+        raise Damaged(str(path), f"cannot be read ({one_line(error)})") from error
 
 
 def _read_archive(path: Path, wanted: tuple[str, ...]) -> dict[str, tuple[str, bytes]]:
@@ -211,7 +223,7 @@ def _read_archive(path: Path, wanted: tuple[str, ...]) -> dict[str, tuple[str, b
             for member in archive:
                 inside = PurePosixPath(member.name)
                 if inside.is_absolute() or ".." in inside.parts:
-                    raise _Damaged(str(path), f"has {member.name}, a path that leaves the archive's folder")
+                    raise Damaged(str(path), f"has {member.name}, a path that leaves the archive's folder")
                 name = inside.name
                 if name in wanted and (file := archive.extractfile(member)):
                     contents[name] = (f"{path} ({name})", file.read())
@@ -221,112 +233,11 @@ def _read_archive(path: Path, wanted: tuple[str, ...]) -> dict[str, tuple[str, b
     except PermissionError:
         raise
     except _UNREADABLE as error:
-        raise _Damaged(str(path), f"cannot be read ({one_line(error)})") from error
+        raise Damaged(str(path), f"cannot be read ({one_line(error)})") from error
     for name in wanted:
         if name not in contents:
-            raise _Damaged(str(path), f"has no {name}")
+            raise Damaged(str(path), f"has no {name}")
     return contents
-
-
-# Parsing
-
-
-def _parse_idx(files: Mapping[str, bytes], images: int, entry: Entry) -> Split:
-    """The format of MNIST: a file of images and a file of labels."""
-    (image_file, pixels), (label_file, labels) = files.items()
-    return Split(_idx_array(image_file, pixels, (images, *entry.image_shape[:2])).reshape(images, *entry.image_shape),
-                 _check_labels(label_file, _idx_array(label_file, labels, (images,)), entry))
-
-
-def _idx_array(file: str, content: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    header = 4 + 4 * len(shape)
-    if len(content) < header or content[:4] != bytes([0, 0, 8, len(shape)]):
-        raise _Damaged(file, f"is not an IDX file of bytes in {len(shape)} dimensions")
-    found = tuple(np.frombuffer(content, ">u4", len(shape), 4).tolist())
-    if found != shape:
-        raise _Damaged(file, f"announces {'x'.join(map(str, found))} values, not {'x'.join(map(str, shape))}")
-    if len(content) - header != math.prod(shape):
-        raise _Damaged(file, f"has {len(content) - header} bytes of data, not {math.prod(shape)}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
-
-
-def _parse_cifar_binary(files: Mapping[str, bytes], images: int, entry: Entry, label_bytes: int) -> Split:
-    """The binary version of CIFAR: records of the labels, of which we use the last, and the three colour planes."""
-    batch, record = images // len(files), label_bytes + math.prod(entry.image_shape)
-    pixels, labels = np.empty((images, *entry.image_shape), np.uint8), np.empty(images, np.int32)
-    for index, (file, content) in enumerate(files.items()):
-        if len(content) != batch * record:
-            raise _Damaged(file, f"has {len(content)} bytes, not {batch * record}")
-        records = np.frombuffer(content, np.uint8).reshape(batch, record)
-        here = slice(index * batch, (index + 1) * batch)
-        pixels[here] = _channels_last(records[:, label_bytes:], entry)
-        labels[here] = _check_labels(file, records[:, label_bytes - 1], entry)
-    return Split(pixels, labels)
-
-
-def _parse_cifar_pickles(files: Mapping[str, bytes], images: int, entry: Entry, label_key: str) -> Split:
-    """The Python version of CIFAR: pickled dictionaries."""
-    batch = images // len(files)
-    pixels, labels = np.empty((images, *entry.image_shape), np.uint8), np.empty(images, np.int32)
-    for index, (file, content) in enumerate(files.items()):
-        planes, numbers = _unpickle(file, content, "data", label_key)
-        shape = (batch, math.prod(entry.image_shape))
-        if not isinstance(planes, np.ndarray) or planes.dtype != np.uint8 or planes.shape != shape:
-            raise _Damaged(file, f"has no array of {shape[0]}x{shape[1]} bytes under 'data'")
-        if not isinstance(numbers, list) or len(numbers) != batch or not all(type(one) is int for one in numbers):
-            raise _Damaged(file, f"has no list of {batch} labels under '{label_key}'")
-        here = slice(index * batch, (index + 1) * batch)
-        pixels[here] = _channels_last(planes, entry)
-        labels[here] = _check_labels(file, np.array(numbers), entry)
-    return Split(pixels, labels)
-
-
-def _channels_last(planes: np.ndarray, entry: Entry) -> np.ndarray:
-    height, width, channels = entry.image_shape
-    return planes.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
-
-
-def _check_labels(file: str, labels: np.ndarray, entry: Entry) -> np.ndarray:
-    if labels.min() < 0 or labels.max() >= entry.classes:
-        wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise _Damaged(file, f"has a label {wrong}, but there are {entry.classes} classes")
-    return labels.astype(np.int32)
-
-
-def _names_from_text(file: str, content: bytes) -> tuple[str, ...]:
-    return tuple(content.decode("utf-8", "replace").split())
-
-
-def _names_from_pickle(file: str, content: bytes, key: str) -> tuple[str, ...]:
-    names, = _unpickle(file, content, key)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _Damaged(file, f"has no class names under '{key}'")
-    return tuple(names)
-
-
-# A pickle of an array names this function, by its module in the version of NumPy that wrote the pickle.
-_ARRAY_FUNCTION: Any = np.empty(0).__reduce__()[0]
-_ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Reads containers and NumPy arrays only: a pickle that may name any function could run any program."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in _ARRAY_MODULES and name == _ARRAY_FUNCTION.__name__:
-            return _ARRAY_FUNCTION
-        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def _unpickle(file: str, content: bytes, *keys: str) -> list[Any]:
-    """The values under some keys of a dictionary pickled by Python 2."""
-    try:
-        values = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
-        return [values[key] for key in keys]
-    except Exception as error:  # damaged bytes are instructions to the unpickler, and can fail in any way
-        raise _Damaged(file, f"is not a pickled batch ({type(error).__name__}: {one_line(error)})") from error
 
 
 # The data sets
@@ -334,7 +245,7 @@ def _unpickle(file: str, content: bytes, *keys: str) -> list[Any]:
 
 def _idx_layout() -> Layout:
     return Layout(train=("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-                  test=("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"), parse=_parse_idx)
+                  test=("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"), parse=formats.parse_idx)
 
 
 _MNIST = Entry(
@@ -357,26 +268,26 @@ _CIFAR10 = Entry(
     url="https://www.cs.toronto.edu/~kriz/",
     layouts=(
         Layout(train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)), test=("test_batch.bin",),
-               parse=functools.partial(_parse_cifar_binary, label_bytes=1),
+               parse=functools.partial(formats.parse_cifar_binary, label_bytes=1),
                archive="cifar-10-binary.tar.gz", folder="cifar-10-batches-bin",
-               names="batches.meta.txt", parse_names=_names_from_text),
+               names="batches.meta.txt", parse_names=formats.names_from_text),
         Layout(train=tuple(f"data_batch_{number}" for number in range(1, 6)), test=("test_batch",),
-               parse=functools.partial(_parse_cifar_pickles, label_key="labels"),
+               parse=functools.partial(formats.parse_cifar_pickles, label_key="labels"),
                archive="cifar-10-python.tar.gz", folder="cifar-10-batches-py",
-               names="batches.meta", parse_names=functools.partial(_names_from_pickle, key="label_names"))))
+               names="batches.meta", parse_names=functools.partial(formats.names_from_pickle, key="label_names"))))
 
 _CIFAR100 = Entry(
     image_shape=(32, 32, 3), classes=100, train_images=50_000, test_images=10_000,
     url="https://www.cs.toronto.edu/~kriz/",
     layouts=(
         Layout(train=("train.bin",), test=("test.bin",),
-               parse=functools.partial(_parse_cifar_binary, label_bytes=2),
+               parse=functools.partial(formats.parse_cifar_binary, label_bytes=2),
                archive="cifar-100-binary.tar.gz", folder="cifar-100-binary",
-               names="fine_label_names.txt", parse_names=_names_from_text),
+               names="fine_label_names.txt", parse_names=formats.names_from_text),
         Layout(train=("train",), test=("test",),
-               parse=functools.partial(_parse_cifar_pickles, label_key="fine_labels"),
+               parse=functools.partial(formats.parse_cifar_pickles, label_key="fine_labels"),
                archive="cifar-100-python.tar.gz", folder="cifar-100-python",
-               names="meta", parse_names=functools.partial(_names_from_pickle, key="fine_label_names"))))
+               names="meta", parse_names=functools.partial(formats.names_from_pickle, key="fine_label_names"))))
 
 KNOWN: dict[str, Entry] = {
     "cifar10": _CIFAR10,

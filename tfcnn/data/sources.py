@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcnn.data import folders, tfds
+from tfcnn.data.data_dir import find_folder
 from tfcnn.data.errors import permission_denied
 from tfcnn.data.parts import Files, Part, RandomAccessRecords, SequentialRecords, bounded, unreadable
 from tfcnn.data.split import Split, split_validation
@@ -49,13 +50,15 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
 
     Raises:
       Unavailable: the data set is not on this machine and cannot be downloaded.
-      UsageError: the data set is unknown or damaged, or the validation share is impossible.
+      UsageError: the data set is unknown or damaged, `data_dir` does not hold it, or the validation share is
+        impossible.
     """
     if name == "sample":
         raise UsageError("--dataset=sample fits into memory: leave out --stream")
+    folder = find_folder(name, data_dir, stream=True)
     if name == "folder":
         return from_folder(folders.root(data_dir), validation, seed)
-    return from_tfds(tfds.builder(name, Path(data_dir).expanduser() if data_dir else None), validation, seed)
+    return from_tfds(tfds.builder(name, folder), validation, seed)
 
 
 def from_folder(folder: str | Path, validation: float = 0.1, seed: int = 0) -> Source:

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tfcnn import files
 from tfcnn.data import images
+from tfcnn.data.data_dir import nothing_fits
 from tfcnn.data.errors import Unavailable, one_line
 from tfcnn.data.official import KNOWN
 from tfcnn.data.split import Contents, Split
@@ -31,12 +33,13 @@ def read(name: str, data_dir: Path | None, image_size: tuple[int, int] | None) -
 
     Args:
       name: what tensorflow-datasets calls it.
-      data_dir: a folder in which it may have been prepared.
+      data_dir: the folder in which it has been prepared; by default that of tensorflow-datasets.
       image_size: height and width in pixels, needed if the images have different sizes.
 
     Raises:
       Unavailable: the data set is not on this machine and cannot be downloaded.
-      UsageError: there is no such data set, it is not an image classification, or it is damaged.
+      UsageError: there is no such data set, it is not an image classification, it is damaged, or `data_dir` does not
+        hold it.
     """
     found = builder(name, data_dir, any_size=image_size is not None)
     splits = found.info.splits
@@ -53,26 +56,35 @@ def builder(name: str, data_dir: Path | None, any_size: bool = True) -> Any:
 
     Args:
       name: what tensorflow-datasets calls it.
-      data_dir: a folder in which it may have been prepared, besides tensorflow-datasets' own.
+      data_dir: the folder in which it must have been prepared; by default tensorflow-datasets' own, in which it is
+        prepared if necessary.
       any_size: whether the images may have different sizes.
 
     Raises:
       Unavailable: the data set is not on this machine and cannot be downloaded.
-      UsageError: there is no such data set, or it is not an image classification.
+      UsageError: there is no such data set, it is not an image classification, or `data_dir` does not hold it.
     """
-    default = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    folders = [data_dir, default] if data_dir else [default]
-    if name in KNOWN and not any(next((folder / name).glob("*/dataset_info.json"), None) for folder in folders):
+    folder = data_dir or _default_folder(name)
+    if not data_dir and name in KNOWN and not next((folder / name).glob("*/dataset_info.json"), None):
         # Before the import, which takes seconds that a run without a network need not wait for.
         _require_network(name, KNOWN[name].urls()[0])
 
-    builders = _builders(name, folders)
-    # is_prepared() alone would warn, on standard error, of a folder that does not exist.
-    found = next((one for one in builders if _is_prepared(one)), builders[0])
+    found = _builder(name, folder)
     _check_features(name, found, any_size)
-    if not _is_prepared(found):
+    # is_prepared() alone would warn, on standard error, of a folder that does not exist.
+    if not found.data_path.exists() or not found.is_prepared():
+        if data_dir:
+            raise nothing_fits(name, data_dir, stream=True)
         _prepare(name, found)
     return found
+
+
+def _default_folder(name: str) -> Path:
+    """The folder of tensorflow-datasets."""
+    try:
+        return files.expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    except UsageError as error:
+        raise _unavailable(name, "no home folder is known (TFDS_DATA_DIR can name another)") from error
 
 
 def answers(url: str, deadline: float = _NETWORK_DEADLINE) -> bool:
@@ -96,29 +108,23 @@ def answers(url: str, deadline: float = _NETWORK_DEADLINE) -> bool:
     return answered.is_set()
 
 
-def _is_prepared(found: Any) -> bool:
-    return found.data_path.exists() and found.is_prepared()
-
-
-def _builders(name: str, folders: list[Path]) -> list[Any]:
-    """The builders of the data set in those of the folders that can have one, at least one; uses no network."""
+def _builder(name: str, folder: Path) -> Any:
+    """The builder of the data set in a folder; uses no network."""
     import tensorflow_datasets
 
-    builders, wrong = [], ""
+    wrong = ""
     # Other names of tensorflow-datasets, such as huggingface:mnist, would be looked up in the network.
-    for folder in folders if re.fullmatch(r"\w+(/[\w.+-]+)?(:[\d.*]+)?", name) else []:
+    if re.fullmatch(r"\w+(/[\w.+-]+)?(:[\d.*]+)?", name):
         try:
-            builders.append(tensorflow_datasets.builder(name, data_dir=folder))
+            return tensorflow_datasets.builder(name, data_dir=folder)
         except tensorflow_datasets.core.DatasetNotFoundError:
-            pass  # a data set that tensorflow-datasets does not know may have been prepared in another folder
+            pass
         except (ValueError, AssertionError, RuntimeError) as error:
             wrong = f" ({one_line(error)})"
-    if builders:
-        return builders
     names = {*KNOWN, "folder", *tensorflow_datasets.list_builders(with_community_datasets=False)}
     close = [] if wrong else difflib.get_close_matches(name, names)
     raise UsageError(
-        f"--dataset={name} is unknown{wrong}: "
+        f"--dataset={name} is unknown{wrong}, and {folder} has none of that name: "
         + (f"did you mean {' or '.join(close)}? " if close else "")
         + f"Allowed are {', '.join(sorted([*KNOWN, 'folder']))}, and the image classifications of tensorflow-datasets, "
           "https://www.tensorflow.org/datasets/catalog/overview")
@@ -163,8 +169,8 @@ def _require_network(name: str, url: str) -> None:
 def _unavailable(name: str, reason: str) -> Unavailable:
     if name in KNOWN:
         entry = KNOWN[name]
-        files = entry.layouts[0].published()
-        remedy = f"put {', '.join(files)} from {entry.url} into a folder and name it with --data_dir"
+        published = entry.layouts[0].published()
+        remedy = f"put {', '.join(published)} from {entry.url} into a folder and name it with --data_dir"
         remedy += f", or {entry.advice}" if entry.advice else ""
     else:
         remedy = (f"prepare it where there is a network, `tfds build {name}`, and name its folder with --data_dir; see "
