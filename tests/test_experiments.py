@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl.flags import FlagValues
 from PIL import Image
 
 import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
 import keras
-from tfcnn import experiments, flags, networks
+from tfcnn import cli, experiments, flags, networks
+from tfcnn.recipe import Recipe
 from tfcnn.runs import RunFolder
 from tfcnn.training.trainer import prepare, train
 
-RECIPES, SAMPLES = experiments.recipes(), experiments.samples()
+RECIPES, SAMPLES, PRESETS = experiments.recipes(), experiments.samples(), experiments.presets()
 # One experiment per network: the first in alphabetical order.
 OF_NETWORK = {recipe.network: recipe for recipe in reversed(RECIPES.values())}
 
@@ -69,6 +71,26 @@ def test_experiment_accepts_the_sample_data(name: str) -> None:
     images, labels = next(iter(setup.pipeline.training(0)))
     assert images.shape[1:] == setup.model.input_shape[1:] and np.ptp(labels) > 0
     assert setup.model.outputs[0].shape == (None, 10)
+
+
+@pytest.mark.parametrize("name, preset", [(name, preset) for name, presets in PRESETS.items() for preset in presets])
+def test_preset_is_a_recipe_of_the_experiment(name: str, preset: str) -> None:
+    recipe, _ = flags.parse(RECIPES[name], [name, f"--preset={preset}"], PRESETS[name])
+    assert recipe == RECIPES[name].replace(**PRESETS[name][preset]) != RECIPES[name]
+
+
+def test_a_preset_takes_precedence_over_what_the_sample_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    trained = []
+
+    def action(recipe: Recipe, values: FlagValues) -> int:
+        trained.append(recipe)
+        return 0
+
+    for flag in ("--epochs=2", "--preset=short", "--preset=smooth"):
+        with pytest.raises(SystemExit):
+            cli.run(RECIPES["lenet5"], ["lenet5", "--dataset=sample", flag], action, {"epochs": 60},
+                    {"short": {"epochs": 3}, "smooth": {"label_smoothing": 0.1}})
+    assert [(recipe.epochs, recipe.label_smoothing) for recipe in trained] == [(2, 0.0), (3, 0.0), (60, 0.1)]
 
 
 def test_network_options_are_flags() -> None:

@@ -43,6 +43,26 @@ def test_the_flag_of_augmentation_is_a_list_or_a_switch(argument: str, augment: 
     assert _parse("--augment=strong", argument)[0] == RECIPE.replace(augment=augment)
 
 
+def test_preset_changes_the_recipe_and_flags_change_the_preset(tmp_path: Path) -> None:
+    presets = {"fast": {"epochs": 3, "dropout": 0.5}, "slow": {"epochs": 300}}
+
+    def parse(*arguments: str):
+        return flags.parse(RECIPE, ["alexnet", *arguments], presets)
+
+    assert parse()[0] == RECIPE
+    recipe, values = parse("--preset=fast")
+    assert recipe == RECIPE.replace(epochs=3, dropout=0.5)
+    assert parse("--epochs=5", "--preset=fast")[0] == RECIPE.replace(epochs=5, dropout=0.5)
+    # What is recorded does not depend on what the preset will be then.
+    file = tmp_path / "command.flags"
+    file.write_text("".join(f"{flag}\n" for flag in flags.to_repeat(recipe, values)))
+    assert parse(f"--flagfile={file}")[0] == parse(f"--flagfile={file}", "--preset=slow")[0] == recipe
+    with pytest.raises(UsageError, match="preset.*fast.*slow"):
+        parse("--preset=other")
+    assert flags.of_recipe(RECIPE, presets)["preset"].help.splitlines()[1:] == [
+        "fast: --epochs=3 --dropout=0.5", "slow: --epochs=300"]
+
+
 def test_recorded_flags_reproduce_the_recipe(tmp_path: Path) -> None:
     recipe, values = _parse("--epochs=3", "--noaugment", "--learning_rate=0.1", "--activation=tanh", "--data_dir=d d")
     file = tmp_path / "command.flags"

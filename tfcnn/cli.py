@@ -1,7 +1,7 @@
 """The command line of an experiment: what it runs, and what it prints.
 
-    cli.run(RECIPE, sample=SAMPLE)           trains
-    cli.measure(NAME, OPTIONS, action)       measures something else
+    cli.run(RECIPE, sample=SAMPLE, presets=PRESETS)    trains
+    cli.measure(NAME, OPTIONS, action)                 measures something else
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from absl.flags import FlagValues
 
 from tfcnn import exit_status, flags
-from tfcnn.recipe import Option, Recipe, UsageError
+from tfcnn.recipe import Option, Presets, Recipe, UsageError
 from tfcnn.runs import COMMAND, CURVES, RESULT
 from tfcnn.runs.record import unfinished
 from tfcnn.startup import import_tensorflow
@@ -33,7 +33,7 @@ Action = Callable[[Recipe, FlagValues], int]
 
 
 def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None = None,
-        sample: Mapping[str, Any] | None = None) -> None:
+        sample: Mapping[str, Any] | None = None, presets: Presets | None = None) -> None:
     """Runs an experiment as its command line says, and ends the process.
 
     The exit status is 0 when done, 2 after a usage error, 3 if the loss was not finite, 4 if another machine of the run
@@ -46,11 +46,12 @@ def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None
         called with TensorFlow imported. If the recipe's data set is unavailable and no flag has asked for it, it is
         called again with the sample as the data set.
       sample: the fields and options that the experiment changes when it trains on the sample, which is small and should
-        take minutes; a flag that is given takes precedence.
+        take minutes; a flag that is given takes precedence, and so does a preset.
+      presets: what each value of --preset changes, by its name; a flag that is given takes precedence.
     """
     arguments = list(sys.argv if argv is None else argv)
     train = functools.partial(_train, reference=recipe)
-    exit_status.end_process(lambda: _run(recipe, arguments, action or train, dict(sample or {})))
+    exit_status.end_process(lambda: _run(recipe, arguments, action or train, sample or {}, presets or {}))
 
 
 def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[str, Any], Path], None],
@@ -68,13 +69,15 @@ def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[
     exit_status.end_process(lambda: _measure(name, options, action, arguments))
 
 
-def _run(recipe: Recipe, argv: list[str], action: Action, sample_changes: Mapping[str, Any]) -> int:
+def _run(recipe: Recipe, argv: list[str], action: Action, sample_changes: Mapping[str, Any],
+         presets: Presets) -> int:
     if flags.asks_for_help(argv):
-        print(_help(recipe, sample_changes))
+        print(_help(recipe, sample_changes, presets))
         return exit_status.DONE
-    given, values = flags.parse(recipe, argv)
+    given, values = flags.parse(recipe, argv, presets)
+    chosen = flags.preset(values, presets)
     on_sample = given.replace(dataset=_SAMPLE, **{
-        name: value for name, value in sample_changes.items() if not values[name].present})
+        name: value for name, value in sample_changes.items() if not values[name].present and name not in chosen})
     import_tensorflow()
     from tfcnn.data.datasets import Unavailable
 
@@ -200,14 +203,14 @@ def _print_result(recipe: Recipe, result: Result, commands: _Commands) -> None:
           f"repeat:        {commands.repeat}")
 
 
-def _help(recipe: Recipe, sample_changes: Mapping[str, Any]) -> str:
+def _help(recipe: Recipe, sample_changes: Mapping[str, Any], presets: Presets) -> str:
     """What `--help` prints."""
     changes = ", ".join(f"--{name}={value}" for name, value in sample_changes.items())
     return (_usage(recipe.experiment)
             + "A flag that is not given keeps the experiment's value, shown as its default. --noNAME turns a boolean\n"
             "off; --flagfile=FILE reads flags from a file, such as a run's command.flags.\n"
             + (f"On the sample the experiment's own values are {changes}.\n" if changes else "")
-            + flags.of_recipe(recipe).get_help())
+            + flags.of_recipe(recipe, presets).get_help())
 
 
 def _usage(experiment: str) -> str:

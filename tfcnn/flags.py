@@ -7,12 +7,15 @@ set of flags of its own, not absl's global one, so that several experiments can 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from absl import flags as absl_flags
 from absl.flags import FlagValues
 
-from tfcnn.recipe import Option, Recipe, Scalar, UsageError, check, flag_text, settings
+from tfcnn.recipe import Option, Presets, Recipe, Scalar, UsageError, check, flag_text, settings
+
+_PRESET = "preset"
 
 # Name, default and help of each flag that belongs to the run, not to the recipe.
 _RUN_FLAGS: tuple[tuple[str, Scalar, str], ...] = (
@@ -33,9 +36,14 @@ _RUN_FLAGS: tuple[tuple[str, Scalar, str], ...] = (
 _KEPT_FLAGS = ("data_dir", "devices", "cluster", "histograms", "checkpoint_every")
 
 
-def of_recipe(recipe: Recipe) -> FlagValues:
-    """The flags of an experiment that trains: the recipe's fields, the network's options, and the run's own."""
+def of_recipe(recipe: Recipe, presets: Presets = MappingProxyType({})) -> FlagValues:
+    """The flags of an experiment that trains: --preset, the recipe's fields, the network's options, the run's own."""
     values = FlagValues()
+    if presets:
+        lines = (f"{name}: {' '.join(_as_flags(changes))}" for name, changes in presets.items())
+        absl_flags.DEFINE_enum(_PRESET, None, list(presets), "\n".join((
+            "other values than the experiment's own, which the other flags change:", *lines)),
+            flag_values=values, module_name=_PRESET)
     for field in settings():
         _define(values, "recipe", field.name, getattr(recipe, field.name), field.metadata["choices"],
                 field.metadata["help"], field.metadata["switch"])
@@ -58,21 +66,27 @@ def of_options(experiment: str, options: Mapping[str, Option]) -> FlagValues:
     return values
 
 
-def parse(recipe: Recipe, argv: Sequence[str]) -> tuple[Recipe, FlagValues]:
+def parse(recipe: Recipe, argv: Sequence[str], presets: Presets = MappingProxyType({})) -> tuple[Recipe, FlagValues]:
     """The recipe as changed by the flags, and the flags.
 
     Args:
       recipe: the experiment's recipe.
       argv: the program's name and its arguments.
+      presets: the experiment's presets; --preset chooses one, which the other flags change.
 
     Raises:
       UsageError: an unknown flag, a value that is not allowed, or an argument that is not a flag.
     """
-    values = of_recipe(recipe)
+    values = of_recipe(recipe, presets)
     _read(values, argv)
     names = [field.name for field in settings()] + list(recipe.options)
     changes = {name: values[name].value for name in names if values[name].present}
-    return recipe.replace(**changes), values
+    return recipe.replace(**{**preset(values, presets), **changes}), values
+
+
+def preset(values: FlagValues, presets: Presets) -> Mapping[str, Scalar]:
+    """What the preset that --preset names changes; nothing without a preset."""
+    return presets[values[_PRESET].value] if presets and values[_PRESET].value else {}
 
 
 def parse_options(experiment: str, options: Mapping[str, Option], argv: Sequence[str]) -> FlagValues:
@@ -102,7 +116,11 @@ def to_repeat(recipe: Recipe, values: FlagValues) -> list[str]:
     """The flags that repeat a run even if the experiment's recipe is changed later: what command.flags holds."""
     recorded = {field.name: getattr(recipe, field.name) for field in settings()} | recipe.network_options()
     recorded |= {name: values[name].value for name in _KEPT_FLAGS if values[name].value}
-    return [f"--{name}={flag_text(value)}" for name, value in recorded.items()]
+    return _as_flags(recorded)
+
+
+def _as_flags(values: Mapping[str, Scalar]) -> list[str]:
+    return [f"--{name}={flag_text(value)}" for name, value in values.items()]
 
 
 def _read(values: FlagValues, argv: Sequence[str]) -> None:

@@ -16,6 +16,9 @@ from tfcnn import augmentations
 
 Scalar = bool | int | float | str
 
+# What each preset of an experiment changes, by the preset's name: fields of the recipe and options of the network.
+Presets = Mapping[str, Mapping[str, Scalar]]
+
 
 class UsageError(Exception):
     """A mistake that the user can correct. The message is one line that says what is wrong and what to do."""

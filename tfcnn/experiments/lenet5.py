@@ -11,7 +11,7 @@ MNIST is not available.
 
 from tfcnn import cli
 from tfcnn.networks.options import choose
-from tfcnn.recipe import Recipe
+from tfcnn.recipe import Presets, Recipe
 
 RECIPE = Recipe(
     experiment="lenet5",
@@ -40,6 +40,10 @@ RECIPE = Recipe(
     schedule="cosine",
 )
 SAMPLE = {"epochs": 60}
+PRESETS: Presets = {
+    "fast": {"epochs": 30, "learning_rate": 0.02, "l2": 0.0005},
+    "distorted": {"epochs": 60, "learning_rate": 0.02, "augment": "translate:2,rotate:10,zoom,shear,elastic:8:4"},
+}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, sample=SAMPLE)
+    cli.run(RECIPE, sample=SAMPLE, presets=PRESETS)
