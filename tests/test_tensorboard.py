@@ -16,10 +16,10 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
 from tfcnn import networks
+from tfcnn.contact_sheet import class_captions, contact_sheet
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import Recipe, UsageError
-from tfcnn.training.contact_sheet import contact_sheet
 from tfcnn.training.network_graph import network_graph
 from tfcnn.training.sparsity import Sparsity
 from tfcnn.training.tensorboard import Board, hyperparameters
@@ -92,7 +92,7 @@ def test_run_begins_with_images_graphs_and_hyperparameters(tmp_path: Path) -> No
     width, height, png = events.Tensors("training_images")[0].tensor_proto.string_val
     sheet = tf.io.decode_png(png).numpy()
     assert sheet.shape == (int(height), int(width), 3)
-    np.testing.assert_array_equal(sheet, contact_sheet(IMAGES, LABELS, NAMES))
+    np.testing.assert_array_equal(sheet, contact_sheet(IMAGES, class_captions(LABELS, NAMES)))
 
     layers = {node.name for node in _graph(events, "network").node}
     assert layers == {layer.name for layer in model.layers}
@@ -178,7 +178,7 @@ def test_histogram_has_numpys_counts(tmp_path: Path) -> None:
 
 
 def test_contact_sheet_shows_every_image_with_its_class() -> None:
-    sheet = contact_sheet(IMAGES, LABELS, NAMES)
+    sheet = contact_sheet(IMAGES, class_captions(LABELS, NAMES))
     # Cells of 104x123 pixels after a margin of 8: an image of 3 * 32 pixels, 19 for the text below it, a margin of 8.
     assert sheet.dtype == np.uint8 and sheet.shape == (8 + 2 * 123, 8 + 5 * 104, 3)
     cells = [sheet[8 + 123 * row:8 + 123 * (row + 1), 8 + 104 * column:8 + 104 * (column + 1)]
@@ -196,19 +196,19 @@ def test_contact_sheet_shows_every_image_with_its_class() -> None:
     ((28, 28, 1), (112, 112)), ((32, 32, 3), (96, 96)), ((227, 227, 3), (112, 112)), ((100, 200, 3), (56, 112))],
     ids=str)
 def test_contact_sheet_takes_images_of_any_size(shape: tuple[int, int, int], size: tuple[int, int]) -> None:
-    sheet = contact_sheet(np.full((1, *shape), 77, np.uint8), np.array([0]), ["a"])
+    sheet = contact_sheet(np.full((1, *shape), 77, np.uint8), [["a"]])
     assert sheet.shape == (size[0] + 35, size[1] + 16, 3)
     assert (sheet[8:8 + size[0], 8:8 + size[1]] == 77).all()
 
 
 def test_contact_sheet_shortens_long_names() -> None:
-    sheet = contact_sheet(IMAGES[:2], np.array([0, 1]), ["x" * 200, "y"])
+    sheet = contact_sheet(IMAGES[:2], [["x" * 200], ["y"]])
     caption = sheet[104:123]
     assert caption[:, 90:104].min() < 100 and (caption[:, 104:112] == 255).all()
 
 
 def test_contact_sheet_names_both_classes_of_a_mixed_image() -> None:
-    sheet = contact_sheet(IMAGES[:2], np.array([[0.75, 0.25, 0], [0, 1, 0]], np.float32), NAMES)
+    sheet = contact_sheet(IMAGES[:2], class_captions(np.array([[0.75, 0.25, 0], [0, 1, 0]]), NAMES))
     second_lines = sheet[123:142, 8:112], sheet[123:142, 112:216]
     assert second_lines[0].min() < 100 and (second_lines[1] == 255).all()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from tfcnn.data.datasets import Dataset
 from tfcnn.recipe import UsageError
 from tfcnn.runs.record import environment
 from tfcnn.training import validation
@@ -55,6 +56,8 @@ def result_record(setup: Setup, progress: Progress, test: dict[str, float]) -> d
             "validation_images": len(dataset.validation),
             "test_images": len(dataset.test),
             "class_names": list(dataset.class_names),
+            # The size of the images before they were fitted to the network's input; streamed ones may have any.
+            "image_shape": list(dataset.train.images.shape[1:]) if isinstance(dataset, Dataset) else None,
             "input_shape": list(setup.model.input_shape[1:]),
             "normalization": setup.pipeline.normalization.statistics(),
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfcnn.recipe import Recipe
+from tfcnn.trained import prediction
 from tfcnn.training import devices, optimizers
 
 
@@ -135,24 +135,10 @@ class Steps:
 
     @_unconverted
     def _evaluate_batch(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        logits = self._predict(images)
+        logits = prediction.logits(self._model, images)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return tf.stack([tf.reduce_sum(weights * losses), tf.reduce_sum(weights * _correct(logits, labels)),
                          tf.reduce_sum(weights)])
-
-    def _predict(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns logits [batch, classes] of images [batch, ...] or of several crops per image, [batch, crops, ...].
-
-        For crops they are the logarithm of the mean of the crops' probabilities (Krizhevsky et al. 2012, section 4.1).
-        """
-        shape = self._model.input_shape
-        crops = images.shape.rank > len(shape)
-        flat = tf.reshape(images, (-1, *shape[1:])) if crops else images
-        logits, *_ = tf.nest.flatten(self._model(flat, training=False))
-        if not crops:
-            return logits
-        probabilities = tf.reshape(tf.nn.log_softmax(logits), (-1, images.shape[1], logits.shape[-1]))
-        return tf.reduce_logsumexp(probabilities, axis=1) - math.log(images.shape[1])
 
 
 @contextmanager

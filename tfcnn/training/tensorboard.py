@@ -25,7 +25,7 @@ from tensorboard.plugins.hparams.api import hparams_pb
 
 from tfcnn.recipe import Recipe, UsageError, flat
 from tfcnn.runs import TRAIN_EVENTS, VALIDATION_EVENTS
-from tfcnn.training.contact_sheet import contact_sheet
+from tfcnn.contact_sheet import class_captions, contact_sheet
 from tfcnn.training.network_graph import network_graph
 
 # Columns that the HParams table has for every run.
@@ -72,7 +72,7 @@ class Board:
           model: the network, which the Graphs page shows layer by layer.
           graph: the compiled training step, the second tag of that page; None if it is not compiled.
         """
-        sheet = contact_sheet(*examples, class_names)
+        sheet = contact_sheet(examples[0], class_captions(examples[1], class_names))
         height, width, _ = sheet.shape
         picture = [str(width).encode(), str(height).encode(), tf.io.encode_png(sheet).numpy()]
         self._write(TRAIN_EVENTS, 0, _summary("training_images", "images", picture))

@@ -1,4 +1,4 @@
-"""The contact sheet that TensorBoard shows: augmented training images in one picture, each with its class below it."""
+"""Contact sheets: many images in one picture, each with some words below it."""
 
 from __future__ import annotations
 
@@ -9,39 +9,47 @@ from PIL import Image, ImageDraw, ImageFont
 
 _COLUMNS = 5
 # Pixels. Small images are enlarged by a whole factor up to this size, larger ones are reduced to it. TensorBoard shows
-# the sheet about 350 pixels wide, and the text should still be readable then.
+# a sheet about 350 pixels wide, and the text should still be readable then.
 _SIDE = 112
 _MARGIN = 8
 _LINE, _FONT = 19, 15
 _BACKGROUND, _TEXT = 255, 0
 
 
-def contact_sheet(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+def contact_sheet(images: np.ndarray, captions: Sequence[Sequence[str]]) -> np.ndarray:
     """Draws a contact sheet.
 
     Args:
       images: [n, height, width, channels], uint8, with one channel or three.
-      labels: [n], the number of each image's class; or [n, classes], the share of each class in a mixed image.
-      class_names: the names of the classes.
+      captions: the lines below each image; lines that are too long are cut.
 
     Returns:
       The sheet, [height, width, 3], uint8.
     """
     pictures = [_resized(image) for image in images]
     width, height = pictures[0].size
-    lines = [_caption(label, class_names) for label in labels]
-    cell_width, cell_height = width + _MARGIN, height + _MARGIN + _LINE * max(map(len, lines))
+    cell_width, cell_height = width + _MARGIN, height + _MARGIN + _LINE * max(map(len, captions))
     columns = min(_COLUMNS, len(pictures))
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * cell_width + _MARGIN, rows * cell_height + _MARGIN), (_BACKGROUND,) * 3)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
-    for index, (picture, caption) in enumerate(zip(pictures, lines, strict=True)):
+    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         row, column = divmod(index, columns)
         left, top = _MARGIN + column * cell_width, _MARGIN + row * cell_height
         sheet.paste(picture, (left, top))
         for number, line in enumerate(caption):
             draw.text((left, top + height + number * _LINE), _shortened(line, font, width), (_TEXT,) * 3, font)
     return np.asarray(sheet)
+
+
+def class_captions(labels: np.ndarray, class_names: Sequence[str]) -> list[list[str]]:
+    """A caption for each label: its class, or the two classes of a mixed image with their shares.
+
+    Args:
+      labels: [n], the number of each image's class; or [n, classes], the share of each class in a mixed image.
+      class_names: the names of the classes.
+    """
+    return [_class_caption(label, class_names) for label in labels]
 
 
 def _resized(image: np.ndarray) -> Image.Image:
@@ -54,8 +62,7 @@ def _resized(image: np.ndarray) -> Image.Image:
     return picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
 
 
-def _caption(label: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """The lines below an image: its class, or the two classes of a mixed image with their shares."""
+def _class_caption(label: np.ndarray, class_names: Sequence[str]) -> list[str]:
     if not label.ndim:
         return [class_names[int(label)]]
     largest = np.argsort(-label, kind="stable")[:2]

@@ -1,0 +1,172 @@
+"""A trained network as one object: the model, its input normalization, its classes, and how it was trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+import tfcnn.networks.layers  # noqa: F401  Keras must know the suite's layers to load a network
+from tfcnn import networks
+from tfcnn.data import images as pictures
+from tfcnn.data import normalization, pipeline
+from tfcnn.data.split import Split
+from tfcnn.recipe import Recipe, UsageError
+from tfcnn.runs import MODEL, NORMALIZATION, RunFolder
+from tfcnn.trained import prediction, shipped, weights
+
+_BATCH = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained network, and all that its use needs.
+
+    Attributes:
+      name: the source that it was loaded from, for people.
+      folder: the folder that holds it.
+      model: from normalized images, `[batch, height, width, channels]`, to logits. Of several outputs the first are the
+        logits.
+      normalization: from pixel values to the model's input.
+      class_names: the names of the classes, in the order of the logits.
+      recipe: how it was trained.
+      result: what is known of it: the contents of its result.json.
+    """
+
+    name: str
+    folder: Path
+    model: keras.Model
+    normalization: normalization.Normalization
+    class_names: tuple[str, ...]
+    recipe: Recipe
+    result: dict[str, Any]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the model's input."""
+        height, width, channels = self.model.input_shape[1:]
+        return height, width, channels
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the training images before they were fitted to the input; None if it is not recorded."""
+        height, width, *_ = self.result["dataset"].get("image_shape") or (0, 0)
+        return (height, width) if height else None
+
+    def fit(self, images: np.ndarray) -> np.ndarray:
+        """Gives images the size and the channels of the network's input, as in training.
+
+        Images of the training images' size are padded or resized as these were. Images of any other size are resized to
+        cover that size first, and cropped around the centre.
+
+        Args:
+          images: uint8 [batch, height, width, 1 or 3].
+
+        Returns:
+          uint8 [batch, *input_shape].
+
+        Raises:
+          UsageError: the images do not have this type or shape.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise UsageError(f"images must be uint8 [batch, height, width, 1 or 3], not {images.dtype} "
+                             f"{list(images.shape)}")
+        if self.image_size and images.shape[1:3] not in (self.image_size, self.input_shape[:2]):
+            images = np.stack([pictures.fit(_picture(image), self.image_size) for image in images])
+        return pipeline.fit(Split(images, np.zeros(len(images), np.int32)), self.input_shape).images
+
+    def read(self, file: str | Path | bytes) -> np.ndarray:
+        """Decodes a JPEG or PNG file, as class folders are read: uint8 [height, width, 1 or 3].
+
+        Args:
+          file: its path, or its content.
+
+        Raises:
+          UsageError: the file is damaged, or not of a kind that is read.
+          OSError: it cannot be opened.
+        """
+        return pictures.decode(file)
+
+    def logits(self, images: np.ndarray, batch_size: int = _BATCH) -> np.ndarray:
+        """The logits of images of any size.
+
+        Args:
+          images: uint8 [batch, height, width, 1 or 3].
+          batch_size: how many images the network sees at once.
+
+        Returns:
+          float32 [batch, classes].
+
+        Raises:
+          UsageError: as in `fit`.
+        """
+        images = self.fit(images)
+        if not len(images):
+            return np.zeros((0, len(self.class_names)), np.float32)
+        rows = []
+        for start in range(0, len(images), batch_size):
+            part = images[start:start + batch_size]
+            filled = np.resize(part, (batch_size, *part.shape[1:]))  # repeats images, so that one graph does for all
+            rows.append(self._compiled(tf.constant(filled)).numpy()[:len(part)])
+        return np.concatenate(rows)
+
+    def predict(self, images: np.ndarray, batch_size: int = _BATCH) -> np.ndarray:
+        """The probability of each class for images of any size: float32 [batch, classes], as `logits`."""
+        return prediction.softmax(self.logits(images, batch_size))
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """From uint8 images of the input's shape to logits."""
+        return tf.function(lambda images: prediction.logits(self.model, self.normalization.apply(images)),
+                           autograph=False)
+
+
+def load(source: str | Path) -> TrainedNetwork:
+    """Loads a trained network: see `tfcnn.trained.load`."""
+    folder = _find(source)
+    run = RunFolder(folder)
+    result, recipe = run.read_result(), run.read_recipe()
+    class_names = tuple(result["dataset"].get("class_names", ()))
+    shape = result["dataset"].get("input_shape")
+    if not class_names or not shape:
+        raise UsageError(f"{folder} was recorded by an earlier version, which did not keep the names of the classes: "
+                         "train the network again")
+    stored = normalization.load(folder / NORMALIZATION)
+    if (folder / MODEL).is_file():
+        model = _load_model(folder / MODEL)
+    else:
+        model = networks.find(recipe.network).build(
+            classes=len(class_names), image_size=shape[0], **recipe.network_options())
+        weights.load(model, folder / weights.WEIGHTS)
+    return TrainedNetwork(str(source), folder, model, stored, class_names, recipe, result)
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+
+
+def _find(source: str | Path) -> Path:
+    """The folder that a source names: of a file system, or else among the networks that ship."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if str(source) in shipped.names():
+        return shipped.FOLDER / str(source)
+    raise UsageError(f"{source} is neither the folder of a run nor one of the networks that ship with the package: "
+                     f"{', '.join(shipped.names())}")
+
+
+def _load_model(file: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(file, compile=False)
+    except Exception as error:  # a damaged file fails in any way: zipfile's, h5py's, Keras's errors
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{file} cannot be read as a network ({type(error).__name__}: {reason}): train it again"
+                         ) from error
