@@ -34,8 +34,8 @@ def _list(arguments: argparse.Namespace) -> int:
              f"{card['accuracy_interval'][0]:.2%} to {card['accuracy_interval'][1]:.2%}", str(card["seed"]),
              card["commit"][:7], card["licence"]]
             for card in map(shipped.card, shipped.names())]
-    print(markdown.table(["name", "parameters", "test accuracy", "95% interval", "seed", "commit", "data"], rows, "lrrrrll"),
-          end="")
+    head = ["name", "parameters", "test accuracy", "95% interval", "seed", "commit", "data"]
+    print(markdown.table(head, rows, "lrrrrll"), end="")
     return 0
 
 

@@ -57,11 +57,9 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
     name = dataset or first.recipe.dataset
     if part == "validation" and not _held_out(first, name):
         raise UsageError(f"{first.name} held no validation images of {name} out: choose another --split")
-    data = datasets.load(name, data_dir, validation=first.recipe.validation, seed=first.recipe.seed,
-                         image_size=first.image_size or first.input_shape[:2])
-    order = _label_order(first, name, data.class_names)
+    data = load_data(first, name, data_dir)
     split: datasets.Split = getattr(data, part)
-    labels = order[split.labels]
+    labels = split.labels
     logits = [_logits(network, split.images, tta) for network in networks]
     together = prediction.log_mean(np.stack(logits)) if len(logits) > 1 else logits[0]
     record: dict[str, Any] = {"sources": [network.name for network in networks], "dataset": name, "source": data.source,
@@ -71,12 +69,32 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
         held_out = [_logits(network, data.validation.images, tta) for network in networks]
         record["calibration"] |= calibrated(
             together, labels, prediction.log_mean(np.stack(held_out)) if len(held_out) > 1 else held_out[0],
-            order[data.validation.labels])
+            data.validation.labels)
     if len(networks) > 1:
         record["members"] = [_beside(together, own, labels, network.name) for own, network in zip(logits, networks)]
     elif tta != "none":
         record["members"] = [_beside(together, _logits(first, split.images, "none"), labels, f"{first.name}, one view")]
     return Evaluation(record, together, labels, first.fit(split.images))
+
+
+def load_data(network: TrainedNetwork, name: str = "", data_dir: str | None = None) -> datasets.Dataset:
+    """Loads a data set for a network, split as in its training, with the network's labels.
+
+    Args:
+      network: the network.
+      name: name of the data set; empty for the one that the network was trained on.
+      data_dir: its folder.
+
+    Raises:
+      UsageError: the data set is unavailable, or has other classes.
+    """
+    recipe = network.recipe
+    name = name or recipe.dataset
+    data = datasets.load(name, data_dir, validation=recipe.validation, seed=recipe.seed,
+                         image_size=network.image_size or network.input_shape[:2])
+    order = _label_order(network, name, data.class_names)
+    parts: dict[str, Any] = {part: datasets.Split(getattr(data, part).images, order[getattr(data, part).labels]) for part in PARTS}
+    return dataclasses.replace(data, class_names=network.class_names, **parts)
 
 
 def measure(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""Exports a network, runs the whole test set through the file, and keeps it only if the answers agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tfcnn.recipe import UsageError
+from tfcnn.trained.exporting import formats
+from tfcnn.trained.network import TrainedNetwork
+
+# The largest difference of a probability, of a float export.
+TOLERANCE = 1e-4
+_RUNNER = Path(__file__).with_name("run_exported.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """An exported network beside the one it was made from, on the whole test set.
+
+    Attributes:
+      path: the file, or for saved_model the folder.
+      bytes: its size.
+      images: the number of test images.
+      before: the accuracy of the network itself.
+      after: the accuracy of the exported one.
+      largest_difference: of any probability.
+      latency_1: the time of one image, in seconds; median of 20.
+      latency_128: that of a batch of 128.
+    """
+
+    path: Path
+    bytes: int
+    images: int
+    before: float
+    after: float
+    largest_difference: float
+    latency_1: float
+    latency_128: float
+
+
+def export(network: TrainedNetwork, kind: str, path: Path, images: np.ndarray, labels: np.ndarray,
+           quantize: str = "none", representative: np.ndarray | None = None, largest_loss: float = 0.01) -> Checked:
+    """Exports a network and checks the file; a file that fails is removed.
+
+    Args:
+      network: the network.
+      kind: one of `formats.SUFFIXES`.
+      path: the file, or for saved_model the folder; must not exist.
+      images: the test images, uint8 [batch, height, width, channels], of any size.
+      labels: their classes in the network's order.
+      quantize: as in `formats.write`.
+      representative: training images, as in `formats.write`.
+      largest_loss: how much accuracy a quantized export may lose, as a fraction.
+
+    Raises:
+      UsageError: the network cannot be exported so, the path exists or cannot be written, or the answers of the file
+        differ from the network's by more than is allowed.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists already: choose another --out, or remove it")
+    fitted = network.fit(images)
+    expected = network.predict(fitted, network.recipe.batch_size)
+    with tempfile.TemporaryDirectory(prefix="tfcnn-export-") as temporary:
+        unfinished = Path(temporary, f"exported{formats.SUFFIXES[kind]}")
+        formats.write(network, kind, unfinished, quantize,
+                      None if representative is None else network.fit(representative))
+        found = _run(kind, unfinished, fitted, Path(temporary))
+        probabilities = found["probabilities"]
+        before, after = ((values.argmax(axis=1) == labels).mean() for values in (expected, probabilities))
+        difference = float(np.abs(probabilities - expected).max())
+        if quantize == "none" and not difference <= TOLERANCE:
+            raise UsageError(f"refused: a probability of the exported network differs by {difference:.2g}, more than "
+                             f"{TOLERANCE:g}; accuracy {before:.4f} before, {after:.4f} after; nothing was written")
+        if not after >= before - largest_loss:
+            raise UsageError(f"refused: the exported network is right for {after:.4f} of the test images, and was for "
+                             f"{before:.4f}; --largest_loss={largest_loss} allows less; nothing was written")
+        checked = Checked(path, _size(unfinished), len(labels), float(before), float(after), difference,
+                          float(found["latency_1"]), float(found["latency_128"]))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(unfinished, path)
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    return checked
+
+
+def _run(kind: str, path: Path, images: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
+    """What the exported network answers in a process that does not have this package."""
+    np.save(folder / "images.npy", images)
+    command = [sys.executable, "-I", str(_RUNNER), kind, str(path), str(folder / "images.npy"),
+               str(folder / "result.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UsageError(f"the exported network cannot be run ({reason}); nothing was written")
+    with np.load(folder / "result.npz") as stored:
+        return dict(stored)
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else (
+        path.stat().st_size)
