@@ -93,8 +93,9 @@ def load_data(network: TrainedNetwork, name: str = "", data_dir: str | None = No
     data = datasets.load(name, data_dir, validation=recipe.validation, seed=recipe.seed,
                          image_size=network.image_size or network.input_shape[:2])
     order = _label_order(network, name, data.class_names)
-    parts: dict[str, Any] = {part: datasets.Split(getattr(data, part).images, order[getattr(data, part).labels]) for part in PARTS}
-    return dataclasses.replace(data, class_names=network.class_names, **parts)
+    train, validation, test = (datasets.Split(part.images, order[part.labels])
+                               for part in (data.train, data.validation, data.test))
+    return dataclasses.replace(data, class_names=network.class_names, train=train, validation=validation, test=test)
 
 
 def measure(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
