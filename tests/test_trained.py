@@ -1,0 +1,184 @@
+"""Trained networks: loaded from a run or from what ships, evaluated, shown pictures; errors are one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import environment
+from tests.forked import Forked, run_module
+from tfcnn import trained
+from tfcnn.data import datasets
+from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.recipe import UsageError
+from tfcnn.trained import evaluation, prediction, views, weights
+from tfcnn.training.trainer import train
+
+SMALL = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0, learning_rate=0.003)
+
+
+@pytest.fixture(scope="module")
+def run(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run of a small AlexNet on three classes."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(SMALL, folder, data_dir=str(class_folders))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def net(run: Path) -> trained.TrainedNetwork:
+    return trained.load(run)
+
+
+def _command(folder: Path, module: str, *words: str):
+    return Forked(run_module, f"tfcnn.{module}", *words, cwd=folder, env=environment(folder)).completed()
+
+
+def test_evaluation_is_that_of_the_run(run: Path, net, class_folders: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    found = evaluation.evaluate([net], data_dir=str(class_folders))
+    assert found.record["accuracy"] == result["test"]["accuracy"] and found.record["images"] == 30
+    assert found.record["loss"] == pytest.approx(result["test"]["loss"], abs=1e-6)
+    # The logits are those that Keras computes of images normalized by NumPy.
+    with np.load(run / "normalization.npz") as stored:
+        mean, deviation = stored["mean"], stored["standard_deviation"]
+    images = datasets.load("folder", str(class_folders)).test.images
+    own = keras.saving.load_model(run / "model.keras").predict((images - mean) / deviation, verbose=0)
+    np.testing.assert_allclose(found.logits, own, atol=1e-4)
+    np.testing.assert_allclose(net.predict(images), prediction.softmax(own), atol=1e-5)
+    assert net.class_names == ("blue", "green", "red") and net.recipe == SMALL
+    assert 0.9 < found.record["calibration"]["temperature"] or found.record["calibration"]["ece_after"] is not None
+
+
+def test_images_of_any_size_are_fitted_as_in_training(net) -> None:
+    flat = np.zeros((4, 32, 32, 3), np.uint8)
+    flat[np.arange(4), :, :, [0, 1, 2, 0]] = 255
+    expected = net.predict(flat)
+    for shape in ((64, 64), (32, 50), (7, 9), (100, 32)):
+        larger = np.broadcast_to(flat[:, :1, :1], (4, *shape, 3))
+        np.testing.assert_allclose(net.predict(larger), expected, atol=1e-5)
+    # The middle is what counts.
+    wide = np.concatenate([np.zeros_like(flat), flat, np.zeros_like(flat)], axis=2)
+    np.testing.assert_allclose(net.predict(wide), expected, atol=1e-5)
+    grey = np.full((1, 32, 32, 1), 77, np.uint8)
+    np.testing.assert_allclose(net.predict(grey), net.predict(np.repeat(grey, 3, axis=3)), atol=1e-5)
+    assert net.predict(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 3)
+    assert len(net.predict(np.zeros((130, 32, 32, 3), np.uint8), batch_size=64)) == 130
+    for bad in (flat / 255, flat[0], flat[..., :2]):
+        with pytest.raises(UsageError, match="uint8"):
+            net.predict(bad)
+
+
+def test_an_ensemble_stands_beside_its_members(net, run: Path, class_folders: Path) -> None:
+    other = trained.load(run)
+    for weight in other.model.trainable_variables:
+        weight.assign(weight * 0.5)
+    found = evaluation.evaluate([net, other], data_dir=str(class_folders))
+    images = datasets.load("folder", str(class_folders)).test.images
+    mean = (net.predict(images) + other.predict(images)) / 2
+    np.testing.assert_allclose(prediction.softmax(found.logits), mean, atol=1e-5)
+    right = mean.argmax(axis=1) == found.labels
+    for member, network in zip(found.record["members"], (net, other), strict=True):
+        own = network.predict(images).argmax(axis=1) == found.labels
+        assert member["accuracy"] == own.mean() and member["difference"] == pytest.approx(right.mean() - own.mean())
+
+
+def test_views_are_moved_and_mirrored() -> None:
+    image = np.arange(1, 17, dtype=np.uint8).reshape(1, 4, 4, 1)
+    plain, mirrored = (view[0, ..., 0] for view in views.views(image, "mirror"))
+    np.testing.assert_array_equal(mirrored, np.fliplr(plain))
+    shifts = [view[0, ..., 0] for view in views.views(image, "shift")]
+    assert len(shifts) == 9
+    np.testing.assert_array_equal(shifts[4], plain)
+    np.testing.assert_array_equal(shifts[0], [[11, 12, 0, 0], [15, 16, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(shifts[5], [[0, 0, 1, 2], [0, 0, 5, 6], [0, 0, 9, 10], [0, 0, 13, 14]])
+    crops = [view[0, ..., 0] for view in views.views(image, "ten_crop", padding=1)]
+    padded = np.pad(plain, 1)
+    corners = [padded[row:row + 4, column:column + 4] for row in (0, 2) for column in (0, 2)]
+    assert len(crops) == 10
+    for crop in (plain, *corners):
+        assert any((crop == found).all() for found in crops) and any((np.fliplr(crop) == found).all() for found in crops)
+
+
+def test_weights_in_a_file_are_those_of_the_network(net, tmp_path: Path) -> None:
+    again = trained.load(net.folder)
+    for weight in again.model.weights:
+        weight.assign(weight * 0 + 3)
+    weights.save(net.model, tmp_path / "w.npz", "float32")
+    weights.load(again.model, tmp_path / "w.npz")
+    for one, two in zip(net.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    with pytest.raises(UsageError, match="another network"):
+        weights.load(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), tmp_path / "w.npz")
+    (tmp_path / "w.npz").write_bytes((tmp_path / "w.npz").read_bytes()[:1000])
+    with pytest.raises(UsageError, match="cannot be read"):
+        weights.load(again.model, tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda run: (run / "model.keras").write_bytes(b"PK" + bytes(100)), "model.keras cannot be read"),
+    (lambda run: (run / "model.keras").unlink(), "has no weights"),
+    (lambda run: (run / "normalization.npz").unlink(), "normalization"),
+    (lambda run: (run / "result.json").unlink(), "not a complete run"),
+    (lambda run: shutil.rmtree(run), "neither the folder of a run nor one of the networks"),
+], ids=["damaged", "no weights", "no normalization", "no result", "no folder"])
+def test_what_cannot_be_loaded_is_one_line(damage, message: str, run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    damage(copy)
+    with pytest.raises(UsageError, match=message) as caught:
+        trained.load(copy)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_command_evaluates(run: Path, class_folders: Path, tmp_path: Path) -> None:
+    done = _command(tmp_path, "evaluate", str(run), f"--data_dir={class_folders}", "--out=out")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert f"test accuracy: {record['accuracy']:.4f}" in done.stdout
+    assert set(record) >= {"images", "accuracy", "accuracy_interval", "top5_accuracy", "loss", "classes", "confusion",
+                           "calibration"}
+    with np.load(tmp_path / "out" / "predictions.npz") as stored:
+        assert (stored["logits"].argmax(axis=1) == stored["labels"]).mean() == record["accuracy"]
+    for name in ("confusion", "calibration", "mistakes"):
+        with Image.open(tmp_path / "out" / f"{name}.png") as picture:
+            picture.load()
+
+
+def test_command_answers_pictures_and_names_bad_ones(run: Path, class_folders: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures" / "inside"
+    pictures.mkdir(parents=True)
+    for name, colour in (("r", (200, 60, 60)), ("g", (60, 200, 60))):
+        Image.new("RGB", (80, 50), colour).save(pictures / f"{name}.png")
+    (pictures / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    done = _command(tmp_path, "predict", str(run), "pictures", "--format=json", "--top=2")
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line]
+    assert len(errors) == 1 and errors[0].startswith("error: ") and "bad.jpg" in errors[0]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(row["file"]).name for row in rows] == ["g.png", "r.png"]
+    for row in rows:
+        own = trained.load(run).predict(np.asarray(Image.open(tmp_path / row["file"]))[None])[0]
+        best = np.argsort(-own)[:2]
+        assert [found["class"] for found in row["predictions"]] == [("blue", "green", "red")[index] for index in best]
+        np.testing.assert_allclose([found["probability"] for found in row["predictions"]], own[best], atol=1e-5)
+
+
+@pytest.mark.parametrize("words, message", [
+    (("evaluate", "no-such-network"), "ship with the package"),
+    (("evaluate", "{run}", "--dataset=sample"), "other classes"),
+    (("predict", "{run}", "empty"), "no JPEG or PNG"),
+    (("predict", "{run}", "x.png", "--top=0"), "--top"),
+], ids=["source", "classes", "empty", "top"])
+def test_command_reports_an_error_in_one_line(words: tuple[str, ...], message: str, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = _command(tmp_path, words[0], *(word.format(run=run) for word in words[1:]))
+    assert done.returncode == 2 and message in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line]) == 1
