@@ -21,7 +21,8 @@ from tfcnn.recipe import UsageError
 from tfcnn.trained import evaluation, prediction, views, weights
 from tfcnn.training.trainer import train
 
-SMALL = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0, learning_rate=0.003)
+SMALL = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0,
+                       learning_rate=0.003)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,8 @@ def test_views_are_moved_and_mirrored() -> None:
     corners = [padded[row:row + 4, column:column + 4] for row in (0, 2) for column in (0, 2)]
     assert len(crops) == 10
     for crop in (plain, *corners):
-        assert any((crop == found).all() for found in crops) and any((np.fliplr(crop) == found).all() for found in crops)
+        assert any((crop == found).all() for found in crops)
+        assert any((np.fliplr(crop) == found).all() for found in crops)
 
 
 def test_weights_in_a_file_are_those_of_the_network(net, tmp_path: Path) -> None:
