@@ -96,6 +96,13 @@ class Recipe:
         1, "1: the centre of each test image; 10: AlexNet's ten crops, whose predictions are averaged (streamed images "
            "only)", (1, 10))
 
+    initial_weights: str = _setting(
+        "", "a trained network to start from instead of random weights: the folder of a run, or the name of one that "
+            "ships with the package. Its last layer is replaced if the classes differ; its input normalization is kept")
+    freeze: str = _setting(
+        "none", "layers that are not trained: none; all: all but the last; or the name of a layer, or of a stage such "
+                "as conv3, up to which the network is frozen")
+
     epochs: int = _setting(20, "passes over the training images", minimum=1)
     batch_size: int = _setting(128, "images in each step, over all devices together", minimum=1)
     accumulate: int = _setting(

@@ -58,6 +58,11 @@ class Normalization(abc.ABC):
         """The kind and the statistics, in a form short enough for a result.json."""
         return {"kind": self.kind}
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether the statistics are for images of this (height, width, channels)."""
+        mean = getattr(self, "mean", None)
+        return mean is None or np.shape(mean) in (tuple(shape), tuple(shape[-1:]))
+
     def to_bytes(self) -> bytes:
         """All statistics, as the contents of a NumPy archive (npz) for `load`."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]

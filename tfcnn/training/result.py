@@ -43,7 +43,7 @@ def result_record(setup: Setup, progress: Progress, test: dict[str, float]) -> d
       progress: the state after the last epoch.
       test: `accuracy`, in [0, 1], and `loss` on the test set.
     """
-    recipe, dataset, strategy = setup.recipe, setup.dataset, setup.strategy
+    recipe, dataset, strategy, initial = setup.recipe, setup.dataset, setup.strategy, setup.initial_weights
     return {
         "experiment": recipe.experiment,
         "recipe": recipe.to_dict(),
@@ -62,6 +62,7 @@ def result_record(setup: Setup, progress: Progress, test: dict[str, float]) -> d
             "normalization": setup.pipeline.normalization.statistics(),
         },
         "test": test | {"images": len(dataset.test)},
+        "initial_weights": {"source": initial.source, "sha256": initial.sha256} if initial else None,
         "epochs": len(progress.metrics),
         "tested_epoch": validation.best_epoch(progress.metrics) if recipe.best_weights else len(progress.metrics),
         "steps": progress.step,

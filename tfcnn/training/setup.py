@@ -14,7 +14,7 @@ from tfcnn.data.pipeline import Pipeline
 from tfcnn.data.streaming import Streaming
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices as devices_module
-from tfcnn.training import machines, optimizers, schedules
+from tfcnn.training import initial_weights, machines, optimizers, schedules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Setup:
       dataset: the data set that was loaded.
       pipeline: its batches.
       model: the network with its initial weights.
+      initial_weights: where these are from; None if they are random.
       schedule: the learning rate as a function of the step.
       optimizer: built for the network's weights.
     """
@@ -36,6 +37,7 @@ class Setup:
     dataset: datasets.Dataset | sources.Source
     pipeline: Pipeline | Streaming
     model: keras.Model
+    initial_weights: initial_weights.InitialWeights | None
     schedule: keras.optimizers.schedules.LearningRateSchedule
     optimizer: keras.optimizers.Optimizer
 
@@ -81,10 +83,15 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
+        initial = None
+        if recipe.initial_weights:
+            initial = initial_weights.start_from(recipe, model, tuple(dataset.class_names))
+            pipeline.normalization = initial.normalization
+        initial_weights.freeze(recipe, model)
         schedule = schedules.schedule(recipe, pipeline.steps_per_epoch)
         optimizer = optimizers.optimizer(recipe, schedule, model.trainable_variables)
     devices_module.set_synchronization(recipe, strategy, model)
-    return Setup(recipe, strategy, dataset, pipeline, model, schedule, optimizer)
+    return Setup(recipe, strategy, dataset, pipeline, model, initial, schedule, optimizer)
 
 
 def _load_data(recipe: Recipe, data_dir: str | None, input_shape: tuple[int, int, int]

@@ -19,7 +19,7 @@ from tfcnn import files, runs
 from tfcnn.data import normalization
 from tfcnn.recipe import Recipe
 from tfcnn.runs import curves
-from tfcnn.training import machines, process
+from tfcnn.training import initial_weights, machines, process
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.loop import Loop
 from tfcnn.training.result import result_record, save_model
@@ -107,6 +107,7 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         loop.train(started)
         loop.take_final_weights()
         test = loop.test()
+        initial_weights.unfreeze(setup.model)
         save_model(setup.model, folder.path / runs.MODEL)
         record = result_record(setup, loop.progress, test) | {"finished": _now()}
         curves.draw(folder, record)
