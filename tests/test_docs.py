@@ -116,6 +116,9 @@ def _parse_module(module: str, arguments: list[str]) -> None:
             describe._parser(network).parse_args([network, *arguments] if network else arguments)
     elif module == "tfcnn.runs":
         runs_command._parser().parse_args(arguments)
+    elif module in ("tfcnn.evaluate", "tfcnn.export", "tfcnn.predict", "tfcnn.trained"):
+        importlib.import_module("tfcnn.trained.__main__" if module == "tfcnn.trained" else module)._parser().parse_args(
+            arguments)
     elif module == "tfcnn.data.streaming":
         assert all(re.fullmatch(r"--(images|batch_size|size)=\d+", argument) for argument in arguments)
     else:
@@ -151,6 +154,7 @@ def test_flags_named_in_prose_exist(page: str) -> None:
     known = {name for options in OPTIONS.values() for name in options} | {field.name for field in settings()}
     known |= set(flags.of_recipe(RECIPE)) | {"all", "format", "readme", "diagram", "check"}  # describe
     known |= {"rounds", "seconds", "precisions", "modes", "networks", "processes"}  # benchmarks
+    known |= {"tta", "quantize", "largest_loss"}  # trained networks
     known |= {"name", "images", "logdir", "help", "gpus-per-task"}  # runs, streaming, TensorBoard, Slurm
     for span in pages.code_spans(page):
         for flag in re.findall(r"(?<!\S)--(?:no(?=[a-z]))?([\w-]+)", span):
@@ -159,12 +163,12 @@ def test_flags_named_in_prose_exist(page: str) -> None:
 
 def test_python_blocks_run(tmp_path: Path) -> None:
     build, train = pages.blocks("README.md", "python")
-    load, = pages.blocks("docs/trained.md", "python")
+    load, _ = pages.blocks("docs/trained.md", "python")  # test_exporting.py runs the second one
     assert len(build.splitlines()) == 3
     program = tmp_path / "notebook.py"
     # An epoch of a few steps instead of one of the whole sample: what is tested is the code, not the accuracy.
     train = train.replace("epochs=1", "epochs=1, validation=0.95, batch_size=100")
-    program.write_text(f"{build}{train}{load}print(tuple(probabilities.shape), float(keras.ops.sum(probabilities)))\n")
+    program.write_text(f"{build}{train}{load}print(tuple(probabilities.shape), probabilities.sum())\n")
     done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, env=environment(tmp_path), capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stderr

@@ -31,7 +31,7 @@ class Checked:
       before: the accuracy of the network itself.
       after: the accuracy of the exported one.
       largest_difference: of any probability.
-      latency_1: the time of one image, in seconds; median of 20.
+      latency_1: the time of one image, in seconds, the median of several.
       latency_128: that of a batch of 128.
     """
 
