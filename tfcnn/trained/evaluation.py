@@ -63,8 +63,8 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
     logits = [_logits(network, split.images, tta) for network in networks]
     together = prediction.log_mean(np.stack(logits)) if len(logits) > 1 else logits[0]
     record: dict[str, Any] = {"sources": [network.name for network in networks], "dataset": name, "source": data.source,
-                              "split": part, "tta": tta, "class_names": list(first.class_names)}
-    record |= measure(together, labels, first.class_names)
+                              "split": part, "tta": tta, "class_names": list(data.class_names)}
+    record |= measure(together, labels, data.class_names)
     if _held_out(first, name):
         held_out = [_logits(network, data.validation.images, tta) for network in networks]
         record["calibration"] |= calibrated(
@@ -80,22 +80,27 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
 def load_data(network: TrainedNetwork, name: str = "", data_dir: str | None = None) -> datasets.Dataset:
     """Loads a data set for a network, split as in its training, with the network's labels.
 
+    A network whose classes are only numbered gets the data set's names.
+
     Args:
       network: the network.
       name: name of the data set; empty for the one that the network was trained on.
       data_dir: its folder.
 
     Raises:
-      UsageError: the data set is unavailable, or has other classes.
+      UsageError: the data set is unavailable or not known, or has other classes.
     """
     recipe = network.recipe
     name = name or recipe.dataset
+    if not name:
+        raise UsageError(f"{network.name} does not say which data set it was trained on: give --dataset")
     data = datasets.load(name, data_dir, validation=recipe.validation, seed=recipe.seed,
                          image_size=network.image_size or network.input_shape[:2])
     order = _label_order(network, name, data.class_names)
     train, validation, test = (datasets.Split(part.images, order[part.labels])
                                for part in (data.train, data.validation, data.test))
-    return dataclasses.replace(data, class_names=network.class_names, train=train, validation=validation, test=test)
+    class_names = data.class_names if network.numbered else network.class_names
+    return dataclasses.replace(data, class_names=class_names, train=train, validation=validation, test=test)
 
 
 def measure(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
@@ -140,6 +145,8 @@ def _held_out(network: TrainedNetwork, dataset: str) -> bool:
 
 def _label_order(network: TrainedNetwork, dataset: str, names: Sequence[str]) -> np.ndarray:
     """The network's label for each label of the data set, int32."""
+    if network.numbered and len(names) == len(network.class_names):
+        return np.arange(len(names), dtype=np.int32)
     if sorted(names) != sorted(network.class_names):
         raise UsageError(f"{dataset} has other classes than {network.name}: {_listed(names)}; the network has "
                          f"{_listed(network.class_names)}")

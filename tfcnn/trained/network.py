@@ -60,6 +60,11 @@ class TrainedNetwork:
         height, width, *_ = self.result["dataset"].get("image_shape") or (0, 0)
         return (height, width) if height else None
 
+    @property
+    def numbered(self) -> bool:
+        """Whether the classes have numbers for names: those of a converted network whose names are not known."""
+        return not self.result.get("converted", {}).get("named_classes", True)
+
     def fit(self, images: np.ndarray) -> np.ndarray:
         """Gives images the size and the channels of the network's input, as in training.
 

@@ -16,16 +16,12 @@ from tfcnn.recipe import UsageError
 WEIGHTS = "weights.npz"
 
 
-def save(model: keras.Model, path: Path, dtype: str = "float16") -> None:
-    """Writes a model's weights, moving averages included, into a compressed .npz file.
+def to_bytes(model: keras.Model, dtype: str = "float16") -> bytes:
+    """A model's weights, moving averages included, as the contents of a compressed .npz file for `load`.
 
     Args:
       model: the network.
-      path: the file.
       dtype: the type that the weights are rounded to. Values beyond its range are kept in float32.
-
-    Raises:
-      UsageError: the file cannot be written.
     """
     arrays: dict[str, Any] = {}
     for number, weight in enumerate(model.weights):
@@ -34,7 +30,16 @@ def save(model: keras.Model, path: Path, dtype: str = "float16") -> None:
         arrays[f"{number:03} {weight.path}"] = small if np.isfinite(small).all() else value
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
-    files.write(path, stream.getvalue())
+    return stream.getvalue()
+
+
+def save(model: keras.Model, path: Path, dtype: str = "float16") -> None:
+    """Writes what `to_bytes` returns into a file.
+
+    Raises:
+      UsageError: the file cannot be written.
+    """
+    files.write(path, to_bytes(model, dtype))
 
 
 def load(model: keras.Model, path: Path) -> None:

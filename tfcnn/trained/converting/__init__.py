@@ -1,0 +1,1 @@
+"""Published PyTorch weights, put into the suite's networks: see `tfcnn.convert`."""
