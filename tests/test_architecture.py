@@ -35,6 +35,8 @@ LEVELS = {
     "study": 10, "claims": 10,
     "studies": 11,
 }
+# A room's command stands above it, beside another command.
+COMMANDS = {"runs/__main__.py": "evaluate"}
 
 
 def _part(module: str) -> str:
@@ -59,9 +61,10 @@ def test_imports_point_one_way(path: Path) -> None:
     if own == "__init__":
         assert not _imports(path)
         return
+    level = LEVELS[COMMANDS.get(path.relative_to(PACKAGE).as_posix(), own)]
     for name in _imports(path):
         part = _part(name)
-        assert part == own or LEVELS[part] < LEVELS[own], f"{path.name} imports {name}"
+        assert part == own or LEVELS[part] < level, f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -53,39 +53,42 @@ def draw(folder: RunFolder, result: Mapping[str, Any] | None = None) -> Path:
         raise UsageError(f"{folder.path} has no epoch to draw yet")
     if result is None and folder.complete:
         result = folder.read_result()
-    columns = _finite_columns(rows)
+    columns = finite_columns(rows)
     rate_varies = len(set(columns["learning_rate"])) > 1
     picture = io.BytesIO()
-    with _figure(rate_varies) as (figure, panels):
+    with drawing((7.0 if rate_varies else 6.0, 2.9), [1, 1, 0.6] if rate_varies else [1, 1]) as (figure, panels):
         _draw_loss_and_accuracy(panels[0], panels[1], columns, result)
         if rate_varies:
             _draw_learning_rate(panels[2], columns, recipe.schedule)
-        _label_epochs(panels, columns["epoch"])
+        label_epochs(panels, columns["epoch"])
         figure.suptitle(_title(recipe, result), color="0.2")
         figure.savefig(picture, format="png")
     files.write(folder.path / CURVES, picture.getvalue())
     return folder.path / CURVES
 
 
-def _finite_columns(rows: Sequence[Metrics]) -> Columns:
+def finite_columns(rows: Sequence[Metrics]) -> Columns:
     """The columns of the metrics; infinite values become NaN, which matplotlib leaves out."""
     return {name: [row[name] if math.isfinite(row[name]) else math.nan for row in rows] for name in rows[0]}
 
 
 @contextmanager
-def _figure(rate_varies: bool) -> Iterator[tuple[Any, Any]]:
-    """A figure and its two or three panels, within matplotlib's context of this figure's style.
+def drawing(size: tuple[float, float], widths: Sequence[float]) -> Iterator[tuple[Any, Any]]:
+    """A figure and its panels in a row, within matplotlib's context of the style of curves.
 
     It does without pyplot, which would choose a window system and keep every figure in memory.
+
+    Args:
+      size: width and height in inches.
+      widths: the relative widths of the panels.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.0 if rate_varies else 6.0, 2.9), dpi=200, layout="constrained")
+        figure = Figure(figsize=size, dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
-        widths = [1, 1, 0.6] if rate_varies else [1, 1]
         yield figure, figure.subplots(1, len(widths), width_ratios=widths)
 
 
@@ -120,7 +123,7 @@ def _draw_learning_rate(panel: Any, columns: Columns, schedule: str) -> None:
         panel.set_ylim(bottom=0)
 
 
-def _label_epochs(panels: Sequence[Any], epochs: Sequence[float]) -> None:
+def label_epochs(panels: Sequence[Any], epochs: Sequence[float]) -> None:
     """Gives all panels the same horizontal axis."""
     from matplotlib.ticker import MaxNLocator
 

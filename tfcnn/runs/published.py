@@ -14,7 +14,7 @@ from typing import Any
 
 from tfcnn import augmentations, markdown
 from tfcnn.runs.folder import RunFolder
-from tfcnn.runs.tables import Run, group_by_seed, mean_and_deviation, relative_link, run_name, span
+from tfcnn.runs.tables import Run, augmentation, group_by_seed, mean_and_deviation, relative_link, run_name, span
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,7 @@ def render_published(folders: Iterable[RunFolder], relative_to: Path, rows: Sequ
     """
     head = ("Network", "Data", "Published error, %", "Error here, %", "Epochs there", "Epochs here", "Trained on",
             "Hours", "Run")
-    groups = group_by_seed(Run(folder, folder.read_result()) for folder in folders)
+    groups = group_by_seed(map(Run.read, folders))
     lines = []
     for row in rows:
         found = [group for group in groups if row.has(group[0].result)]
@@ -161,6 +161,5 @@ def _line(row: Row, group: Sequence[Run], relative_to: Path) -> tuple[str, ...]:
 
 
 def _is_augmented(text: str | bool) -> bool:
-    """Whether the recipe's `augment` names any operation; in early recipes it was true or false."""
-    former = {True: "standard", False: "none"}
-    return bool(augmentations.parse(former[text] if isinstance(text, bool) else text))
+    """Whether the recipe's `augment` names any operation."""
+    return bool(augmentations.parse(augmentation(text)))

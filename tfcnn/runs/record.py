@@ -12,14 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
-from tfcnn.runs.folder import COMMAND, CURVES, METRICS, RECIPE, RESULT, TIMINGS, RunFolder
+from tfcnn.runs.folder import COMMAND, CURVES, METRICS, NORMALIZATION, RECIPE, RESULT, TIMINGS, RunFolder
 
 PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
 
-# The files that `record` copies, in this order, the result last. TIMINGS is copied before them where it exists: runs of
-# earlier versions have their timings in METRICS.
+# The files that `record` copies, in this order, the result last. Those of earlier versions lack some of the first ones:
+# they have their timings in METRICS.
+OPTIONAL = (TIMINGS, NORMALIZATION)
 RECORDED = (RECIPE, COMMAND, METRICS, CURVES, RESULT)
+# A whitening matrix may have tens of megabytes, and is kept where weights are, which are of no use without it.
+_LARGEST = 1_000_000  # bytes
 
 
 def environment() -> dict[str, Any]:
@@ -74,13 +78,14 @@ def recorded_runs(root: Path) -> list[RunFolder]:
     return [RunFolder(result.parent) for result in sorted(root.glob(f"experiments/*/*/{RESULT}"))]
 
 
-def record(folder: RunFolder, root: Path, name: str = "") -> RunFolder:
-    """Copies a complete run's small files (no weights, no events) to experiments/<experiment>/<name>/.
+def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, bytes] | None = None) -> RunFolder:
+    """Copies a complete run's small files to experiments/<experiment>/<name>/, all of them or none.
 
     Args:
       folder: the run.
       root: the repository.
       name: the recorded run's name; if empty, that of the run's folder.
+      weights: files to add, by name: with them the recorded run is a trained network.
 
     Returns:
       The recorded run.
@@ -98,16 +103,29 @@ def record(folder: RunFolder, root: Path, name: str = "") -> RunFolder:
     if missing:
         raise UsageError(f"{folder.path} cannot be recorded: it lacks {', '.join(missing)}")
     recorded = root / "experiments" / experiment / name
+    if recorded.exists():
+        raise UsageError(f"{recorded} exists already; give another --name, or remove it first")
+    unfinished = root / "experiments" / f"{experiment}-{name}.tmp"  # a level too high to be taken for a recorded run
     try:
-        recorded.mkdir(parents=True)
-        timings = [TIMINGS] if (folder.path / TIMINGS).is_file() else []
-        for file in (*timings, *RECORDED):
-            shutil.copyfile(folder.path / file, recorded / file)
-    except FileExistsError as error:
-        raise UsageError(f"{recorded} exists already; give another --name, or remove it first") from error
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        recorded.parent.mkdir(exist_ok=True)
+        for file in (*_optional(folder, bool(weights)), *RECORDED):
+            shutil.copyfile(folder.path / file, unfinished / file)
+        for file, content in (weights or {}).items():
+            files.write(unfinished / file, content)
+        unfinished.rename(recorded)
     except OSError as error:
         raise UsageError(f"cannot record {folder.path} as {recorded}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return RunFolder(recorded)
+
+
+def _optional(folder: RunFolder, with_weights: bool) -> list[str]:
+    """Those of `OPTIONAL` that a run has and that are recorded."""
+    found = [file for file in OPTIONAL if (folder.path / file).is_file()]
+    return [file for file in found if with_weights or (folder.path / file).stat().st_size <= _LARGEST]
 
 
 def dataset_label(result: Mapping[str, Any]) -> str:

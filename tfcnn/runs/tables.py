@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcnn import markdown
-from tfcnn.recipe import flag_text, flat, settings
+from tfcnn.recipe import UsageError, flag_text, flat, settings
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.record import dataset_label
 
@@ -27,6 +27,18 @@ class Run:
 
     folder: RunFolder
     result: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> Run:
+        """Reads a complete run.
+
+        Raises:
+          UsageError: the run is not complete, its result is damaged, or the network was not trained here.
+        """
+        result = folder.read_result()
+        if "converted" in result:
+            raise UsageError(f"{folder.path} is a converted network, not a run: nothing is known of its training")
+        return cls(folder, result)
 
     @property
     def experiment(self) -> str:
@@ -43,6 +55,7 @@ class Run:
         """
         values = {field.name: field.default for field in settings()} | flat(self.result["recipe"])
         values |= {name: self.result[name] for name in ("strategy", "replicas")}
+        values["augment"] = augmentation(values["augment"])
         del values["seed"]
         return values
 
@@ -62,7 +75,7 @@ def render_table(folders: Iterable[RunFolder], relative_to: Path | None = None) 
       UsageError: a run is not complete, or its result is damaged.
     """
     start = Path.cwd() if relative_to is None else relative_to
-    rows = group_by_seed(Run(folder, folder.read_result()) for folder in folders)
+    rows = group_by_seed(map(Run.read, folders))
     if not rows:
         return "No run has been recorded yet.\n"
     head = ("Experiment", "Setting", "Data set", "Test accuracy, %", "Seeds", "Epochs", "Parameters", "Training time",
@@ -82,7 +95,7 @@ def _cells(row: Sequence[Run], first_runs: Sequence[Run], start: Path) -> tuple[
         str(len(row)),
         span([run.result["epochs"] for run in row]),
         f"{first.result['parameters']:,}",
-        _duration(statistics.fmean(run.result["train_seconds"] for run in row)),
+        duration(statistics.fmean(run.result["train_seconds"] for run in row)),
         f"{statistics.fmean(run.result['train_images_per_second'] for run in row):,.0f}",
         ", ".join(f"[{run_name(run.folder)}]({relative_link(run.folder.path, start)})" for run in row),
     )
@@ -115,6 +128,11 @@ def _setting_label(run: Run, others: Sequence[Run]) -> str:
     return " ".join(f"`{name}={flag_text(setting[name])}`" for name in names)
 
 
+def augmentation(setting: str | bool) -> str:
+    """A recipe's `augment` as text; in early recipes it was true or false."""
+    return {True: "standard", False: "none"}[setting] if isinstance(setting, bool) else setting
+
+
 def mean_and_deviation(values: Sequence[float]) -> str:
     """The mean, and of several values the sample standard deviation, as in `8.61 ± 0.10`."""
     mean = f"{statistics.fmean(values):.2f}"
@@ -127,7 +145,7 @@ def span(values: Sequence[int]) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02} min"
