@@ -32,6 +32,34 @@ def test_timings_are_recorded_if_a_run_has_them(tmp_path: Path) -> None:
         assert (copy.path / runs.TIMINGS).exists() == (name == "with")
 
 
+def test_normalization_is_recorded_if_it_is_small_or_weights_are(tmp_path: Path) -> None:
+    small, large = complete_run(tmp_path / "small"), complete_run(tmp_path / "large")
+    (small.path / runs.NORMALIZATION).write_bytes(b"statistics")
+    (large.path / runs.NORMALIZATION).write_bytes(bytes(2_000_000))
+    assert (record(small, tmp_path).path / runs.NORMALIZATION).read_bytes() == b"statistics"
+    assert runs.NORMALIZATION not in contents(record(large, tmp_path).path)
+    found = contents(record(large, tmp_path, "with-weights", {"weights.npz": b"weights"}).path)
+    assert found["weights.npz"] == b"weights" and len(found[runs.NORMALIZATION]) == 2_000_000
+
+
+def test_a_run_is_recorded_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = complete_run(tmp_path / "run")
+    (tmp_path / "experiments" / "toy-run.tmp").mkdir(parents=True)  # left by a killed process
+    (tmp_path / "experiments" / "toy-run.tmp" / runs.RESULT).touch()
+    assert not recorded_runs(tmp_path)
+
+    def full(path: Path, content: bytes) -> None:
+        raise UsageError("no space")
+
+    with monkeypatch.context() as patch, pytest.raises(UsageError, match="no space"):
+        patch.setattr("tfcnn.files.write", full)
+        record(folder, tmp_path, weights={"weights.npz": b"weights"})
+    assert not contents(tmp_path / "experiments")
+    assert set(contents(record(folder, tmp_path).path)) == {runs.RECIPE, runs.COMMAND, runs.METRICS, runs.RESULT,
+                                                            runs.CURVES}
+    assert [path.name for path in (tmp_path / "experiments").iterdir()] == ["toy"]
+
+
 def test_environment_has_the_versions_and_the_commit_of_the_checkout(tmp_path: Path) -> None:
     assert set(ENVIRONMENT["versions"]) == {"python", "tensorflow", "keras", "numpy", "tensorflow-datasets"}
     assert ENVIRONMENT["versions"]["numpy"] == np.__version__
@@ -194,7 +222,7 @@ def test_the_rendered_pages_of_the_repository_are_up_to_date() -> None:
 
 def test_recorded_runs_are_small_and_complete() -> None:
     for folder in recorded_runs(ROOT):
-        assert sum(map(len, contents(folder.path).values())) < 1_000_000
+        assert sum(len(data) for name, data in contents(folder.path).items() if name != "weights.npz") < 1_000_000
         result = folder.read_result()
         assert result["recipe"] == json.loads((folder.path / runs.RECIPE).read_text())
         assert len(folder.read_metrics()) == result["epochs"]

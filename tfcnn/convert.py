@@ -43,15 +43,17 @@ def _parser() -> console.Parser:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the converted network's folder")
     parser.add_argument("--mean", type=_numbers, default=(), metavar="R,G,B",
                         help="mean of the pixels, in [0, 1], that is subtracted; by default nothing is")
-    parser.add_argument("--std", type=_numbers, default=(), metavar="R,G,B", help="deviation that they are divided by")
+    parser.add_argument("--std", type=_numbers, default=(), metavar="R,G,B",
+                        help="deviation of the pixels that they are divided by")
     parser.add_argument("--classes", type=_names, default=(), metavar="NAME,...",
                         help="names of the classes, in the order of the logits")
-    parser.add_argument("--dataset", default="", help="data set that the network was trained on, which evaluation uses")
+    parser.add_argument("--dataset", default="",
+                        help="data set that the network was trained on, which evaluation then uses")
     parser.add_argument("--image_size", type=int, default=0, metavar="PIXELS",
                         help="height and width of the network's input; by default those that it was designed for")
     parser.add_argument("--zeros", default="both", choices=("both", "after"),
-                        help="where the ResNet for CIFAR-10 adds channels of zeros, which its weights do not tell: half "
-                             "of them before the given channels and half after them, as is common, or all after")
+                        help="where a ResNet for CIFAR-10 adds its channels of zeros, which its weights do not tell: "
+                             "half before the given channels and half after them, as is common, or all after them")
     return parser
 
 

@@ -99,7 +99,8 @@ def write(converted: Converted, folder: Path, file: Path, normalize: Normalizati
     """
     classes = converted.model.output_shape[-1]
     if class_names and len(class_names) != classes:
-        raise UsageError(f"{len(class_names)} class names for a network with {classes} logits: give {classes} --classes")
+        raise UsageError(f"{len(class_names)} class names for a network with {classes} logits: give {classes} in "
+                         "--classes")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists already: choose another --out, or remove it first")
     recipe = Recipe(experiment="converted", network=converted.network, options=converted.options, dataset=dataset,

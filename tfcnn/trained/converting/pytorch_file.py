@@ -5,6 +5,7 @@ This module imports PyTorch, and neither TensorFlow nor Keras.
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 from collections.abc import Mapping
@@ -42,7 +43,11 @@ def read(path: Path) -> Tensors:
     except ImportError as error:
         raise UsageError("reading PyTorch's files needs PyTorch: pip install 'tfcnn[pytorch]'") from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        stored = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
         found = content.get("state_dict", content) if isinstance(content, Mapping) else content
         if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
             raise UsageError(f"{path} holds no state dict, neither bare nor under the key state_dict: save "
@@ -51,12 +56,10 @@ def read(path: Path) -> Tensors:
                    if not str(name).endswith(_COUNTER)}
     except UsageError:
         raise
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         raise UsageError(f"{path} is damaged, or holds more than tensors and plain values, which could run any code: "
                          "save network.state_dict() with torch.save") from error
-    except Exception as error:  # a damaged file fails in any way, as RuntimeError, EOFError, KeyError
+    except Exception as error:  # a damaged file fails in any way, as RuntimeError, EOFError, OSError
         reason = str(error).splitlines()[0] if str(error) else "no reason given"
         raise UsageError(f"{path} cannot be read as PyTorch's weights ({type(error).__name__}: {reason})") from error
     if tensors and all(name.startswith(_PREFIX) for name in tensors):

@@ -28,8 +28,8 @@ def find_options(tensors: Tensors, depth: int) -> dict[str, Scalar]:
     """
     options.check("resnet", depth=depth)
     if depth in resnet.BOTTLENECK:
-        raise UsageError(f"--depth={depth} cannot be converted: PyTorch's networks of bottleneck blocks have the stride "
-                         "in the 3x3 convolution, and ours, as the paper's, in the 1x1 convolution before it")
+        raise UsageError(f"--depth={depth} cannot be converted: a bottleneck block has its stride in the 3x3 "
+                         "convolution in PyTorch, and here, as in the paper, in the 1x1 convolution before it")
     stem = tensors.get("conv1.weight", np.zeros(0)).shape[-1:]
     return {"depth": depth, "stem": "7x7" if stem == (7,) else "3x3",
             "shortcut": "B" if _projection(tensors) else "A", "normalization": "batch"}
