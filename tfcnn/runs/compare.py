@@ -19,7 +19,9 @@ from tfcnn.runs.tables import Run, duration, group_by_seed, mean_and_deviation, 
 
 # Okabe and Ito's, which the colour-blind can tell apart; more groups than these get shades of one scale.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_PARTS = {"validation_": {"linestyle": "-"}, "": {"linestyle": (0, (4, 1.5)), "linewidth": 1.0, "alpha": 0.7}}
+_PARTS: dict[str, dict[str, Any]] = {
+    "validation_": {"linestyle": "-"},
+    "": {"linestyle": (0, (4, 1.5)), "linewidth": 1.0, "alpha": 0.7}}
 _ABSENT = "–"
 
 

@@ -53,7 +53,7 @@ class Run:
 
         A field that was added to the recipe after a run was recorded has its default.
         """
-        values = {field.name: field.default for field in settings()} | flat(self.result["recipe"])
+        values: dict[str, Any] = {field.name: field.default for field in settings()} | flat(self.result["recipe"])
         values |= {name: self.result[name] for name in ("strategy", "replicas")}
         values["augment"] = augmentation(values["augment"])
         del values["seed"]
