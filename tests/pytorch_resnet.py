@@ -67,12 +67,14 @@ class Network(nn.Module):
         return self.get_submodule(self.logits)(x.mean(dim=(2, 3)))
 
 
-def shake(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Gives normalization and biases random values, unlike their first ones; returns the network for inference."""
-    generator = torch.Generator().manual_seed(seed)
+def shake(network: nn.Module) -> nn.Module:
+    """Gives all weights random values that keep the strength of the signal; returns the network for inference."""
+    generator = torch.Generator().manual_seed(0)
     for name, values in [*network.named_parameters(), *network.named_buffers()]:
-        if values.dtype == torch.float32 and values.ndim == 1:
-            random = torch.rand(values.shape, generator=generator)
-            scale = random + 0.5 if name.endswith(("weight", "running_var")) else 0.4 * random - 0.2
-            values.data.copy_(scale)
+        if values.ndim > 1:
+            values.data.normal_(0, (2 / values[0].numel()) ** 0.5, generator=generator)
+        elif values.ndim and name.endswith(("weight", "running_var")):
+            values.data.uniform_(0.5, 1.5, generator=generator)
+        elif values.ndim:
+            values.data.uniform_(-0.2, 0.2, generator=generator)
     return network.eval()

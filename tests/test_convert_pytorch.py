@@ -83,7 +83,7 @@ def test_a_resnet_for_cifar_has_pytorchs_logits(shortcut: str, logits: str, form
     net = trained.load(out)
     images = _images(6)
     expected = _logits(network, images)
-    assert np.ptp(expected, axis=0).max() > 0.05  # the logits depend on the images
+    assert np.ptp(expected, axis=0).max() > 0.1  # the logits depend on the images
     np.testing.assert_allclose(net.logits(images), expected, atol=1e-4)
     assert net.class_names == tuple(names.split(",")) and net.recipe.validation == 0
     result = json.loads((out / "result.json").read_text())
@@ -104,7 +104,7 @@ def _same_logits(network: Any, name: str, choice: int | str, size: int) -> None:
     images = random(2, size, size, 3)
     with torch.inference_mode():
         expected = network(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))).numpy()
-    assert np.ptp(expected, axis=0).max() > 0.05
+    assert np.ptp(expected, axis=0).max() > 0.1
     np.testing.assert_allclose(model(images, training=False).numpy(), expected, atol=1e-4)
 
 
@@ -128,9 +128,6 @@ def test_torchvisions_vgg_has_its_logits(normalized: bool, size: int, torchvisio
     for number, shape in ((0, (25088, 64)), (3, (64, 64)), (6, (64, 5))):
         network.classifier[number] = torch.nn.Linear(*shape)
     network.features = network.features.to_empty(device="cpu")
-    for module in network.features:
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight)
     _same_logits(shake(network), "vgg", "A", size)
 
 

@@ -18,6 +18,7 @@ from tfcnn import trained
 from tfcnn.data import datasets
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
+from tfcnn.runs import __main__ as runs_command
 from tfcnn.trained import evaluation, prediction, views, weights
 from tfcnn.training.trainer import train
 
@@ -122,6 +123,26 @@ def test_weights_in_a_file_are_those_of_the_network(net, tmp_path: Path) -> None
     (tmp_path / "w.npz").write_bytes((tmp_path / "w.npz").read_bytes()[:1000])
     with pytest.raises(UsageError, match="cannot be read"):
         weights.load(again.model, tmp_path / "w.npz")
+
+
+def test_a_recorded_run_with_weights_is_a_trained_network(net, run: Path, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tfcnn").mkdir()
+    for name in ("setup.cfg", "tfcnn/__init__.py"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert runs_command.main(["record", str(run), "--name=small"]) == 0
+    assert runs_command.main(["record", str(run), "--name=whole", "--weights"]) == 0
+    recorded = tmp_path / "experiments" / "alexnet"
+    with pytest.raises(UsageError, match="has no weights"):
+        trained.load(recorded / "small")
+    again = trained.load(recorded / "whole")
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+    np.testing.assert_allclose(again.predict(images), net.predict(images), atol=2e-3)
+    with np.load(recorded / "whole" / "weights.npz") as stored:
+        assert {stored[name].dtype for name in stored.files} == {np.dtype("float16")}
+    assert {path.name for path in (recorded / "whole").iterdir()} - {path.name for path in (
+        recorded / "small").iterdir()} == {"weights.npz"}
 
 
 @pytest.mark.parametrize("damage, message", [

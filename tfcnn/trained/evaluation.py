@@ -93,7 +93,8 @@ def load_data(network: TrainedNetwork, name: str = "", data_dir: str | None = No
     recipe = network.recipe
     name = name or recipe.dataset
     if not name:
-        raise UsageError(f"{network.name} does not say which data set it was trained on: give --dataset")
+        raise UsageError(f"{network.name} does not say which data set it was trained on: give --dataset, here or in "
+                         "its conversion")
     data = datasets.load(name, data_dir, validation=recipe.validation, seed=recipe.seed,
                          image_size=network.image_size or network.input_shape[:2])
     order = _label_order(network, name, data.class_names)
