@@ -108,8 +108,9 @@ def test_the_folder_claims_nothing_that_is_not_known(converted: Any, capsys: pyt
     assert result["converted"]["file"] == "published.th" and len(result["converted"]["sha256"]) == 64
     assert result["parameters"] == sum(
         value.size for name, value in tensors.items() if "running" not in name)
-    assert runs_command.main(["show", str(folder)]) == 2
-    assert "converted network, not a run" in capsys.readouterr().err
+    for command in "show", "compare", "record":
+        assert runs_command.main([command, str(folder)]) == 2
+        assert "converted network, not a run" in capsys.readouterr().err
 
 
 def test_a_folder_is_written_whole_or_not_at_all(converted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -78,6 +78,18 @@ def recorded_runs(root: Path) -> list[RunFolder]:
     return [RunFolder(result.parent) for result in sorted(root.glob(f"experiments/*/*/{RESULT}"))]
 
 
+def result_of_training(folder: RunFolder) -> dict[str, Any]:
+    """The result of a complete run.
+
+    Raises:
+      UsageError: the run is not complete, its result is damaged, or it is a converted network, which no run has made.
+    """
+    result = folder.read_result()
+    if "converted" in result:
+        raise UsageError(f"{folder.path} is a converted network, not a run: nothing is known of its training")
+    return result
+
+
 def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, bytes] | None = None) -> RunFolder:
     """Copies a complete run's small files to experiments/<experiment>/<name>/, all of them or none.
 
@@ -96,7 +108,7 @@ def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, 
     name = name or folder.path.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UsageError(f"--name={name} must begin with a letter or digit, followed by letters, digits, '.', '_', '-'")
-    experiment = folder.read_result()["experiment"]
+    experiment = result_of_training(folder)["experiment"]
     for read in (folder.read_recipe, folder.read_command, folder.read_metrics):
         read()
     missing = [file for file in RECORDED if not (folder.path / file).is_file()]

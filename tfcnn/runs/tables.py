@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tfcnn import markdown
-from tfcnn.recipe import UsageError, flag_text, flat, settings
+from tfcnn.recipe import flag_text, flat, settings
 from tfcnn.runs.folder import RunFolder
-from tfcnn.runs.record import dataset_label
+from tfcnn.runs.record import dataset_label, result_of_training
 
 # Settings that have a column of their own, or that come first in the column of settings.
 _SHOWN_ELSEWHERE = {"experiment", "network", "variant", "dataset", "epochs"}
@@ -30,15 +30,8 @@ class Run:
 
     @classmethod
     def read(cls, folder: RunFolder) -> Run:
-        """Reads a complete run.
-
-        Raises:
-          UsageError: the run is not complete, its result is damaged, or the network was not trained here.
-        """
-        result = folder.read_result()
-        if "converted" in result:
-            raise UsageError(f"{folder.path} is a converted network, not a run: nothing is known of its training")
-        return cls(folder, result)
+        """Reads a complete run; errors are those of `result_of_training`."""
+        return cls(folder, result_of_training(folder))
 
     @property
     def experiment(self) -> str:

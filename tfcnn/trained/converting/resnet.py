@@ -38,7 +38,7 @@ def find_options(tensors: Tensors, depth: int) -> dict[str, Scalar]:
 def classes(tensors: Tensors, chosen: Mapping[str, Scalar]) -> int | None:
     """The number of logits; None if the tensors do not tell it."""
     weight = tensors.get(f"{_logits(tensors)}.weight")
-    return None if weight is None else len(weight)
+    return len(weight) if weight is not None and weight.ndim else None
 
 
 def plan(model: keras.Model, tensors: Tensors, chosen: Mapping[str, Scalar], zeros: str) -> Plan:
