@@ -213,7 +213,7 @@ def checked(build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check(network: str, /, **values: Any) -> None:
-    """Checks values of a network's options, and of the arguments that every network has.
+    """Checks the types and values of a network's options, and of the arguments that every network has.
 
     Raises:
       UsageError: the network has no such option, or the value is not allowed.
@@ -225,6 +225,7 @@ def check(network: str, /, **values: Any) -> None:
         if value is None and declared.default is None:
             continue
         kind, described = declared.kind
+        number: Any = value
         if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
             raise UsageError(f"{name}={value!r} must be "
                              + (f"one of {_listed(declared.choices)}" if declared.choices else described))
@@ -232,7 +233,7 @@ def check(network: str, /, **values: Any) -> None:
             check_choice(name, value, declared.choices)
         if declared.limits:
             smallest, below = declared.limits
-            if not smallest <= value < below:
+            if not smallest <= number < below:
                 raise UsageError(f"{name}={value} must be at least {smallest:g}"
                                  + (f" and less than {below:g}" if below < math.inf else ""))
 
