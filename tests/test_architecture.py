@@ -22,8 +22,8 @@ EXPERIMENTS = [module.name for module in pkgutil.iter_modules(experiments.__path
 
 # A module may import modules of a smaller level, and those of its own room.
 LEVELS = {
-    "startup": 0, "augmentations": 0, "processor": 0, "_compat": 0,
-    "recipe": 1,
+    "drawing": 0, "augmentations": 0, "processor": 0, "_compat": 0,
+    "startup": 1, "recipe": 1,
     "console": 2, "flags": 2, "files": 2, "markdown": 2,
     "networks": 3, "data": 3, "runs": 3,
     "trained": 4, "description": 4,

@@ -111,7 +111,7 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
             TARGET_FOR + what: by_precision.get(precision, {}).get(network) for what, by_precision in targets.items()}
         result["complete"] = number == len(pairs)
         report.write(workdir, result, frameworks_report.text(result, labels), "frameworks.png",
-                     frameworks_report.picture(result, labels))
+                     lambda: frameworks_report.picture(result, labels))
     print((workdir / "README.md").read_text(encoding="utf-8"))
 
 

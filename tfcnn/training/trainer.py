@@ -15,11 +15,11 @@ from typing import Any
 
 import keras
 
-from tfcnn import files, runs
+from tfcnn import drawing, files, runs
 from tfcnn.data import normalization
 from tfcnn.recipe import Recipe
 from tfcnn.runs import curves
-from tfcnn.training import machines, process
+from tfcnn.training import machines, process, signals
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.loop import Loop
 from tfcnn.training.result import result_record, save_model
@@ -98,6 +98,8 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
 
     with machines.run_folder(setup.strategy, workdir, opened) as (folder, state):
         if state is runs.State.COMPLETE:
+            if not (folder.path / runs.CURVES).exists():
+                _draw_curves(folder, None)
             model = keras.saving.load_model(folder.path / runs.MODEL)
             return Result(Path(workdir), folder.read_result(), model, trained=False)
         if on_start:
@@ -109,9 +111,14 @@ def train(recipe: Recipe, workdir: str | Path, *, data_dir: str | None = None, d
         test = loop.test()
         save_model(setup.model, folder.path / runs.MODEL)
         record = result_record(setup, loop.progress, test) | {"finished": _now()}
-        curves.draw(folder, record)
+        _draw_curves(folder, record)
         folder.write_result(record)
     return Result(Path(workdir), record, setup.model, trained=True)
+
+
+def _draw_curves(folder: runs.RunFolder, record: dict[str, Any] | None) -> None:
+    """Draws curves.png or says why it cannot be drawn; without a record, that of the folder."""
+    drawing.warn_if_not(lambda: curves.draw(folder, record), folder.path / runs.CURVES, (signals.Interrupted,))
 
 
 def _keep_normalization(setup: Setup, file: Path) -> None:
