@@ -40,8 +40,7 @@ def figure(style: Mapping[str, Any] | None = None, **options: Any) -> Iterator[F
 
         defaults = {name: value for name, value in dict.items(matplotlib.rcParamsDefault)
                     if not name.startswith("backend")}
-        # Names of data sets may have dollar signs, which are no formulas.
-        with matplotlib.rc_context({**defaults, "text.parse_math": False, **(style or {})}):
+        with matplotlib.rc_context({**defaults, **(style or {})}):
             empty = Figure(**options)
             FigureCanvasAgg(empty)
             yield empty

@@ -120,4 +120,5 @@ def _title(recipe: Recipe, result: Mapping[str, Any] | None) -> str:
              dataset_label(result) if result else recipe.dataset, f"seed {recipe.seed}"]
     if recipe.experiment == recipe.network:
         del words[0]
-    return textwrap.fill(", ".join(words), width=92, max_lines=2, placeholder=" ...")
+    # Dollar signs in names are no formulas.
+    return textwrap.fill(", ".join(words), width=92, max_lines=2, placeholder=" ...").replace("$", r"\$")
