@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from absl import flags
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
 
 
@@ -42,6 +43,11 @@ def run(parser: Parser | Callable[[Sequence[str]], Parser], command: Callable[[a
         return command(chosen.parse_args(words))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not files.is_refusal(error):
+            raise
+        print(f"error: {files.usage_error('cannot go on', error)}", file=sys.stderr)
         return 2
 
 

@@ -33,7 +33,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from tfcnn import console, files, networks
@@ -137,7 +136,7 @@ def _describe_all(arguments: argparse.Namespace) -> int:
 
 def _describe_network(arguments: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(arguments).items() if name not in ("network", "format", "diagram")}
-    diagram = Path(arguments.diagram)
+    diagram = files.expanded(arguments.diagram)
     if arguments.diagram:
         check_drawing(diagram)
     import_tensorflow()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
 from tfcnn.training import signals
 
@@ -22,7 +23,8 @@ MACHINE_LOST = 4
 def end_process(action: Callable[[], int]) -> NoReturn:
     """Ends the process with the status that an action returns, or that its error stands for.
 
-    A UsageError gives `USAGE_ERROR` and one line on standard error; an interruption 128 + the number of the signal; an
+    A UsageError gives `USAGE_ERROR` and one line on standard error, and so does what the system refuses, such as to
+    write on a full disk, wherever no one has caught it; an interruption 128 + the number of the signal; an
     output that is no longer read, as in `--help | head`, likewise. All other errors are bugs and show their traceback.
 
     Args:
@@ -41,6 +43,11 @@ def end_process(action: Callable[[], int]) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
+    except OSError as error:
+        if not files.is_refusal(error):
+            raise
+        print(f"error: {files.usage_error('cannot go on', error)}", file=sys.stderr)
+        status = USAGE_ERROR
     sys.stderr.flush()
     if signals.calls_still_running():  # the interpreter would wait for them
         with suppress(BrokenPipeError):

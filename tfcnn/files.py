@@ -120,11 +120,12 @@ def _reason(error: Exception) -> str:
 def _remedy(error: Exception, path: Path | None) -> str:
     """What the user can do."""
     number = _number(error)
-    if path is not None and number in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
-        above = path.absolute().parents
-        missing = next((folder for folder in reversed(above) if not os.path.isdir(folder)), None)
+    if path is not None and number in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EEXIST):
+        folders = [*reversed(path.absolute().parents), *([path] if number == errno.EEXIST else [])]
+        missing = next((folder for folder in folders if not os.path.isdir(folder)), None)
         if missing and os.path.lexists(missing):
-            return f"{missing} is {'a link to nowhere' if missing.is_symlink() else 'a file'}: it must be a folder"
+            kind = "a link to nowhere" if missing.is_symlink() else "a file"
+            return f"{missing} is {kind}: put a folder in its place, or choose another one"
         if missing:
-            return f"the folder {missing} is not there, or no longer: bring it back"
+            return f"the folder {missing} is missing, or was removed or renamed: bring it back"
     return _REMEDIES.get(number or 0, "remove the reason")

@@ -92,10 +92,6 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
     Raises:
       UsageError: the folder cannot be written, or holds a result that was measured with other settings.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot use {workdir} as the folder of the result: {error.strerror}") from error
     result = _begin(recipes, modes, precisions, {"rounds": rounds, "seconds": seconds, "limit": limit}, workdir,
                     overwrite)
     present, networks = result["measured"]["modes"], result["networks"]

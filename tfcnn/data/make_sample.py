@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcnn import console
+from tfcnn import console, files
 from tfcnn.data import official
 from tfcnn.recipe import UsageError
 
@@ -61,9 +61,9 @@ def _write_idx(path: Path, values: np.ndarray) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = console.Parser(prog="python -m tfcnn.data.make_sample",
                             description="Makes the data set `sample` from the files of Fashion-MNIST.")
-    parser.add_argument("--data_dir", type=Path, default=official.KNOWN["fashion_mnist"].system_folder,
+    parser.add_argument("--data_dir", type=files.expanded, default=official.KNOWN["fashion_mnist"].system_folder,
                         help="folder of the official files of Fashion-MNIST (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=official.KNOWN["sample"].system_folder,
+    parser.add_argument("--output", type=files.expanded, default=official.KNOWN["sample"].system_folder,
                         help="folder to write to (default: %(default)s)")
     return console.run(parser, _command, arguments)
 
@@ -72,7 +72,7 @@ def _command(options: argparse.Namespace) -> int:
     try:
         make_sample(options.data_dir, options.output)
     except OSError as error:
-        raise UsageError(str(error)) from error
+        raise files.usage_error(f"cannot write {options.output}", error, options.output) from error
     return 0
 
 

@@ -23,11 +23,11 @@ def _parser() -> console.Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     show = commands.add_parser("show", help="print the table of some runs")
-    show.add_argument("folders", nargs="+", type=RunFolder, metavar="RUN_FOLDER")
+    show.add_argument("folders", nargs="+", type=_run_folder, metavar="RUN_FOLDER")
     show.set_defaults(command=_show)
 
     recording = commands.add_parser("record", help="copy a complete run's small files to experiments/")
-    recording.add_argument("folder", type=RunFolder, metavar="RUN_FOLDER")
+    recording.add_argument("folder", type=_run_folder, metavar="RUN_FOLDER")
     recording.add_argument("--name", default="", help="name of the recorded run; by default that of its folder")
     recording.set_defaults(command=_record)
 
@@ -35,6 +35,10 @@ def _parser() -> console.Parser:
     rendering.add_argument("--check", action="store_true", help="write nothing; exit with status 1 if a page is stale")
     rendering.set_defaults(command=_render)
     return parser
+
+
+def _run_folder(word: str) -> RunFolder:
+    return RunFolder(files.expanded(word))
 
 
 def _show(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
 from tfcnn.runs.folder import COMMAND, CURVES, METRICS, RECIPE, RESULT, TIMINGS, RunFolder
 
@@ -106,7 +107,7 @@ def record(folder: RunFolder, root: Path, name: str = "") -> RunFolder:
     except FileExistsError as error:
         raise UsageError(f"{recorded} exists already; give another --name, or remove it first") from error
     except OSError as error:
-        raise UsageError(f"cannot record {folder.path} as {recorded}: {error.strerror}") from error
+        raise files.usage_error(f"cannot record {folder.path} as {recorded}", error) from error
     return RunFolder(recorded)
 
 

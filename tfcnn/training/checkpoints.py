@@ -21,6 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
 from tfcnn.training import devices
 
@@ -100,7 +101,8 @@ class Checkpoints:
         unfinished = self._folder / _UNFINISHED
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
+            self._folder.mkdir(exist_ok=True)  # fails, and makes no other one, if the run's folder has been moved away
+            unfinished.mkdir()
             self._state.write(str(unfinished / _name(step)))
             *data, index = sorted(unfinished.iterdir())
             sums = unfinished / f"{_name(step)}{_SUMS}"
@@ -117,12 +119,12 @@ class Checkpoints:
             for other in {*self._steps()} - {step, *before[1 - _KEPT:]}:
                 self._remove(other)
         except (OSError, tf.errors.OpError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message
             shutil.rmtree(unfinished, ignore_errors=True)
             last = self.newest
-            raise UsageError(f"cannot save a checkpoint in {self._folder}: {' '.join(str(reason).split())}; "
-                             + (f"{last} is whole: make room and start again to go on from there" if last else
-                                "make room and start again")) from error
+            raise files.usage_error(
+                f"cannot save a checkpoint in {self._folder}", error, unfinished / _name(step),
+                before_remedy=f"{last} is whole: " if last else "",
+                after_remedy=", and start again" + (" to go on from there" if last else "")) from error
 
     @property
     def newest(self) -> Path | None:
