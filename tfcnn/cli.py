@@ -200,12 +200,11 @@ def _resume(run: commands.RunCommands | None) -> str:
 
 def _print_result(recipe: Recipe, result: Result, command_flags: Sequence[str]) -> None:
     record, workdir = result.record, result.workdir
-    run = commands.RunCommands(recipe.experiment, workdir, command_flags if COMMAND in result.missing else ())
+    run = commands.RunCommands(recipe.experiment, workdir, command_flags if COMMAND in result.unusable else ())
     if not result.trained:
         print(f"this run was complete already; give --overwrite to repeat it here, or another --workdir: {workdir}")
-    if result.missing:
-        print("missing:       " + "; ".join(name if why == MISSING else f"{name} ({why})"
-                                            for name, why in result.missing.items()))
+    for name, why in result.unusable.items():
+        print(f"not usable:    {name} {'is missing' if why == MISSING else why}")
     print(f"\ntest accuracy: {result.test_accuracy:.4f} ({record['test']['images']:,} images; {recipe.dataset}: "
           f"{record['dataset']['source']})\n"
           f"training:      {record['epochs']} epochs, {record['train_seconds']:.0f} s, "

@@ -6,15 +6,18 @@ run has no weights.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 
+import tfcnn.networks.layers  # noqa: F401 - Keras loads a network if it knows the suite's own layers
 from tfcnn import runs
 from tfcnn.data import normalization
 from tfcnn.data.errors import one_line
+from tfcnn.recipe import UsageError
 
 _END_OF_PNG = b"IEND\xaeB`\x82"
 
@@ -23,41 +26,54 @@ def inspect(folder: runs.RunFolder) -> tuple[keras.Model | None, dict[str, str]]
     """Reads everything of a complete run but its result.
 
     Returns:
-      The trained network, or None if it cannot be loaded; and what else is missing: the name of the file or folder ->
-      `runs.MISSING`, or why it cannot be read.
+      The trained network, or None if it cannot be loaded; and what cannot be used: the name of the file or folder ->
+      `runs.MISSING`, or what is wrong with it.
     """
     found: dict[str, Any] = {}
-    missing: dict[str, str] = {}
+    unusable: dict[str, str] = {}
     readers: dict[str, Callable[[Path], Any]] = {
         runs.RECIPE: lambda path: folder.read_recipe(),
-        runs.COMMAND: lambda path: _not_empty(folder.read_command()),
-        runs.METRICS: lambda path: _not_empty(folder.read_metrics()),
-        runs.CURVES: lambda path: _whole_picture(path.read_bytes()),
+        runs.COMMAND: _text,
+        runs.METRICS: lambda path: _text(path) and folder.read_metrics(),
+        runs.CURVES: _picture,
         runs.NORMALIZATION: normalization.load,
-        runs.MODEL: keras.saving.load_model,
+        runs.MODEL: _network,
     }
     for name, read in readers.items():
         path = folder.path / name
         try:
-            if path.exists():
-                found[name] = read(path)
-            else:
-                missing[name] = runs.MISSING
-        except Exception as error:  # damaged files fail in any way
-            missing[name] = one_line(error)
-    for name in (runs.CHECKPOINTS, runs.TRAIN_EVENTS, runs.VALIDATION_EVENTS):
-        if not any((folder.path / name).glob("*")):
-            missing[f"{name}/"] = runs.MISSING
-    return found.get(runs.MODEL), missing
+            found[name] = read(path) if path.exists() else None
+            if not path.exists():
+                unusable[name] = runs.MISSING
+        except (UsageError, OSError) as error:
+            unusable[name] = one_line(error).removeprefix(f"{path} ")
+    unusable |= {f"{name}/": runs.MISSING for name in (runs.CHECKPOINTS, runs.TRAIN_EVENTS, runs.VALIDATION_EVENTS)
+                 if not any((folder.path / name).glob("*"))}
+    return found.get(runs.MODEL), unusable
 
 
-def _not_empty(content: list) -> list:
-    if not content:
-        raise ValueError("it is empty")
-    return content
+def _text(path: Path) -> str:
+    """The content of a file of lines."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if not text.endswith("\n"):
+        raise UsageError("is empty" if not text else "is cut short")
+    return text
 
 
-def _whole_picture(content: bytes) -> bytes:
-    if not content.endswith(_END_OF_PNG):
-        raise ValueError("it is not a whole PNG file")
-    return content
+def _picture(path: Path) -> None:
+    if not path.read_bytes().endswith(_END_OF_PNG):
+        raise UsageError("is not a whole PNG file")
+
+
+def _network(path: Path) -> keras.Model:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UsageError(f"is not a whole file of Keras ({one_line(error)})") from error
+    if damaged:
+        raise UsageError(f"is damaged: its part {damaged} has another checksum")
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:  # another version of Keras or of the suite may have written it, and fails in any way
+        raise UsageError(f"cannot be loaded ({type(error).__name__}: {one_line(error)})") from error

@@ -118,7 +118,8 @@ class Board:
                     os.fsync(file.fileno())
                     self._lengths[name] = file.tell()
             except (OSError, tf.errors.OpError) as error:
-                raise files.usage_error(f"cannot write {path}", error, path, after_remedy=", and start again") from error
+                raise files.usage_error(f"cannot write {path}", error, path,
+                                        after_remedy=", and start again") from error
         self._pending.clear()
         return dict(self._lengths)
 

@@ -7,6 +7,7 @@ The steps are in the modules it calls: `setup` makes devices, data, network and 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
@@ -36,14 +37,14 @@ class Result:
       model: the trained network. Its weights are those that were tested: of the last epoch, or of the best one, and
         moving averages if the recipe has them. None if the folder held a complete run without a readable network.
       trained: False if the folder already held the complete run.
-      missing: file or folder of a complete run -> `runs.MISSING`, or why it cannot be read.
+      unusable: file or folder of a complete run that cannot be used -> `runs.MISSING`, or what is wrong with it.
     """
 
     workdir: Path
     record: dict[str, Any]
     model: keras.Model | None
     trained: bool
-    missing: dict[str, str] = dataclasses.field(default_factory=dict)
+    unusable: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def test_accuracy(self) -> float:
@@ -109,6 +110,8 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
             return _of_complete_run(folder, workdir)
         if on_start:
             on_start(workdir)
+        if machines.is_chief(setup.strategy):
+            _report_lost_checkpoints(folder)
         _keep_normalization(setup, folder.path / runs.NORMALIZATION)
         loop = Loop(setup, folder, interval, histograms, callbacks, own_process, reference)
         loop.train(started)
@@ -126,8 +129,15 @@ def _of_complete_run(folder: runs.RunFolder, workdir: Path) -> Result:
     record = folder.read_result()
     if not (folder.path / runs.CURVES).exists() and (folder.path / runs.METRICS).exists():
         _draw_curves(folder, None)  # which may have been impossible when the run ended
-    model, missing = complete_run.inspect(folder)
-    return Result(workdir, record, model, trained=False, missing=missing)
+    model, unusable = complete_run.inspect(folder)
+    return Result(workdir, record, model, trained=False, unusable=unusable)
+
+
+def _report_lost_checkpoints(folder: runs.RunFolder) -> None:
+    """Says that a run starts from its beginning although it had got further."""
+    checkpoints = folder.path / runs.CHECKPOINTS
+    if (folder.path / runs.METRICS).exists() and not any(checkpoints.glob("*.index")):
+        print(f"there is no checkpoint in {checkpoints} any more: the run starts from its beginning", file=sys.stderr)
 
 
 def _draw_curves(folder: runs.RunFolder, record: dict[str, Any] | None) -> None:
