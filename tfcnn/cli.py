@@ -123,9 +123,10 @@ def _result_folder(name: str, workdir: str, overwrite: bool) -> Iterator[Path]:
       UsageError: the folder cannot be used, or holds something else.
     """
     folder = files.expanded(workdir) if workdir else new_folder(name)
-    theirs = False
+    created = [folder, folder.parent]
     try:
-        theirs = bool(workdir) and folder.is_dir()
+        if workdir:
+            created = [path for path in (folder, *folder.parents) if not path.exists()]
         taken = os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir()))
         if taken and not overwrite and not unfinished(folder):
             raise UsageError(f"{folder} exists already: choose another --workdir, or give --overwrite")
@@ -137,9 +138,9 @@ def _result_folder(name: str, workdir: str, overwrite: bool) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        for empty in () if theirs else (folder,) if workdir else (folder, folder.parent):
-            with suppress(OSError):
-                empty.rmdir()
+        with suppress(OSError):
+            for path in created:
+                path.rmdir()
 
 
 def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:

@@ -45,9 +45,10 @@ def run(parser: Parser | Callable[[Sequence[str]], Parser], command: Callable[[a
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if not files.is_refusal(error):
+        refused = files.refusal(error)
+        if not refused:
             raise
-        print(f"error: {files.usage_error('cannot go on', error)}", file=sys.stderr)
+        print(f"error: {refused}", file=sys.stderr)
         return 2
 
 

@@ -44,9 +44,10 @@ def end_process(action: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
     except OSError as error:
-        if not files.is_refusal(error):
+        refused = files.refusal(error)
+        if not refused:
             raise
-        print(f"error: {files.usage_error('cannot go on', error)}", file=sys.stderr)
+        print(f"error: {refused}", file=sys.stderr)
         status = USAGE_ERROR
     sys.stderr.flush()
     if signals.calls_still_running():  # the interpreter would wait for them

@@ -277,8 +277,9 @@ class RunFolder:
         Raises:
           UsageError: the run is not complete, or result.json is damaged.
         """
-        if not self.complete:
-            raise UsageError(f"{self.path} is not a complete run: it has no {RESULT}")
+        with self._usable():
+            if not self.complete:
+                raise UsageError(f"{self.path} is not a complete run: it has no {RESULT}")
         text = self._read(RESULT)
         try:
             result = json.loads(text)
