@@ -128,7 +128,8 @@ def _remedy(error: Exception, path: Path | None) -> str:
     if path is not None and number in (errno.EACCES, errno.EPERM):
         existing = [folder for folder in reversed(path.absolute().parents) if os.path.isdir(folder)]
         closed = next((folder for folder in existing if not os.access(folder, os.X_OK)), None)
-        closed = closed or (path if os.path.lexists(path) else existing[-1])
+        itself = os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK)
+        closed = closed or (path if itself else existing[-1])
         return f"change the permissions of {closed}, or choose another folder"
     if path is not None and number in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EEXIST):
         folders = [*reversed(path.absolute().parents), *([path] if number == errno.EEXIST else [])]
