@@ -33,7 +33,6 @@ from tfcnn.augmentations import Operation
 from tfcnn.data import images as image_files
 from tfcnn.data import normalization, streamed_crops
 from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
-from tfcnn.data.errors import tensorflow_reason
 from tfcnn.data.parts import bounded, unreadable
 from tfcnn.data.sources import Source, from_folder
 from tfcnn.recipe import Recipe, UsageError
@@ -178,11 +177,7 @@ class Streaming:
         source = self._parts[part]
         try:
             for index, _, encoded in bounded(source.records(order, start, stop)):
-                try:
-                    image_files.decode(encoded, self._channels)
-                except tf.errors.OpError as error:
-                    raise UsageError(f"{source.name(int(index))} cannot be read as an image "
-                                     f"({tensorflow_reason(error)}): get it again, or remove it") from error
+                image_files.check(encoded, source.name(int(index)))
         except tf.errors.OpError as error:
             raise unreadable(source, error) from error
 
