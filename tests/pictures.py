@@ -1,4 +1,4 @@
-"""Pictures of every kind that JPEG and PNG files may have, with the pixels that a viewer shows, and files that none shows.
+"""Pictures of every kind of JPEG and PNG, with the pixels that a viewer shows, and files that none shows.
 
 PNG files are written here from the specification, and the pixels expected of them are computed from their samples.
 """
@@ -184,7 +184,7 @@ def jpegs() -> Iterator[tuple[str, bytes, np.ndarray]]:
     colour = Image.fromarray(photograph())
     plain = saved(colour, "JPEG", quality=90)
     ink = saved(colour.convert("CMYK"), "JPEG", quality=90)
-    mark = ink.index(b"\xff\xeeAdobe") if b"\xff\xeeAdobe" in ink else ink.index(b"\xff\xee")
+    mark = ink.index(b"\xff\xee")
     files = {
         "grey": saved(colour.convert("L"), "JPEG"), "colour": plain,
         "all chroma": saved(colour, "JPEG", subsampling=0, quality=90),
@@ -228,3 +228,38 @@ def shown() -> list[tuple[str, bytes, np.ndarray]]:
     return [(f"{number:03}.{suffix}", content, pixels) for number, ((_, content, pixels), suffix) in enumerate(
         [(one, "jpg" if number % 9 == 4 else "png") for number, one in enumerate([*every_type(), *other_pngs()])]
         + [(one, "png" if number % 9 == 4 else "jpeg") for number, one in enumerate(jpegs())])]
+
+
+# Files that cannot be shown
+
+
+def refused() -> dict[str, tuple[bytes, str]]:
+    """By what is wrong: the content of a file, and what its message says to do."""
+    again, convert, smaller = "get it again, or remove it", "convert it to ", "make it smaller, or remove it"
+    picture = Image.fromarray(photograph())
+    jpeg, progressive = saved(picture, "JPEG"), saved(picture, "JPEG", progressive=True)
+    samples = np.random.default_rng(5).integers(0, 256, (SIDE, SIDE, 3))
+    good = png(samples, RGB, 8)
+    second = good.rindex(b"IDAT") - 4
+    flipped = bytearray(good)
+    flipped[second - 20] ^= 0xFF
+    frame = jpeg.index(b"\xff\xc0")
+    large = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, RGB, 0, 0, 0))
+    other = {f"a {kind}": (saved(picture, kind), convert) for kind in ("GIF", "WEBP", "BMP", "TIFF", "AVIF", "ICO")}
+    return other | {
+        "a JPEG without its last byte": (jpeg[:-1], again), "a JPEG without its end": (jpeg[:-40], again),
+        "two thirds of a JPEG": (jpeg[:len(jpeg) * 2 // 3], again), "a JPEG's header": (jpeg[:-len(jpeg) // 3], again),
+        "a JPEG's first bytes": (jpeg[:20], again), "three bytes of a JPEG": (jpeg[:3], again),
+        "two thirds of a progressive JPEG": (progressive[:len(progressive) * 2 // 3], again),
+        "a JPEG without pixels": (jpeg[:20] + b"\xff\xd9", again),
+        "a JPEG without a table": (jpeg.replace(b"\xff\xdb", b"\xff\xfe"), again),
+        "a JPEG of 12 bits": (jpeg[:frame + 4] + b"\x0c" + jpeg[frame + 5:], convert),
+        "a JPEG of two components": (jpeg[:frame + 9] + b"\2" + jpeg[frame + 10:], convert),
+        "two thirds of a PNG": (good[:len(good) * 2 // 3], again),
+        "a PNG's first chunk of pixels": (good[:second], again),
+        "a PNG's header": (good[:33], again), "a PNG's first bytes": (good[:20], again),
+        "a changed byte in a PNG": (bytes(flipped), again),
+        "a PNG without a palette": (png(samples[..., :1], PALETTE, 8), again),
+        "a PNG of an impossible type": (png(samples, RGB, 4), again),
+        "a PNG of 10,000 million pixels": (good[:8] + large + good[33:], smaller),
+        "text": (b"not an image, but a text", again), "zeros": (bytes(1000), again), "one byte": (b"x", again)}

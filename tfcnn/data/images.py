@@ -4,9 +4,7 @@
 where it is transparent. Of animations, the still picture that every viewer shows. 16-bit values keep their upper half.
 Colour profiles are not applied. docs/data.md has the whole rule.
 
-The stream decodes windows. Of an ordinary JPEG, TensorFlow decodes no more than a window, to the same pixels.
-
-TensorFlow is imported by the functions for the stream only: class folders in memory do without it.
+`image_windows` decodes windows for the stream, to the same pixels.
 """
 
 from __future__ import annotations
@@ -17,33 +15,30 @@ import io
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from tfcnn.data import image_headers
-from tfcnn.data.errors import one_line, tensorflow_reason
+from tfcnn.data.errors import one_line
 from tfcnn.data.image_headers import Damaged, Header, Unsupported
 from tfcnn.recipe import UsageError
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
 _SMALL = 100 * 100  # pixels
-_ORDINARY_HEADER = 1024  # bytes
 
 
 # One picture
 
 
-def decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, name: str | None = None) -> np.ndarray:
+def decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, name: str | None = None,
+           box: Sequence[int] | None = None) -> np.ndarray:
     """Decodes a JPEG or PNG file.
 
     Args:
       file: its path, or its content.
       channels: 1 for grey, 3 for colour; by default as many as the picture has. Colours become grey by ITU-R 601 luma.
       name: what messages call the file; by default its path.
+      box: top, left, height and width in pixels of the part to return; by default all.
 
     Returns:
       [height, width, channels], uint8.
@@ -52,7 +47,7 @@ def decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, na
       UsageError: the file is damaged, or of a kind that is not read, or does not fit into memory.
       PermissionError: it may not be read.
     """
-    return _decode(file, channels, name)[0]
+    return _decode(file, channels, name, box)
 
 
 def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
@@ -70,7 +65,7 @@ def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
 def luma(images: np.ndarray) -> np.ndarray:
     """ITU-R 601 luma of colour images, uint8 [..., 3] -> uint8 [...].
 
-    Product by product, as `decode_window` computes it: the bits of a matrix product depend on its shape.
+    Product by product, as `image_windows` computes it: the bits of a matrix product depend on its shape.
     """
     red, green, blue = np.array([0.299, 0.587, 0.114], np.float32)
     return np.rint(images[..., 0] * red + images[..., 1] * green + images[..., 2] * blue).astype(np.uint8)
@@ -93,13 +88,11 @@ def fit(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, name: str | None = None,
-            check: Callable[[Header], None] = lambda header: None, box: Sequence[int] | None = None
-            ) -> tuple[np.ndarray, Header]:
-    """Decodes a file; the one place that turns what can go wrong into a line.
+            box: Sequence[int] | None = None, check: Callable[[Header], None] = lambda header: None) -> np.ndarray:
+    """As `decode`: the one place that turns what can go wrong into a line.
 
     Args:
       check: called with the header before the pixels are decoded; may raise `_Different`.
-      box: top, left, height and width in pixels of the part to return; by default all.
     """
     name = name or ("the image" if isinstance(file, bytes) else os.fsdecode(file))
     try:
@@ -110,7 +103,7 @@ def _decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, n
         header = image_headers.read(io.BytesIO(file), pixels=True)
         check(header)
         pixels = _pixels(header, box)
-        return pixels if channels is None else to_channels(pixels, channels), header
+        return pixels if channels is None else to_channels(pixels, channels)
     except (_Different, PermissionError):
         raise
     except Unsupported as error:
@@ -118,10 +111,11 @@ def _decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, n
     except MemoryError as error:
         raise UsageError(f"{name} does not fit into memory: make it smaller, or remove it") from error
     except Exception as error:  # damaged bytes make a decoder fail in any way: also with SyntaxError, struct.error, ...
-        raise _damaged(name, one_line(error)) from error
+        raise damaged(name, one_line(error)) from error
 
 
-def _damaged(name: str, reason: str) -> UsageError:
+def damaged(name: str, reason: str) -> UsageError:
+    """The error to raise where a file is not as it was written."""
     return UsageError(f"{name} cannot be read as an image ({reason}): get it again, or remove it")
 
 
@@ -296,110 +290,4 @@ def _decode_into(out: np.ndarray, path: str, uniform: bool) -> None:
         if uniform and (*header.size, header.grey) != (height, width, channels == 1):
             raise _Different
 
-    out[:] = fit(_decode(path, check=check)[0], (height, width))  # one channel is repeated where there are three
-
-
-# For the stream
-
-
-def decode_window(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor], size: int, channels: int) -> tf.Tensor:
-    """Decodes a window of an image, and resizes it with antialiasing.
-
-    Pixels next to the window contribute to those at its edge, as if the whole image were resized. Of an ordinary JPEG,
-    no more than that is decoded. A file that cannot be decoded raises an error of TensorFlow; `decode` tells which.
-
-    Args:
-      encoded: JPEG or PNG, a string.
-      window: a function: float32 [2], height and width of the image -> float32 [4], top, left, height and width of the
-        window in pixels.
-      size: height and width of the result.
-      channels: 1 for grey, 3 for colour.
-
-    Returns:
-      [size, size, channels], uint8.
-    """
-    import tensorflow as tf
-
-    partial, shape = _shape(encoded)
-    chosen = window(tf.cast(shape, tf.float32))
-    # The whole pixels that cover the window and the reach of antialiasing.
-    margin = tf.maximum(chosen[2:] / size, 1) + 1
-    first = tf.maximum(tf.cast(tf.floor(chosen[:2] - margin), tf.int32), 0)
-    last = tf.minimum(tf.cast(tf.math.ceil(chosen[:2] + chosen[2:] + margin), tf.int32), shape)
-    box = tf.concat([first, last - first], 0)
-    pixels = tf.cond(partial,
-                     lambda: tf.io.decode_and_crop_jpeg(encoded, box, dct_method="INTEGER_ACCURATE"),
-                     lambda: tf.numpy_function(_decode_box, [encoded, box], tf.uint8, stateful=False))
-    scale = size / chosen[2:]
-    translation = (tf.cast(first, tf.float32) - chosen[:2]) * scale
-    resized = tf.raw_ops.ScaleAndTranslate(images=pixels[None], size=[size, size], scale=scale, translation=translation,
-                                           kernel_type="triangle", antialias=True)
-    return tf.ensure_shape(_to_channels(tf.cast(resized[0] + 0.5, tf.uint8), channels), (size, size, channels))
-
-
-def check(encoded: tf.Tensor, name: str) -> None:
-    """Decodes an image as `decode_window` does, but all of it, after TensorFlow could not decode some image.
-
-    Args:
-      encoded: the content of the file, a string; not in a graph.
-      name: what the message calls the file.
-
-    Raises:
-      UsageError: the image cannot be decoded.
-    """
-    import tensorflow as tf
-
-    _, header = _decode(encoded.numpy(), name=name)
-    try:
-        if header.partially_decodable:
-            tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE")
-    except tf.errors.OpError as error:
-        raise _damaged(name, tensorflow_reason(error)) from error
-
-
-def _shape(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whether TensorFlow decodes parts of the image as `decode` would; and its height and width as shown.
-
-    Most JPEGs show it by their first bytes. The headers of others are read in Python, by one thread at a time.
-    """
-    import tensorflow as tf
-
-    start = tf.io.decode_raw(tf.strings.substr(encoded, 0, _ORDINARY_HEADER), tf.uint8)
-    markers = tf.where(start[:-1] == 0xFF, start[1:], 0)
-    # The pixels begin here, nothing but the colour model is told before, and the end is not missing.
-    ordinary = (tf.io.is_jpeg(encoded) & tf.reduce_any(markers == 0xDA)
-                & ~tf.reduce_any((markers > 0xE0) & (markers < 0xF0) & (markers != 0xEE))
-                & (tf.strings.substr(encoded, -2, 2) == b"\xff\xd9"))
-
-    def from_jpeg() -> tf.Tensor:
-        height, width, components = tf.unstack(tf.io.extract_jpeg_shape(encoded))
-        few = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) < 2**29 // 3
-        return tf.stack([tf.cast((components != 4) & few, tf.int32), height, width])
-
-    shape = tf.cond(ordinary, from_jpeg,
-                    lambda: tf.ensure_shape(tf.numpy_function(_describe, [encoded], tf.int32, stateful=False), [3]))
-    return shape[0] == 1, shape[1:]
-
-
-def _describe(encoded: bytes | np.ndarray) -> np.ndarray:
-    header = image_headers.read(io.BytesIO(_content(encoded)), pixels=True)
-    return np.array([header.partially_decodable, *header.size], np.int32)
-
-
-def _decode_box(encoded: bytes | np.ndarray, box: np.ndarray) -> np.ndarray:
-    return _decode(_content(encoded), box=box.tolist())[0]
-
-
-def _content(encoded: bytes | np.ndarray) -> bytes:
-    return encoded if isinstance(encoded, bytes) else encoded.item()  # an array outside graphs
-
-
-def _to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
-    """`to_channels` in a graph, where the number of channels is known only when it runs."""
-    import tensorflow as tf
-
-    colours = tf.tile(images, [1, 1, 3 // tf.shape(images)[-1]])
-    if channels == 3:
-        return colours
-    red, green, blue = tf.unstack(tf.cast(colours, tf.float32), 3, axis=-1)
-    return tf.cast(tf.round(red * 0.299 + green * 0.587 + blue * 0.114), tf.uint8)[..., None]
+    out[:] = fit(_decode(path, check=check), (height, width))  # one channel is repeated where there are three
