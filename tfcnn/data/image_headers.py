@@ -33,7 +33,8 @@ _OTHER_FORMATS = (
     (0, b"GIF8", "a GIF"), (8, b"WEBP", "a WebP"), (6, b"\0\0\0\0", "a BMP"), (0, b"II*\0", "a TIFF"),
     (0, b"MM\0*", "a TIFF"), (4, b"ftypavi", "an AVIF"), (4, b"ftyphei", "a HEIC"), (4, b"ftypmif1", "a HEIC"),
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000"), (0, b"\xff\x4f\xff\x51", "a JPEG 2000"), (0, b"\xff\x0a", "a JPEG XL"),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL"), (0, b"%PDF", "a PDF"), (0, b"8BPS", "a Photoshop"), (0, b"\0\0\1\0", "an icon"))
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL"), (0, b"%PDF", "a PDF"), (0, b"8BPS", "a Photoshop"),
+    (0, b"\0\0\1\0", "an icon"))
 
 
 class Damaged(Exception):
