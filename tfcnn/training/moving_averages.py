@@ -22,8 +22,8 @@ class MovingAverages:
     the decay, the average is over about the last tenth of the steps. Adam's correction, a division by 1 - decay^n,
     would give the weights of all these steps equal shares, so that the first, bad ones count as much as the latest.
 
-    The moving statistics of batch normalization are averaged likewise, as in Inception's release: the latest ones are of
-    other weights.
+    The moving statistics of batch normalization are averaged likewise, as in Inception's release: the latest ones are
+    of other weights.
 
     A step that float16's loss scaling skips leaves the weights, which then count once more.
 
