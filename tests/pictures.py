@@ -100,7 +100,7 @@ def _of_type(colours: int, bits: int, interlaced: bool, transparent: bool) -> tu
         opacities[-1] = 255
         before, alpha = chunk(b"tRNS", opacities[:-1].tobytes()), opacities[samples[..., 0]]
     elif transparent:
-        key = samples[3, 5].copy()
+        key = samples.reshape(-1, VALUES[colours])[samples.sum(-1).argmin()].copy()  # dark, to be seen on white
         samples[8, 8:12] = key
         samples[9, 8:12] = key ^ 1  # not transparent, though of 16 bits the upper half is the same
         before = chunk(b"tRNS", key.astype(">u2").tobytes())
