@@ -124,6 +124,7 @@ def test_a_command_in_a_folder_that_may_not_be_searched_is_one_line_and_status_2
     assert done.returncode == 2 and line.startswith("error: cannot use runs/lenet5-folder-")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without a name")
 def test_a_user_without_a_name_and_a_home_can_train(place: Path) -> None:
     place.chmod(0o777)
     for flags_given, status, words in ((FLAGS, 0, ""), (("--dataset=cifar10",), 2, "no home folder is known"),
