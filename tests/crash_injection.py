@@ -37,7 +37,7 @@ STAGES = {
     "network": "tfcnn.training.trainer:save_model",
 }
 # Calls that an interruption does not wait for.
-_INTERRUPTIBLE = "tfcnn.training.signals:InterruptibleCall.run"
+_INTERRUPTIBLE = "tfcnn.signals:InterruptibleCall.run"
 
 
 @dataclasses.dataclass(frozen=True)

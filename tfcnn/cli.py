@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from absl.flags import FlagValues
 
-from tfcnn import commands, exit_status, files, flags
+from tfcnn import commands, exit_status, files, flags, signals, streams
 from tfcnn.recipe import Option, Presets, Recipe, UsageError
 from tfcnn.runs import COMMAND, CURVES, MISSING, RESULT, new_folder
 from tfcnn.runs.record import unfinished
 from tfcnn.startup import import_tensorflow
-from tfcnn.training import signals
 
 if TYPE_CHECKING:
     from tfcnn.training.trainer import Result
@@ -182,6 +181,9 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
             raise
         print(f"\ninterrupted; all that was done is saved{_resume(run)}", file=sys.stderr)
         return exit_status.of_interrupt(interrupt)
+    except streams.OutputLost:
+        print(f"what was done is saved{_resume(run)}", file=sys.stderr)
+        raise
     except NotFiniteError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return exit_status.NOT_FINITE

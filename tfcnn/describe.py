@@ -35,7 +35,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfcnn import console, files, networks
+from tfcnn import console, exit_status, files, networks
 from tfcnn.description.analysis import describe
 from tfcnn.description.rendering import (FORMATS, build_without_memory, check_drawing, draw, render, rendered_page,
                                          variants_table)
@@ -176,4 +176,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

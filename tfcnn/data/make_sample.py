@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import gzip
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from tfcnn import console, files
+from tfcnn import console, exit_status, files
 from tfcnn.data import official
 from tfcnn.recipe import UsageError
 
@@ -77,4 +76,4 @@ def _command(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

@@ -16,7 +16,6 @@ import argparse
 import io
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfcnn import console
+from tfcnn import console, exit_status
 from tfcnn.augmentations import Operation
 from tfcnn.data import image_windows, normalization, streamed_crops
 from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
@@ -322,4 +321,4 @@ def _peak() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfcnn import console, files
+from tfcnn import console, exit_status, files
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.record import record, repository_root
 from tfcnn.runs.pages import stale_pages
@@ -80,4 +80,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

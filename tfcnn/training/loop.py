@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcnn import runs
+from tfcnn import runs, signals, streams
 from tfcnn.recipe import Recipe
-from tfcnn.training import devices, machines, process, schedules, signals, tensorboard, validation
+from tfcnn.training import devices, machines, process, schedules, tensorboard, validation
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.checkpoints import Checkpoints, Progress
 from tfcnn.training.epoch_metrics import EpochMetrics
@@ -116,8 +116,11 @@ class Loop:
             try:
                 self._train_epochs(batches)
             except signals.CallInterrupted:
-                if progress.step > self._saved_step:
-                    self._save()
+                self._save_rest()
+            except streams.OutputLost:
+                if not machines.is_multi_worker(self._setup.strategy):  # there all must save together
+                    self._save_rest()
+                raise
         self._stop_if_signalled()
         self._callbacks.on_train_end()
 
@@ -248,13 +251,13 @@ class Loop:
         progress.timings.append({"epoch": epoch + 1, "seconds": progress.epoch_seconds,
                                  "images_per_second": metrics.images_per_second})
         progress.sums, progress.epoch_seconds = [], 0.0
-        self._bar.end_epoch(epoch, metrics.logs())
         self._callbacks.on_epoch_end(epoch, metrics.logs())
         progress.finished = (epoch + 1 == recipe.epochs or validation.stops_early(recipe, progress.metrics)
                              or self._model.stop_training)
         self._set_rate_factor()
         self._save()
         self._write_tables()
+        self._bar.end_epoch(epoch, metrics.logs())  # last, since it fails if nobody reads standard output
 
     def _measure_epoch(self) -> EpochMetrics:
         """Evaluates the network after an epoch, and keeps its weights if they are the best so far."""
@@ -291,6 +294,10 @@ class Loop:
         self._checkpoints.save()
         self._saved_step = self.progress.step
         self._interval.restart()
+
+    def _save_rest(self) -> None:
+        if self.progress.step > self._saved_step:
+            self._save()
 
     def _write_tables(self) -> None:
         if self.progress.metrics:

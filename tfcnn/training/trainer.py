@@ -16,11 +16,11 @@ from typing import Any
 
 import keras
 
-from tfcnn import drawing, files, runs
+from tfcnn import drawing, files, runs, signals
 from tfcnn.data import normalization
 from tfcnn.recipe import Recipe
 from tfcnn.runs import curves
-from tfcnn.training import complete_run, machines, process, signals
+from tfcnn.training import complete_run, machines, process
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.loop import Loop
 from tfcnn.training.result import result_record, save_model
