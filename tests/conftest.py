@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import subprocess
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,6 @@ from tfcnn.data import official, tfds
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-_NOBODY = 65534  # a user without rights
 ROOT = Path(tfcnn.__file__).resolve().parents[1]
 
 
@@ -78,43 +74,6 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     def run(*arguments: str, experiment: str = "alexnet") -> subprocess.CompletedProcess:
         return start(tmp_path, *arguments, experiment=experiment).completed()
     return run
-
-
-def as_another_user(action: Callable[[], None]) -> tuple[int, str]:
-    """Calls a function in a forked process that is not root's, whom no permission restricts.
-
-    Returns:
-      The exit status, 0 if the function has returned, and what it has printed.
-    """
-    if os.geteuid():
-        pytest.skip("only root can become another user")
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        status = 1
-        with contextlib.suppress(BaseException):
-            os.dup2(write, 1)
-            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-            with open(1, "w", closefd=False) as sys.stdout:
-                try:
-                    action()
-                    status = 0
-                except BaseException:
-                    traceback.print_exc(file=sys.stdout)
-        os._exit(status)
-    os.close(write)
-    with open(read, encoding="utf-8") as output:
-        text = output.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
-
-
-@pytest.fixture
-def public_folder() -> Iterator[Path]:
-    """An empty folder that every user may enter, unlike `tmp_path`."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        yield Path(folder)
 
 
 @pytest.fixture

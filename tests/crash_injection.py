@@ -37,7 +37,7 @@ STAGES = {
     "network": "tfcnn.training.trainer:save_model",
 }
 # Calls that an interruption does not wait for.
-_INTERRUPTIBLE = "tfcnn.training.signals:InterruptibleCall.run"
+_INTERRUPTIBLE = "tfcnn.signals:InterruptibleCall.run"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _crash_before_replacing(scenario: Scenario, crash: Callable[[], None]) -> No
 
 
 def _crash_inside(scenario: Scenario, crash: Callable[[], None], sent: Path) -> None:
-    owner, name = _find(STAGES[scenario.inside])
+    owner, name = find(STAGES[scenario.inside])
     function, calls = getattr(owner, name), itertools.count(1)
 
     def crash_and_call(*arguments: Any, **options: Any) -> Any:
@@ -163,7 +163,7 @@ def _crash_inside(scenario: Scenario, crash: Callable[[], None], sent: Path) -> 
 
 
 def _crash_while_hanging(scenario: Scenario, crash: Callable[[], None]) -> None:
-    owner, name = _find(_INTERRUPTIBLE)
+    owner, name = find(_INTERRUPTIBLE)
     call, calls = getattr(owner, name), itertools.count(1)
 
     def crash_and_hang() -> None:
@@ -176,7 +176,7 @@ def _crash_while_hanging(scenario: Scenario, crash: Callable[[], None]) -> None:
     setattr(owner, name, hang_or_call)
 
 
-def _find(target: str) -> tuple[Any, str]:
+def find(target: str) -> tuple[Any, str]:
     """The module or class that holds a function given as `module:path`, and the function's name in it."""
     module, path = target.split(":")
     *owners, name = path.split(".")

@@ -22,18 +22,18 @@ EXPERIMENTS = [module.name for module in pkgutil.iter_modules(experiments.__path
 
 # A module may import modules of a smaller level, and those of its own room.
 LEVELS = {
-    "startup": 0, "augmentations": 0, "processor": 0, "_compat": 0,
-    "recipe": 1,
-    "console": 2, "flags": 2, "files": 2, "markdown": 2, "contact_sheet": 2,
-    "networks": 3, "data": 3, "runs": 3,
-    "trained": 4, "description": 4,
-    "training": 5,
-    "exit_status": 6,
-    "cli": 7,
-    "benchmarks": 8, "describe": 8, "evaluate": 8, "predict": 8, "export": 8, "convert": 8,
-    "experiments": 9,
-    "study": 10, "claims": 10,
-    "studies": 11,
+    "drawing": 0, "augmentations": 0, "processor": 0, "_compat": 0,
+    "startup": 1, "recipe": 1, "signals": 1, "streams": 1,
+    "files": 2, "arguments": 2, "contact_sheet": 2,
+    "console": 3, "flags": 3, "markdown": 3, "exit_status": 3,
+    "networks": 4, "data": 4, "runs": 4,
+    "trained": 5, "description": 5, "commands": 5,
+    "training": 6,
+    "cli": 8,
+    "benchmarks": 9, "describe": 9, "evaluate": 9, "predict": 9, "export": 9, "convert": 9,
+    "experiments": 10,
+    "study": 11, "claims": 11,
+    "studies": 12,
 }
 # A room's command stands above it, beside another command.
 COMMANDS = {"runs/__main__.py": "evaluate"}

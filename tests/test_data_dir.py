@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import as_another_user
 from tests.data_files import IDX, assert_same, cifar, cifar_binary, mnist, refused, unpack, write_folder, write_idx
+from tests.users import without_privileges
 from tfcnn.data import datasets, sources
 from tfcnn.recipe import UsageError
 
@@ -113,16 +113,17 @@ def test_a_home_folder_that_is_unknown_is_a_usage_error(monkeypatch: pytest.Monk
     assert "the home folder ~nobody-of-that-name is unknown" in refused("mnist", "~nobody-of-that-name/data")
 
 
-def test_a_folder_that_may_not_be_read_is_named(public_folder: Path) -> None:
-    data = public_folder / "data"
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    data = tmp_path / "data"
     _mnist(data)
-    for mode in (0o700, 0o704):  # nothing; only the names of its files
+    for mode in (0o000, 0o400):  # nothing; only the names of its files
         data.chmod(mode)
-        status, output = as_another_user(lambda: print(refused("mnist", str(data))))
+        status, output = without_privileges(lambda: print(refused("mnist", str(data))))
         assert status == 0, output
         assert f"{data} may not be read (Permission denied): change its permissions" in output
-    data.chmod(0o701)  # files whose names are known
-    assert as_another_user(lambda: print(datasets.load("mnist", str(data)).source)) == (0, "official files, IDX\n")
+    data.chmod(0o100)  # files whose names are known
+    assert without_privileges(lambda: print(datasets.load("mnist", str(data)).source)) == (0, "official files, IDX\n")
+    data.chmod(0o700)
 
 
 def test_a_typo_is_never_replaced_by_the_sample(tmp_path: Path, run_command: Callable) -> None:

@@ -10,6 +10,10 @@ from tests.data_files import assert_same, flip, refused, write_folder
 from tfcnn.data import datasets
 
 
+def on_white(pixels: np.ndarray, opacity: int) -> np.ndarray:
+    return np.rint(pixels * (opacity / 255) + 255 - opacity).astype(np.uint8)
+
+
 def test_folder_of_colour_images(tmp_path):
     pixels = write_folder(tmp_path / "pets")
     (tmp_path / "pets" / "train" / ".DS_Store").write_text("hidden")
@@ -39,26 +43,27 @@ def test_folder_of_grey_images(tmp_path):
     wide = np.linspace(0, 65535, 48).astype(np.uint16).reshape(8, 6)
     Image.fromarray(wide).save(tmp_path / "train" / "cat" / "2.png")
     Image.fromarray(wide >= 30_000).save(tmp_path / "train" / "cat" / "3.png")
-    Image.fromarray(np.dstack([pixels["train/cat/0.png"]] * 2)).save(tmp_path / "train" / "cat" / "4.png")
+    grey = pixels["train/cat/0.png"]
+    Image.fromarray(np.dstack([grey, np.full_like(grey, 51)])).save(tmp_path / "train" / "cat" / "4.png")
     images = datasets.load("folder", str(tmp_path), validation=0).train.images
     assert images.shape == (7, 8, 6, 1)
     np.testing.assert_array_equal(images[0, ..., 0], pixels["train/cat/0.png"])
     np.testing.assert_array_equal(images[2, ..., 0], wide // 256)
     np.testing.assert_array_equal(images[3, ..., 0], np.where(wide >= 30_000, 255, 0))
-    np.testing.assert_array_equal(images[4, ..., 0], pixels["train/cat/0.png"])
+    np.testing.assert_array_equal(images[4, ..., 0], on_white(grey, 51))
 
 
 @pytest.mark.filterwarnings("error")
 def test_folder_of_grey_and_colour_images(tmp_path):
     pixels = write_folder(tmp_path, mode="L")
     colour = np.random.default_rng(1).choice(np.array([0, 80, 255], np.uint8), (8, 6, 3))
-    Image.fromarray(colour).quantize(27).save(tmp_path / "train" / "cat" / "2.png", transparency=bytes(range(27)))
+    Image.fromarray(colour).quantize(27).save(tmp_path / "train" / "cat" / "2.png", transparency=bytes([51] * 27))
     opacity = np.full([8, 6, 1], 7, np.uint8)
     Image.fromarray(np.concatenate([colour, opacity], -1)).save(tmp_path / "test" / "cat" / "2.png")
     dataset = datasets.load("folder", str(tmp_path), validation=0)
     np.testing.assert_array_equal(dataset.train.images[0], np.stack([pixels["train/cat/0.png"]] * 3, -1))
-    np.testing.assert_array_equal(dataset.train.images[2], colour)
-    np.testing.assert_array_equal(dataset.test.images[2], colour)
+    np.testing.assert_array_equal(dataset.train.images[2], on_white(colour, 51))
+    np.testing.assert_array_equal(dataset.test.images[2], on_white(colour, 7))
 
 
 def test_images_of_different_sizes_are_resized_and_centre_cropped(tmp_path):

@@ -241,7 +241,8 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path, monkeypatch: pytest.Monke
 
     status, said = run()
     first = found()
-    assert status == 128 + signal.SIGINT and f"the same command with --workdir={there} measures the rest" in said
+    assert status == 128 + signal.SIGINT and said.endswith(f"--workdir={there} --nooverwrite\n")
+    assert "\nresume: " in said and "-m tfcnn.experiments.frameworks --networks=lenet5,mlp" in said
     assert list(first["networks"]) == ["lenet5"] and not first["complete"] and first["sittings"] == 1
 
     for flag, name in (("--rounds=6", "rounds"), ("--networks=lenet5", "measured"), ("--batch_size=64", "batch_size")):
@@ -287,7 +288,6 @@ def test_the_experiment_writes_table_picture_and_result(run_command: Callable[..
 def test_an_interruption_says_whether_there_is_a_result(measured: bool, tmp_path: Path,
                                                         capsys: pytest.CaptureFixture[str]) -> None:
     def action(values: Any, workdir: Path) -> None:
-        workdir.mkdir()
         if measured:
             (workdir / "result.json").touch()
         raise KeyboardInterrupt

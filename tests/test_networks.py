@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import math
 import subprocess
 import sys
@@ -240,13 +241,69 @@ def test_initializer_option_applies_to_every_kernel(network: str) -> None:
                                              else 0.1)
 
 
-@pytest.mark.parametrize("network, option, value", [
-    (network, option, value) for network in NAMES for option, value in (
-        ("variant", "?"), ("activation", "?"), ("normalization", "?"), ("initializer", "?"), ("classes", 0),
-        ("dropout", 1.0), ("dropout", -0.1), ("dropout", float("nan"))) if option in options(network)])
-def test_invalid_option_value_is_a_usage_error(network: str, option: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"{option}="):
-        networks.find(network).build(**{option: value})
+class _BuildingStarted(Exception):
+    """A network's first tensor was about to be made."""
+
+
+@pytest.fixture
+def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever makes the input of a network, which comes before all layers, raises _BuildingStarted."""
+    def start(*_: Any, **__: Any) -> None:
+        raise _BuildingStarted
+    monkeypatch.setattr(keras, "Input", start)
+
+
+def wrong_values(network: str, option: str) -> list[Any]:
+    """Values of all types, those aside that the option's default or choices allow."""
+    default = options(network)[option]
+    choices = OPTIONS[network][option].choices if option in OPTIONS[network] else ()
+    samples = [sample for sample in (*choices, default) if sample is not None]
+    # Only the options `dropout` and `classes` have neither choices nor, in every network, a default.
+    kind = type(samples[0]) if samples else int if option == "classes" else float
+    wrong: list[Any] = ["?", "", "1", "True", -1, -0.5, math.nan, math.inf, 2.5, True, [3], {}, b"A", 1j]
+    wrong += [str(choice).upper() for choice in choices if str(choice).upper() not in choices]
+    wrong += [float(choice) for choice in choices if kind is int] + ([] if default is None else [None])
+    return [value for value in wrong if not (kind is bool and value is True)]
+
+
+@pytest.mark.parametrize("network, option", [(network, option) for network in NAMES for option in options(network)])
+def test_wrong_value_of_any_type_is_a_usage_error_before_anything_is_built(network: str, option: str,
+                                                                           nothing_is_built: None) -> None:
+    for value in wrong_values(network, option):
+        with pytest.raises(UsageError) as error:
+            networks.find(network).build(**{option: value})
+        message = str(error.value)
+        assert message.startswith(f"{option}=") and len(message.splitlines()) == 1, value
+        assert str(value) in message or repr(value) in message
+        for choice in OPTIONS[network][option].choices if option in OPTIONS[network] else ():
+            assert str(choice) in message
+
+
+@pytest.mark.parametrize("network", NAMES)
+def test_unknown_option_is_a_usage_error_that_lists_the_options(network: str, nothing_is_built: None) -> None:
+    for known in ({}, {"classes": 3}):
+        with pytest.raises(UsageError, match=f"option of {network}='depht' must be one of .*, classes, image_size"):
+            networks.find(network).build(depht=20, **known)
+    with pytest.raises(UsageError, match="depht"):
+        networks.input_shape(network, {"depht": 20})
+
+
+@pytest.mark.parametrize("network", NAMES)
+def test_any_two_values_are_refused_in_one_line_or_built(network: str, nothing_is_built: None) -> None:
+    values = [(name, choice) for name, declared in OPTIONS[network].items() for choice in declared.choices or (
+        (False, True) if isinstance(declared.default, bool) else (0, 0.5, np.float32(0.25)))]
+    values += [("classes", 1), ("classes", np.int64(7)), ("image_size", 0), ("image_size", 1), ("image_size", 500)]
+    started = 0
+    for one, other in itertools.combinations(values, 2):
+        try:
+            networks.find(network).build(**dict([one, other]))
+        except UsageError as error:
+            assert len(str(error).splitlines()) == 1
+            # Every reason names one of the two; the defaults of the others go together with either.
+            assert one[0] in str(error) or other[0] in str(error)
+        except _BuildingStarted:
+            started += 1
+    assert started
 
 
 def test_randomized_relu_draws_a_divisor_per_element_and_uses_the_mean_divisor_in_inference() -> None:

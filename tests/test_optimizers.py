@@ -14,7 +14,7 @@ from tfcnn import _compat
 from tfcnn.data.parts import bounded
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import devices, optimizers, schedules
-from tfcnn.training.steps import Steps, averaged_weights
+from tfcnn.training.steps import Steps
 
 STEPS = 10  # steps per epoch
 EPOCHS = 12
@@ -167,21 +167,6 @@ def test_one_call_of_many_steps_equals_many_calls() -> None:
     np.testing.assert_array_equal(rows, np.concatenate([apart.run(2), apart.run(1), apart.run(3)]))
     for one, other in zip(together.weights, apart.weights):
         np.testing.assert_array_equal(one, other)
-
-
-def test_moving_average_of_weights_follows_its_formula() -> None:
-    regression = _Regression(optimizer="momentum", ema=0.8)
-    average = None
-    for _ in range(5):
-        regression.run(1)
-        weights = regression.weights
-        average = weights if average is None else [0.8 * old + 0.2 * new for old, new in zip(average, weights)]
-    assert average is not None
-    with averaged_weights(regression.model, regression.optimizer):
-        for value, expected in zip(regression.weights, average):
-            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
-    for value, expected in zip(regression.weights, weights):
-        np.testing.assert_array_equal(value, expected)
 
 
 def test_float16_skips_the_step_that_overflows_and_lowers_the_scale() -> None:

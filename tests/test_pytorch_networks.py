@@ -93,11 +93,11 @@ def _channels_first(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
-def _train_ours(model: keras.Model, recipe: Recipe) -> tuple[np.ndarray, keras.Optimizer]:
+def _train_ours(model: keras.Model, recipe: Recipe) -> tuple[np.ndarray, Steps]:
     optimizer = optimizers.optimizer(recipe, schedules.schedule(recipe, 1), model.trainable_variables)
     steps = Steps(recipe, tf.distribute.get_strategy(), model, optimizer)
     batches = tf.data.Dataset.from_tensors(_batch(model)).repeat()
-    return steps.run(iter(batches), tf.constant(STEPS)).numpy()[:, 0], optimizer
+    return steps.run(iter(batches), tf.constant(STEPS)).numpy()[:, 0], steps
 
 
 def _train_pytorch(training: Any, model: keras.Model) -> list[float]:
@@ -149,12 +149,12 @@ def test_optimizers_match_ours(changes: dict[str, Any]) -> None:
     model, network = _ours(recipe), pytorch_networks.NETWORKS["lenet5"]()
     _copy(model, network)
     before = network.F6.weight.detach().clone()
-    losses, optimizer = _train_ours(model, recipe)
+    losses, steps = _train_ours(model, recipe)
     training = pytorch_worker.Trainer(network, recipe.to_dict())
     np.testing.assert_allclose(_train_pytorch(training, model), losses, rtol=1e-5)
     pairs = [(training.network, _as_pytorch(model, network))]
     if recipe.ema:
-        optimizers.inner(optimizer).finalize_variable_values(model.trainable_variables)
+        steps.averages.assign()
         pairs.append((training.average.module, _as_pytorch(model, network)))
     for pytorchs, ours in pairs:
         assert (ours["F6.weight"] - before).abs().max() > 1e-3

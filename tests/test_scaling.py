@@ -44,6 +44,7 @@ def test_counts_are_read_from_flags_and_begin_with_one() -> None:
 def test_a_usage_error_comes_before_anything_starts(changes: dict[str, Any], word: str, tmp_path: Path,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(scaling, "training_together")
+    monkeypatch.setattr(hardware, "available_cores", lambda: [0, 1])
     with pytest.raises(UsageError, match=word) as caught:
         experiment.measure(_defaults(**changes), tmp_path)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
@@ -109,6 +110,7 @@ def test_without_synchronization_only_if_there_is_batch_normalization(tmp_path: 
             assert f"not synchronized | {row['images_per_second']:,.0f} |" in report
 
 
+@pytest.mark.skipif(len(hardware.available_cores()) < 2, reason="needs two cores, one for each process")
 def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Real processes, each with its own cores. The user's TF_CONFIG has no effect on them."""
     seen: list[tuple[WorkerProcess, set[int]]] = []

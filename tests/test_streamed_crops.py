@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 
 from tests.streamed_images import encoded_image, photograph
-from tfcnn.data import images, streamed_crops
+from tfcnn.data import image_windows, streamed_crops
 from tfcnn.recipe import UsageError
 
 
 def test_evaluation_crop_of_an_image_of_256_pixels_is_its_centre() -> None:
     pixels = photograph(256, 256)
-    cropped = images.decode_window(
+    cropped = image_windows.decode_window(
         tf.constant(encoded_image(pixels)), lambda shape: streamed_crops.centre_window(shape, 224), 224, 3)
     np.testing.assert_array_equal(cropped, pixels[16:240, 16:240])
 
@@ -34,7 +34,7 @@ def test_alexnet_crops_are_all_squares_of_the_centre() -> None:
     for rows, columns in ((0, 0), (32, 32), (5, 30)):
         # The draws that give these offsets, in the middle of their range.
         draws = tf.constant([(rows + 0.5) / 33, (columns + 0.5) / 33], tf.float32)
-        cropped = images.decode_window(
+        cropped = image_windows.decode_window(
             tf.constant(encoded_image(pixels)), lambda shape: streamed_crops.alexnet_window(shape, draws, 224), 224, 3)
         np.testing.assert_array_equal(cropped, centre[rows:rows + 224, columns:columns + 224])
     last = np.float32(1 - 2**-24)

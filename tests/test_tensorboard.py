@@ -77,7 +77,7 @@ def test_unwritable_folder_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "train").write_text("a file where the folder should be")
     board = Board(tmp_path, 0, {})
     board.scalars(0, {"loss": 1.0})
-    with pytest.raises(UsageError, match="cannot write .*make room"):
+    with pytest.raises(UsageError, match="cannot write .*train is a file: put a folder in its place"):
         board.flush()
 
 

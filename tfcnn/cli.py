@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl.flags import FlagValues
 
-from tfcnn import exit_status, flags
+from tfcnn import commands, exit_status, files, flags, signals, streams
 from tfcnn.recipe import Option, Presets, Recipe, UsageError
-from tfcnn.runs import COMMAND, CURVES, RESULT
+from tfcnn.runs import COMMAND, CURVES, MISSING, RESULT, new_folder
 from tfcnn.runs.record import unfinished
 from tfcnn.startup import import_tensorflow
-from tfcnn.training import signals
 
 if TYPE_CHECKING:
     from tfcnn.training.trainer import Result
@@ -101,39 +100,46 @@ def _measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping
         print(_usage(name) + flags.of_options(name, options).get_help())
         return exit_status.DONE
     values = flags.parse_options(name, options, argv)
-    workdir = Path(values["workdir"].value or Path("runs", f"{name}-{_timestamp()}"))
-    taken = workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir()))
-    if taken and not values["overwrite"].value and not unfinished(workdir):
-        raise UsageError(f"{workdir} exists already: choose another --workdir, or give --overwrite")
-    import_tensorflow()
-    try:
-        action({option_name: values[option_name].value for option_name in (*options, "overwrite")}, workdir)
-    except KeyboardInterrupt as interrupt:
-        if not (workdir / RESULT).exists():
-            raise
-        rest = f"; the same command with --workdir={shlex.quote(str(workdir))} measures the rest"
-        print(f"\ninterrupted; what has been measured is in {workdir}{rest if unfinished(workdir) else ''}",
-              file=sys.stderr)
-        return exit_status.of_interrupt(interrupt)
+    given = {option_name: values[option_name].value for option_name in (*options, "overwrite")}
+    with _result_folder(name, values["workdir"].value, given["overwrite"]) as workdir:
+        import_tensorflow()
+        try:
+            action(given, workdir)
+        except KeyboardInterrupt as interrupt:
+            if not (workdir / RESULT).exists():
+                raise
+            rest = f"\nresume: {commands.to_measure_rest(name, argv[1:], workdir)}" if unfinished(workdir) else ""
+            print(f"\ninterrupted; what has been measured is in {workdir}{rest}", file=sys.stderr)
+            return exit_status.of_interrupt(interrupt)
     return exit_status.DONE
 
 
-class _Commands:
-    """The command lines that a training run prints.
+@contextmanager
+def _result_folder(name: str, workdir: str, overwrite: bool) -> Iterator[Path]:
+    """The folder for the result of a benchmark: the one that is named, or a new one. It is removed if it stays empty.
 
-    Attributes:
-      workdir: the folder of the run.
-      repeat: runs the recipe again, in a new folder.
-      resume: continues the run.
-      tensorboard: shows the run in TensorBoard.
+    Raises:
+      UsageError: the folder cannot be used, or holds something else.
     """
-
-    def __init__(self, experiment: str, workdir: Path) -> None:
-        python, quoted = _python(), shlex.quote(str(workdir))
-        self.workdir = workdir
-        self.repeat = f"{python} -m {_module(experiment)} --flagfile={shlex.quote(str(workdir / COMMAND))}"
-        self.resume = f"{self.repeat} --workdir={quoted}"
-        self.tensorboard = f"{python} -m tensorboard.main --logdir={quoted}"
+    folder = files.expanded(workdir) if workdir else new_folder(name)
+    created = [folder, folder.parent]
+    try:
+        if workdir:
+            created = [path for path in (folder, *folder.parents) if not path.exists()]
+        taken = os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir()))
+        if taken and not overwrite and not unfinished(folder):
+            raise UsageError(f"{folder} exists already: choose another --workdir, or give --overwrite")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # now, and not after an hour of measurements
+            pass
+    except OSError as error:
+        raise files.usage_error(f"cannot use {folder} as the folder of the result", error, folder) from error
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            for path in created:
+                path.rmdir()
 
 
 def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
@@ -145,62 +151,71 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
     from tfcnn.training.loop import NotFiniteError
     from tfcnn.training.trainer import train
 
+    workdir = files.expanded(values["workdir"].value) if values["workdir"].value else None
     cluster = machines.cluster(values["cluster"].value)
-    if cluster and not values["workdir"].value:
+    if cluster and not workdir:
         raise UsageError("several machines need a --workdir that is the same folder for all of them")
-    name = f"{recipe.experiment}-{recipe.dataset}-{_timestamp()}"
-    commands = _Commands(recipe.experiment, Path(values["workdir"].value or Path("runs", name)))
+    run = commands.RunCommands(recipe.experiment, workdir) if workdir else None
     reports = not (cluster and cluster.index)  # every machine of a cluster is here; the first one reports
     begun = False
 
-    def on_start() -> None:
-        nonlocal begun
-        begun = True
+    def on_start(folder: Path) -> None:
+        nonlocal begun, run
+        begun, run = True, commands.RunCommands(recipe.experiment, folder)
         if reports:
-            print(f"run:         {commands.workdir}\nTensorBoard: {commands.tensorboard}\n"
-                  f"resume:      {commands.resume}", flush=True)
+            print(f"run:         {run.workdir}\nTensorBoard: {run.tensorboard}\n"
+                  f"resume:      {run.resume}", flush=True)
 
+    command_flags = flags.to_repeat(recipe, values)
     try:
-        result = train(recipe, commands.workdir, data_dir=values["data_dir"].value or None,
+        result = train(recipe, workdir, data_dir=values["data_dir"].value or None,
                        devices=values["devices"].value, cluster=values["cluster"].value,
                        overwrite=values["overwrite"].value, histograms=values["histograms"].value,
                        checkpoint_every=values["checkpoint_every"].value,
-                       command_flags=flags.to_repeat(recipe, values), on_start=on_start, own_process=True,
-                       reference=reference)
+                       command_flags=command_flags, on_start=on_start, own_process=True, reference=reference)
     except signals.Interrupted as error:
-        print(f"\n{error}\nresume: {commands.resume}", file=sys.stderr)
+        print(f"\n{error}{_resume(run)}", file=sys.stderr)
         return 128 + error.signal_number
     except KeyboardInterrupt as interrupt:  # before the first step, or after the last one
         if not begun:
             raise
-        print(f"\ninterrupted; all that was done is saved\nresume: {commands.resume}", file=sys.stderr)
+        print(f"\ninterrupted; all that was done is saved{_resume(run)}", file=sys.stderr)
         return exit_status.of_interrupt(interrupt)
+    except streams.OutputLost:
+        print(f"what was done is saved{_resume(run)}", file=sys.stderr)
+        raise
     except NotFiniteError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return exit_status.NOT_FINITE
     except machines.MachineLost as error:
-        print(f"\nerror: {error}\nresume: {commands.resume}", file=sys.stderr)
+        print(f"\nerror: {error}{_resume(run)}", file=sys.stderr)
         return exit_status.MACHINE_LOST
     if reports:
-        _print_result(recipe, result, commands)
+        _print_result(recipe, result, command_flags)
     else:
-        print(f"done; the first machine has the results in {commands.workdir}")
+        print(f"done; the first machine has the results in {result.workdir}")
     return exit_status.DONE
 
 
-def _print_result(recipe: Recipe, result: Result, commands: _Commands) -> None:
-    record = result.record
+def _resume(run: commands.RunCommands | None) -> str:
+    return f"\nresume: {run.resume}" if run else ""
+
+
+def _print_result(recipe: Recipe, result: Result, command_flags: Sequence[str]) -> None:
+    record, workdir = result.record, result.workdir
+    run = commands.RunCommands(recipe.experiment, workdir, command_flags if COMMAND in result.unusable else ())
     if not result.trained:
-        print("this run was complete already; give --overwrite to repeat it here, or another --workdir: "
-              f"{commands.workdir}")
+        print(f"this run was complete already; give --overwrite to repeat it here, or another --workdir: {workdir}")
+    for name, why in result.unusable.items():
+        print(f"not usable:    {name} {'is missing' if why == MISSING else why}")
     print(f"\ntest accuracy: {result.test_accuracy:.4f} ({record['test']['images']:,} images; {recipe.dataset}: "
           f"{record['dataset']['source']})\n"
           f"training:      {record['epochs']} epochs, {record['train_seconds']:.0f} s, "
           f"{record['train_images_per_second']:,.0f} images/s\n"
-          f"run:           {commands.workdir}\n"
-          f"curves:        {commands.workdir / CURVES}\n"
-          f"TensorBoard:   {commands.tensorboard}\n"
-          f"repeat:        {commands.repeat}")
+          f"run:           {workdir}\n"
+          f"curves:        {workdir / CURVES}\n"
+          f"TensorBoard:   {run.tensorboard}\n"
+          f"repeat:        {run.repeat}")
 
 
 def _help(recipe: Recipe, sample_changes: Mapping[str, Any], presets: Presets) -> str:
@@ -215,18 +230,4 @@ def _help(recipe: Recipe, sample_changes: Mapping[str, Any], presets: Presets) -
 
 def _usage(experiment: str) -> str:
     about = (sys.modules["__main__"].__doc__ or "").strip()
-    return f"usage: python -m {_module(experiment)} [--flag=value ...]\n\n{about}\n\n"
-
-
-def _module(experiment: str) -> str:
-    return f"tfcnn.experiments.{experiment}"
-
-
-def _timestamp() -> str:
-    return f"{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _python() -> str:
-    """The interpreter, as one would type it in the current folder."""
-    here = os.getcwd() + os.sep
-    return sys.executable.removeprefix(here) if sys.executable.startswith(here) else "python"
+    return f"usage: python -m {commands.module(experiment)} [--flag=value ...]\n\n{about}\n\n"

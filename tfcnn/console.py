@@ -10,8 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from absl import flags
-
+from tfcnn import arguments, files
 from tfcnn.recipe import UsageError
 
 
@@ -37,17 +36,15 @@ def run(parser: Parser | Callable[[Sequence[str]], Parser], command: Callable[[a
       The exit status: the command's own, or 2 after a usage error, which is printed as one line on standard error.
     """
     try:
-        words = _expanded(sys.argv[1:] if words is None else words)
+        words = arguments.expanded(sys.argv[1:] if words is None else words)
         chosen = parser if isinstance(parser, Parser) else parser(words)
         return command(chosen.parse_args(words))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-
-
-def _expanded(words: Sequence[str]) -> list[str]:
-    """The arguments, with those of the file in place of each `--flagfile=FILE`."""
-    try:
-        return list(flags.FlagValues().read_flags_from_files(list(words), force_gnu=True))
-    except flags.Error as error:
-        raise UsageError(" ".join(str(error).split())) from error
+    except OSError as error:
+        refused = files.refusal(error)
+        if not refused:
+            raise
+        print(f"error: {refused}", file=sys.stderr)
+        return 2

@@ -33,10 +33,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from tfcnn import console, files, networks
+from tfcnn import console, exit_status, files, networks
 from tfcnn.description.analysis import describe
 from tfcnn.description.rendering import (FORMATS, build_without_memory, check_drawing, draw, render, rendered_page,
                                          variants_table)
@@ -137,7 +136,7 @@ def _describe_all(arguments: argparse.Namespace) -> int:
 
 def _describe_network(arguments: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(arguments).items() if name not in ("network", "format", "diagram")}
-    diagram = Path(arguments.diagram)
+    diagram = files.expanded(arguments.diagram)
     if arguments.diagram:
         check_drawing(diagram)
     import_tensorflow()
@@ -177,4 +176,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

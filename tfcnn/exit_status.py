@@ -7,11 +7,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NoReturn
 
+from tfcnn import files, signals, streams
 from tfcnn.recipe import UsageError
-from tfcnn.training import signals
 
 DONE = 0
 USAGE_ERROR = 2
@@ -22,12 +22,15 @@ MACHINE_LOST = 4
 def end_process(action: Callable[[], int]) -> NoReturn:
     """Ends the process with the status that an action returns, or that its error stands for.
 
-    A UsageError gives `USAGE_ERROR` and one line on standard error; an interruption 128 + the number of the signal; an
-    output that is no longer read, as in `--help | head`, likewise. All other errors are bugs and show their traceback.
+    A UsageError gives `USAGE_ERROR` and one line on standard error, and so does what the system refuses, such as to
+    write on a full disk, wherever no one has caught it, or a full standard output; an interruption 128 + the number of
+    the signal; an output that is no longer read, as in `--help | head`, likewise. All other errors are bugs and show
+    their traceback.
 
     Args:
       action: does the work and returns the status.
     """
+    streams.prepare()
     try:
         with _sigterm_raises():
             status = action()
@@ -38,15 +41,32 @@ def end_process(action: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt as interrupt:  # the training loop itself stops where its state can be saved
         print("\ninterrupted before there was anything to save", file=sys.stderr)
         status = of_interrupt(interrupt)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 128 + signal.SIGPIPE
+    except streams.OutputLost as lost:
+        status = _of_lost_output(lost)
+    except OSError as error:
+        refused = files.refusal(error)
+        if not refused:
+            raise
+        print(f"error: {refused}", file=sys.stderr)
+        status = USAGE_ERROR
     sys.stderr.flush()
+    try:  # what was printed before an error
+        sys.stdout.flush()
+    except streams.OutputLost as lost:
+        status = status or _of_lost_output(lost)
+        streams.discard_output()
     if signals.calls_still_running():  # the interpreter would wait for them
-        with suppress(BrokenPipeError):
-            sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _of_lost_output(lost: streams.OutputLost) -> int:
+    """The status where standard output takes no more, after one line that says so unless its reader has gone."""
+    streams.discard_output()
+    if isinstance(lost.error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    print(f"error: {lost}; send it elsewhere and start again", file=sys.stderr)
+    return USAGE_ERROR
 
 
 class _Terminated(KeyboardInterrupt):
@@ -64,7 +84,8 @@ def _sigterm_raises() -> Iterator[None]:
     def terminate(number: int, frame: object) -> None:
         raise _Terminated
 
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
+    # Python allows handlers in the main thread only.
+    if signals.is_ignored(signal.SIGTERM) or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGTERM, terminate)

@@ -18,6 +18,7 @@ _REMEDIES = {
     errno.EROFS: "make the file system writable, or choose another folder",
     errno.EACCES: "change its permissions, or choose another folder",
     errno.EPERM: "change its permissions, or choose another folder",
+    errno.EOPNOTSUPP: "the file system lacks what is needed: choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "its symbolic links lead in a circle: remove one of them",
     errno.EISDIR: "it is a folder: move it elsewhere, or choose another name",
@@ -96,9 +97,11 @@ def usage_error(what: str, error: Exception, path: Path | None = None, before_re
     return UsageError(f"{what}: {_reason(error)}; {before_remedy}{_remedy(error, path)}{after_remedy}")
 
 
-def is_refusal(error: Exception) -> bool:
-    """Whether an error says that the system refuses something, for a reason that a user can remove."""
-    return _number(error) in _REMEDIES
+def refusal(error: OSError) -> UsageError | None:
+    """The error to show for an OSError that no one has caught; None if it is a bug and not what the system refuses."""
+    if _number(error) not in _REMEDIES:
+        return None
+    return usage_error(f"cannot use {error.filename}" if error.filename else "cannot go on", error)
 
 
 def _number(error: Exception) -> int | None:
@@ -120,11 +123,20 @@ def _reason(error: Exception) -> str:
 def _remedy(error: Exception, path: Path | None) -> str:
     """What the user can do."""
     number = _number(error)
-    if path is not None and number in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
-        above = path.absolute().parents
-        missing = next((folder for folder in reversed(above) if not os.path.isdir(folder)), None)
+    if "usable temporary directory" in str(error):
+        return "let TMPDIR name a folder that can be written"
+    if path is not None and number in (errno.EACCES, errno.EPERM):
+        existing = [folder for folder in reversed(path.absolute().parents) if os.path.isdir(folder)]
+        closed = next((folder for folder in existing if not os.access(folder, os.X_OK)), None)
+        itself = os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK)
+        closed = closed or (path if itself else existing[-1])
+        return f"change the permissions of {closed}, or choose another folder"
+    if path is not None and number in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EEXIST):
+        folders = [*reversed(path.absolute().parents), *([path] if number == errno.EEXIST else [])]
+        missing = next((folder for folder in folders if not os.path.isdir(folder)), None)
         if missing and os.path.lexists(missing):
-            return f"{missing} is {'a link to nowhere' if missing.is_symlink() else 'a file'}: it must be a folder"
+            kind = "a link to nowhere" if missing.is_symlink() else "a file"
+            return f"{missing} is {kind}: put a folder in its place, or choose another one"
         if missing:
-            return f"the folder {missing} is not there, or no longer: bring it back"
+            return f"the folder {missing} is missing, or was removed or renamed: bring it back"
     return _REMEDIES.get(number or 0, "remove the reason")

@@ -13,6 +13,7 @@ from typing import Any
 from absl import flags as absl_flags
 from absl.flags import FlagValues
 
+from tfcnn import arguments
 from tfcnn.recipe import Option, Presets, Recipe, Scalar, UsageError, check, flag_text, settings
 
 _PRESET = "preset"
@@ -125,7 +126,7 @@ def _as_flags(values: Mapping[str, Scalar]) -> list[str]:
 
 def _read(values: FlagValues, argv: Sequence[str]) -> None:
     try:
-        rest = values(list(argv))[1:]
+        rest = values([*argv[:1], *arguments.expanded(argv[1:])])[1:]
     except (absl_flags.Error, OSError) as error:
         raise UsageError(" ".join(str(error).split())) from error
     if rest:

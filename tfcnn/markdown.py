@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
 
 
@@ -41,7 +42,7 @@ def between(page: Path, begin: str, end: str, content: str) -> str:
     try:
         text = page.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot read {page}: {error.strerror}") from error
+        raise files.usage_error(f"cannot read {page}", error, page) from error
     before, found_begin, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     if not found_begin or not found_end:

@@ -137,8 +137,8 @@ class Recipe:
     auxiliary_weight: float = _setting(
         0.3, "weight of the loss of each auxiliary head, if the network has any", minimum=0)
     ema: float = _setting(
-        0.0, "decay in each step of an exponential moving average of the weights, which is evaluated instead of the "
-             "weights; 0: off",
+        0.0, "decay in each step of an exponential moving average of the weights, lower in the first steps, which is "
+             "evaluated instead of the weights; 0: off",
         minimum=0, below=1)
 
     early_stopping: int = _setting(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 
+from tfcnn import drawing
+
 
 def import_tensorflow() -> None:
     """Imports TensorFlow and lists its devices, and hides what its libraries write about the machine.
@@ -17,6 +19,7 @@ def import_tensorflow() -> None:
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
+            drawing.import_matplotlib()
             import tensorflow
             tensorflow.config.list_physical_devices()
         except Exception:

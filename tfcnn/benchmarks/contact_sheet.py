@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from tfcnn import drawing, files
 from tfcnn.augmentations import Operation
 from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
 
@@ -61,21 +60,22 @@ def draw(images: np.ndarray, shown: Mapping[str, Sequence[Sequence[Operation]]],
     rows = [[images, *map(augmented, lists)] for lists in shown.values()]
     sheet = np.concatenate([_row(row) for row in rows])
     width, height = sheet.shape[1] + _LEFT, sheet.shape[0] + _TOP
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((_LEFT / width, 0, sheet.shape[1] / width, sheet.shape[0] / height))
-    axes.imshow(sheet, interpolation="nearest")
-    axes.set_axis_off()
-    row_height, group = sheet.shape[0] / len(rows), sheet.shape[1] / len(rows[0])
-    for number, (name, lists) in enumerate(shown.items()):
-        axes.text(-8, (number + 0.5) * row_height, name.replace(",", ",\n"), ha="right", va="center", fontsize=9)
-        for column, operations in enumerate(lists, 1):
-            axes.text(column * group + 8, number * row_height + _HEADING, ",".join(map(str, operations)), fontsize=6)
-    for column, title in enumerate(["unchanged", *["weak", "default", "strong"][:len(rows[0]) - 1]]):
-        axes.text((column + 0.5) * group, -8, title, ha="center", fontsize=9)
+    with drawing.figure(figsize=(width / 100, height / 100), dpi=100) as figure:
+        axes = figure.add_axes((_LEFT / width, 0, sheet.shape[1] / width, sheet.shape[0] / height))
+        axes.imshow(sheet, interpolation="nearest")
+        axes.set_axis_off()
+        row_height, group = sheet.shape[0] / len(rows), sheet.shape[1] / len(rows[0])
+        for number, (name, lists) in enumerate(shown.items()):
+            axes.text(-8, (number + 0.5) * row_height, name.replace(",", ",\n"), ha="right", va="center", fontsize=9)
+            for column, operations in enumerate(lists, 1):
+                label = ",".join(map(str, operations))
+                axes.text(column * group + 8, number * row_height + _HEADING, label, fontsize=6)
+        for column, title in enumerate(["unchanged", *["weak", "default", "strong"][:len(rows[0]) - 1]]):
+            axes.text((column + 0.5) * group, -8, title, ha="center", fontsize=9)
+        picture = drawing.png(figure)
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "augmentations.png"
-    figure.savefig(path)
+    files.write(path, picture)
     return path
 
 

@@ -92,10 +92,6 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
     Raises:
       UsageError: the folder cannot be written, or holds a result that was measured with other settings.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot use {workdir} as the folder of the result: {error.strerror}") from error
     result = _begin(recipes, modes, precisions, {"rounds": rounds, "seconds": seconds, "limit": limit}, workdir,
                     overwrite)
     present, networks = result["measured"]["modes"], result["networks"]
@@ -111,7 +107,7 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
             TARGET_FOR + what: by_precision.get(precision, {}).get(network) for what, by_precision in targets.items()}
         result["complete"] = number == len(pairs)
         report.write(workdir, result, frameworks_report.text(result, labels), "frameworks.png",
-                     frameworks_report.picture(result, labels))
+                     lambda: frameworks_report.picture(result, labels))
     print((workdir / "README.md").read_text(encoding="utf-8"))
 
 

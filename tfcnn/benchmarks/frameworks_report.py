@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from tfcnn import markdown
+from tfcnn import drawing, markdown
 from tfcnn.benchmarks import report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Keys of result.json that are older than the words used here. They stay, so that recorded results can be read.
 ATTEMPTS = "sittings"  # how many times the command ran until the result was complete; results of one run may lack it
@@ -187,15 +187,16 @@ def picture(result: Mapping[str, Any], labels: Mapping[str, str]) -> bytes:
     """
     precisions = list(dict.fromkeys(precision for _, precision, _ in _pairs(result)))
     width = max(_PANEL_INCHES[0], _INCHES_PER_NETWORK * len(result["networks"]) + 1)
-    figure = Figure(figsize=(width, _PANEL_INCHES[1] * len(precisions) + 1), dpi=100, layout="constrained")
-    panels = figure.subplots(len(precisions), 1, squeeze=False)[:, 0]
-    for axes, precision in zip(panels, precisions):
-        _draw(axes, {network: found for network, its_precision, found in _pairs(result) if its_precision == precision},
-              labels)
-        axes.set_title(f"{precision}, batch {result['batch_size']}, {result['machine']}", fontsize=9)
-    handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, fontsize=8)
-    return report.png(figure)
+    height = _PANEL_INCHES[1] * len(precisions) + 1
+    with drawing.figure(figsize=(width, height), dpi=100, layout="constrained") as figure:
+        panels = figure.subplots(len(precisions), 1, squeeze=False)[:, 0]
+        for axes, precision in zip(panels, precisions):
+            shown = {network: found for network, its_precision, found in _pairs(result) if its_precision == precision}
+            _draw(axes, shown, labels)
+            axes.set_title(f"{precision}, batch {result['batch_size']}, {result['machine']}", fontsize=9)
+        handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, fontsize=8)
+        return drawing.png(figure)
 
 
 def _draw(axes: Axes, networks: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> None:

@@ -201,5 +201,5 @@ def measure(recipes: Mapping[str, Recipe], presets: Sequence[str], rounds: int, 
     result = {"experiment": "input_pipeline", "machine": hardware.description(), "batch_size": batch_size,
               "rounds": rounds, "images_per_second": speeds, "training": consumed, **record.environment()}
     page = input_pipeline_report.text(result)
-    report.write(workdir, result, page, "speeds.png", input_pipeline_report.picture(result))
+    report.write(workdir, result, page, "speeds.png", lambda: input_pipeline_report.picture(result))
     print(page)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from tfcnn import markdown
+from tfcnn import drawing, markdown
 from tfcnn.benchmarks import report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Keys of result.json, and columns of the table: ours, and with KERAS before them those of Keras's layers.
 ONE_CORE, ALL_CORES, KERAS = "one core", "all cores", "Keras, "
@@ -66,24 +66,24 @@ def picture(result: Mapping[str, Any]) -> bytes:
       result: the content of result.json, see `input_pipeline.measure`.
     """
     speeds = dict(reversed(result["images_per_second"].items()))
-    figure = Figure(figsize=(10, 0.36 * len(speeds) + 1.5), dpi=100, layout="constrained")
-    axes = figure.subplots()
-    _draw_bars(axes, speeds, KERAS + ONE_CORE, -0.2, "keras.layers", "tab:gray")
-    _draw_bars(axes, speeds, ONE_CORE, 0.2, "tfcnn", "tab:blue")
-    position = 0.0
-    for name, speed in sorted(((name, row[CONSTANT]) for name, row in result["training"].items()),
-                              key=lambda entry: entry[1]):
-        axes.axvline(speed, color="tab:red", linewidth=0.8, linestyle=":")
-        position = max(speed, 1.3 * position)  # not on top of the previous name
-        axes.text(position, len(speeds) - 0.3, name, rotation=60, fontsize=7, color="tab:red")
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(speeds)), list(speeds), fontsize=8)
-    axes.set_ylim(-0.6, len(speeds) + 2.2)
-    axes.set_xlabel(f"images per second on one core (32x32x3, batch {result['batch_size']}); "
-                    "dotted: what training consumes, on all cores")
-    axes.legend(loc="lower right")
-    axes.margins(x=0.15)
-    return report.png(figure)
+    with drawing.figure(figsize=(10, 0.36 * len(speeds) + 1.5), dpi=100, layout="constrained") as figure:
+        axes = figure.subplots()
+        _draw_bars(axes, speeds, KERAS + ONE_CORE, -0.2, "keras.layers", "tab:gray")
+        _draw_bars(axes, speeds, ONE_CORE, 0.2, "tfcnn", "tab:blue")
+        position = 0.0
+        for name, speed in sorted(((name, row[CONSTANT]) for name, row in result["training"].items()),
+                                  key=lambda entry: entry[1]):
+            axes.axvline(speed, color="tab:red", linewidth=0.8, linestyle=":")
+            position = max(speed, 1.3 * position)  # not on top of the previous name
+            axes.text(position, len(speeds) - 0.3, name, rotation=60, fontsize=7, color="tab:red")
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(speeds)), list(speeds), fontsize=8)
+        axes.set_ylim(-0.6, len(speeds) + 2.2)
+        axes.set_xlabel(f"images per second on one core (32x32x3, batch {result['batch_size']}); "
+                        "dotted: what training consumes, on all cores")
+        axes.legend(loc="lower right")
+        axes.margins(x=0.15)
+        return drawing.png(figure)
 
 
 def _draw_bars(axes: Axes, speeds: Mapping[str, Mapping[str, float]], column: str, offset: float, label: str,

@@ -5,7 +5,8 @@ This module imports PyTorch, and neither TensorFlow nor Keras, so that a process
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,7 +53,8 @@ class Trainer:
         self._loss = torch.compile(self._compute_loss) if compiled else self._compute_loss
         self._optimizer = optimizer(recipe, self.network)
         self.average = swa_utils.AveragedModel(
-            self.network, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(recipe["ema"])) if recipe["ema"] else None
+            self.network, multi_avg_fn=functools.partial(_average, recipe["ema"]), use_buffers=True
+        ) if recipe["ema"] else None
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step on images `[batch, channels, height, width]`. Returns the mean loss, without penalties."""
@@ -68,6 +70,14 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
             logits = self.network(images)
         return functional.cross_entropy(logits.float(), labels)
+
+
+def _average(decay: float, averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor) -> None:
+    """Moves averages, which begin with the first values, towards values: `tfcnn.training.moving_averages`."""
+    if averages[0].is_floating_point():
+        torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + int(updates)) / (10 + int(updates))))
+    else:  # the number of batches that batch normalization has seen
+        torch._foreach_copy_(averages, values)
 
 
 def optimizer(recipe: Mapping[str, Any], network: nn.Module) -> torch.optim.Optimizer:

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from tfcnn import files
+from tfcnn import drawing, files
+from tfcnn.recipe import UsageError
 
 
-def write(workdir: Path, result: Mapping[str, Any], page: str, picture_name: str, picture: bytes) -> None:
+def write(workdir: Path, result: Mapping[str, Any], page: str, picture_name: str, picture: Callable[[], bytes]
+          ) -> None:
     """Writes the picture, `README.md` and `result.json`, each atomically and the result last.
+
+    A picture that cannot be drawn is a warning.
 
     Args:
       workdir: the folder, created if necessary.
       result: what was measured, as plain data.
       page: the text of `README.md`.
       picture_name: the name of the picture's file.
-      picture: a PNG.
+      picture: draws it, as a PNG.
 
     Raises:
       UsageError: a file cannot be written.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    files.write(workdir / picture_name, picture)
+    path = workdir / picture_name
+    drawing.warn_if_not(lambda: files.write(path, picture()), path, (UsageError,))
     files.write(workdir / "README.md", page)
     files.write(workdir / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG, drawn without a display."""
-    FigureCanvasAgg(figure)
-    file = io.BytesIO()
-    figure.savefig(file)
-    return file.getvalue()
 
 
 def short_commit(result: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequen
         "processes": of_processes(process_counts, "processes"),
         "processes_not_synchronized": of_processes(several, "not synchronized"), **record.environment()}
     page = scaling_report.text(result)
-    report.write(workdir, result, page, "scaling.png", scaling_report.picture(result))
+    report.write(workdir, result, page, "scaling.png", lambda: scaling_report.picture(result))
     print(page)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from tfcnn import markdown
+from tfcnn import drawing, markdown
 from tfcnn.benchmarks import report
 from tfcnn.benchmarks.hardware import count_cores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TARGET = 0.9  # of the speed of one process with all cores
 
@@ -52,30 +52,32 @@ def picture(result: Mapping[str, Any]) -> bytes:
     Args:
       result: the content of result.json, see `scaling.measure`.
     """
-    figure = Figure(figsize=(10, 4.5), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    whole = result["devices"]["1"]["images_per_second"]
-    one = result["processes"]["1"]["images_per_second"]
-    cores, own = count_cores(result["cores"]), count_cores(result["cores_of_each_process"])
-    for axes, kind, ideal in ((left, "devices", lambda count: whole), (right, "processes", lambda count: count * one)):
-        counts = [int(count) for count in result[kind]]
-        axes.plot(counts, list(map(ideal, counts)), color="tab:gray", linestyle="--", label="ideal")
-        _draw_speeds(axes, result[kind], "tab:blue", "measured (median, lowest to highest)")
-        axes.set_xticks(counts)
-        axes.margins(x=0.15)
-        axes.grid(alpha=0.3)
-    if result["processes_not_synchronized"]:
-        _draw_speeds(right, result["processes_not_synchronized"], "tab:green", "batch normalization not synchronized")
-    right.axhline(TARGET * whole, color="tab:red", linestyle=":", label=f"{TARGET} of one process with {cores}")
-    left.set_title(f"logical devices of one process,\nwhich share its {cores}", fontsize=10)
-    right.set_title(f"processes on one machine,\n{own} each", fontsize=10)
-    left.set_xlabel("logical devices")
-    right.set_xlabel("processes")
-    left.set_ylabel(f"images per second ({result['recipe']['experiment']}, batch {result['recipe']['batch_size']})")
-    left.set_ylim(bottom=0)
-    for axes in (left, right):
-        axes.legend(loc="lower right", fontsize=8)
-    return report.png(figure)
+    with drawing.figure(figsize=(10, 4.5), dpi=100, layout="constrained") as figure:
+        left, right = figure.subplots(1, 2, sharey=True)
+        whole = result["devices"]["1"]["images_per_second"]
+        one = result["processes"]["1"]["images_per_second"]
+        cores, own = count_cores(result["cores"]), count_cores(result["cores_of_each_process"])
+        for axes, kind, ideal in (
+                (left, "devices", lambda count: whole), (right, "processes", lambda count: count * one)):
+            counts = [int(count) for count in result[kind]]
+            axes.plot(counts, list(map(ideal, counts)), color="tab:gray", linestyle="--", label="ideal")
+            _draw_speeds(axes, result[kind], "tab:blue", "measured (median, lowest to highest)")
+            axes.set_xticks(counts)
+            axes.margins(x=0.15)
+            axes.grid(alpha=0.3)
+        if result["processes_not_synchronized"]:
+            _draw_speeds(right, result["processes_not_synchronized"], "tab:green",
+                         "batch normalization not synchronized")
+        right.axhline(TARGET * whole, color="tab:red", linestyle=":", label=f"{TARGET} of one process with {cores}")
+        left.set_title(f"logical devices of one process,\nwhich share its {cores}", fontsize=10)
+        right.set_title(f"processes on one machine,\n{own} each", fontsize=10)
+        left.set_xlabel("logical devices")
+        right.set_xlabel("processes")
+        left.set_ylabel(f"images per second ({result['recipe']['experiment']}, batch {result['recipe']['batch_size']})")
+        left.set_ylim(bottom=0)
+        for axes in (left, right):
+            axes.legend(loc="lower right", fontsize=8)
+        return drawing.png(figure)
 
 
 def _draw_speeds(axes: Axes, rows: Mapping[str, Mapping[str, Any]], colour: str, label: str) -> None:

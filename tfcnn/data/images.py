@@ -1,10 +1,10 @@
-"""Decoding of image files: whole images into memory, by Pillow, and parts of images for the stream, by TensorFlow.
+"""One decoder of image files: the same pixels in memory, in the stream, and of a single file.
 
-The two differ: in memory, images of different sizes are resized to cover the target size, then cropped; grey images
-stay grey, 16-bit values keep their upper half, and palettes are applied. The stream resizes a window of the image, and
-its caller says how many channels there are.
+`decode` gives a picture as a viewer shows it: turned and mirrored as its Exif orientation says, and blended onto white
+where it is transparent. Of animations, the still picture that every viewer shows. 16-bit values keep their upper half.
+Colour profiles are not applied. docs/data.md has the whole rule.
 
-TensorFlow is imported by the functions for the stream only: class folders in memory do without it.
+`image_windows` decodes windows for the stream, to the same pixels.
 """
 
 from __future__ import annotations
@@ -13,19 +13,205 @@ import concurrent.futures
 import functools
 import io
 import math
+import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
 
+from tfcnn.data import image_headers
 from tfcnn.data.errors import one_line
+from tfcnn.data.image_headers import Damaged, Header, Unsupported
 from tfcnn.recipe import UsageError
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
 _SMALL = 100 * 100  # pixels
+
+
+# One picture
+
+
+def decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, name: str | None = None,
+           box: Sequence[int] | None = None) -> np.ndarray:
+    """Decodes a JPEG or PNG file.
+
+    Args:
+      file: its path, or its content.
+      channels: 1 for grey, 3 for colour; by default as many as the picture has. Colours become grey by ITU-R 601 luma.
+      name: what messages call the file; by default its path.
+      box: top, left, height and width in pixels of the part to return; by default all.
+
+    Returns:
+      [height, width, channels], uint8.
+
+    Raises:
+      UsageError: the file is damaged, or of a kind that is not read, or does not fit into memory.
+      PermissionError: it may not be read.
+    """
+    return _decode(file, channels, name, box)
+
+
+def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """Grey images repeated in three channels, or colour images as grey ones.
+
+    Args:
+      images: [..., 1 or 3], uint8.
+      channels: 1 or 3.
+    """
+    if images.shape[-1] < channels:
+        return np.repeat(images, channels, axis=-1)
+    return luma(images)[..., None] if images.shape[-1] > channels else images
+
+
+def luma(images: np.ndarray) -> np.ndarray:
+    """ITU-R 601 luma of colour images, uint8 [..., 3] -> uint8 [...].
+
+    Product by product, as `image_windows` computes it: the bits of a matrix product depend on its shape.
+    """
+    red, green, blue = np.array([0.299, 0.587, 0.114], np.float32)
+    return np.rint(images[..., 0] * red + images[..., 1] * green + images[..., 2] * blue).astype(np.uint8)
+
+
+def fit(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image in a given (height, width): resized to cover it, then cropped around the centre.
+
+    Args:
+      pixels: [height, width, channels], uint8.
+
+    Returns:
+      The same with the new height and width; unchanged if the image has the size.
+    """
+    if pixels.shape[:2] == size:
+        return pixels
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    fitted = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(fitted).reshape(*size, -1)
+
+
+def _decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, name: str | None = None,
+            box: Sequence[int] | None = None, check: Callable[[Header], None] = lambda header: None) -> np.ndarray:
+    """As `decode`: the one place that turns what can go wrong into a line.
+
+    Args:
+      check: called with the header before the pixels are decoded; may raise `_Different`.
+    """
+    name = name or ("the image" if isinstance(file, bytes) else os.fsdecode(file))
+    try:
+        if not isinstance(file, bytes):
+            # Read at once: Pillow reads in many small steps, each of which releases the interpreter's lock.
+            with open(file, "rb", buffering=0) as opened:
+                file = opened.readall()
+        header = image_headers.read(io.BytesIO(file), pixels=True)
+        check(header)
+        pixels = _pixels(header, box)
+        return pixels if channels is None else to_channels(pixels, channels)
+    except (_Different, PermissionError):
+        raise
+    except Unsupported as error:
+        raise UsageError(f"{name} {error}, or remove it") from error
+    except MemoryError as error:
+        raise UsageError(f"{name} does not fit into memory: make it smaller, or remove it") from error
+    except Exception as error:  # damaged bytes make a decoder fail in any way: also with SyntaxError, struct.error, ...
+        raise damaged(name, one_line(error)) from error
+
+
+def damaged(name: str, reason: str) -> UsageError:
+    """The error to raise where a file is not as it was written."""
+    return UsageError(f"{name} cannot be read as an image ({reason}): get it again, or remove it")
+
+
+def _read_header(path: str) -> Header:
+    """The header of a file, without reading its pixels."""
+    try:
+        with open(path, "rb") as file:
+            return image_headers.read(file, pixels=False)
+    except (Damaged, Unsupported):
+        _decode(path)  # raises the line that names the file
+        raise
+
+
+def _pixels(header: Header, box: Sequence[int] | None = None) -> np.ndarray:
+    """The pixels as shown: uint8, [height, width, 1 or 3]."""
+    try:
+        values = _stored_values(header)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if header.unusual:
+            raise Unsupported(f"is {header.unusual}, which cannot be decoded ({one_line(error)}): convert it to an "
+                              "ordinary JPEG or PNG") from error
+        raise
+    values = _turned(values, header.orientation)
+    if box is not None:
+        top, left, height, width = box
+        values = values[top:top + height, left:left + width]
+    return _on_white(values, header)
+
+
+def _stored_values(header: Header) -> np.ndarray:
+    """The values as stored, [height, width, values a pixel]; 16 bits only where `_on_white` compares them."""
+    file = io.BytesIO(header.content)
+    # Not `Image.open`, which warns of, then refuses, images from 90 million pixels on: the headers' limit is higher.
+    if header.kind == "JPEG":
+        with JpegImagePlugin.JpegImageFile(file) as image:
+            # Four components are ink. As viewers do, Pillow takes them to be inverted, with or without Adobe's mark.
+            values = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    else:
+        values = _png_values(file, header)
+    return values.reshape(*header.stored, -1)
+
+
+def _png_values(file: io.BytesIO, header: Header) -> np.ndarray:
+    with PngImagePlugin.PngImageFile(file) as image:
+        if image.mode == "1":
+            return np.asarray(image.convert("L"))
+        if image.mode == "RGBA" and header.grey:  # Pillow's mode for 16 bits of grey and of alpha
+            return np.asarray(image)[..., ::3]
+        values = np.asarray(image)
+    if image.mode == "RGB" and header.bits == 16 and header.transparency:
+        with PngImagePlugin.PngImageFile(io.BytesIO(header.content)) as lower:
+            # The same bytes taken as little-endian numbers: Pillow keeps what is then the upper half.
+            lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+            return values.astype(np.uint16) << 8 | np.asarray(lower)
+    return values
+
+
+def _turned(values: np.ndarray, orientation: int) -> np.ndarray:
+    """The stored image as shown (Exif 2.32, table 6): a view."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
+
+
+def _on_white(values: np.ndarray, header: Header) -> np.ndarray:
+    """Colours for the indices of a palette; 8 bits; transparency blended onto white."""
+    alpha: np.ndarray | None = None
+    key = header.transparency
+    if header.palette is not None:
+        indices = values[..., 0]
+        values = _table(header.palette, 256 * 3, 0).reshape(256, 3)[indices]
+        alpha = None if key is None else _table(key, 256, 255)[indices]
+    elif key is not None:
+        scale = 255 // (2 ** header.bits - 1) if header.bits < 8 else 1  # Pillow's, of values of 1, 2 and 4 bits
+        transparent = np.frombuffer(key[:2 * values.shape[-1]], ">u2").astype(int) % 2 ** header.bits * scale
+        alpha = np.where((values == transparent).all(-1), np.uint8(0), np.uint8(255))
+    elif values.shape[-1] in (2, 4):
+        values, alpha = values[..., :-1], values[..., -1]
+    if values.dtype != np.uint8:
+        values = (values >> 8).astype(np.uint8)
+    if alpha is None or alpha.min(initial=255) == 255:
+        return np.ascontiguousarray(values)
+    weights = alpha[..., None].astype(np.uint16)
+    return ((values * weights + 255 * (255 - weights) + 127) // 255).astype(np.uint8)
+
+
+def _table(content: bytes, length: int, rest: int) -> np.ndarray:
+    """Bytes as a table of a given length, filled up with `rest`."""
+    table = np.full(length, rest, np.uint8)
+    content = content[:length]
+    table[:len(content)] = np.frombuffer(content, np.uint8)
+    return table
 
 
 # In memory
@@ -43,22 +229,23 @@ def read(parts: Sequence[Sequence[str]], image_size: tuple[int, int] | None) -> 
       For each part, uint8 [images, height, width, channels]. There is one channel if all images are grey, else three.
 
     Raises:
-      UsageError: an image is damaged, the images have different sizes and `image_size` is None, or they do not fit into
-        memory.
+      UsageError: an image cannot be decoded, the images have different sizes and `image_size` is None, or they do not
+        fit into memory.
       PermissionError: a file may not be read.
     """
     files = [file for part in parts for file in part]
-    size, grey = _header(files[0])
+    first = _read_header(files[0])
+    size = first.size
     try:
-        return _decode_all(parts, size, grey, uniform=True)
+        return _decode_all(parts, size, first.grey, uniform=True)
     except _Different:
-        headers = [_header(file) for file in files]
-    if any(header[0] != size for header in headers):
+        headers = [_read_header(file) for file in files]
+    if any(header.size != size for header in headers):
         if image_size is None:
-            odd = next(file for file, header in zip(files, headers) if header[0] != size)
+            odd = next(file for file, header in zip(files, headers) if header.size != size)
             raise UsageError(f"{odd} does not have the size of {files[0]}: choose one size for all with --image_size")
         size = image_size
-    return _decode_all(parts, size, all(grey for _, grey in headers), uniform=False)
+    return _decode_all(parts, size, all(header.grey for header in headers), uniform=False)
 
 
 def allocate(images: int, height: int, width: int, channels: int) -> np.ndarray:
@@ -74,31 +261,8 @@ def allocate(images: int, height: int, width: int, channels: int) -> np.ndarray:
                          "--image_size, or fewer images") from error
 
 
-def fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """The image in a given (height, width): resized to cover it, then cropped around the centre.
-
-    Returns:
-      [height, width, channels], uint8; unchanged if the image has the size.
-    """
-    height, width = size
-    if (image.height, image.width) != size:
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(height, width, -1)
-
-
 class _Different(Exception):
     """An image differs from the first one in size, or in whether it is grey."""
-
-
-def _header(path: str) -> tuple[tuple[int, int], bool]:
-    """The height and width of an image, and whether it is grey, without decoding it."""
-    try:
-        with _open(path) as image:
-            return (image.height, image.width), _is_grey(image)
-    except PermissionError:
-        raise
-    except Exception as error:  # as in _decode_into
-        raise _damaged(path, error) from error
 
 
 def _decode_all(parts: Sequence[Sequence[str]], size: tuple[int, int], grey: bool, uniform: bool) -> list[np.ndarray]:
@@ -121,98 +285,9 @@ def _decode_all(parts: Sequence[Sequence[str]], size: tuple[int, int], grey: boo
 def _decode_into(out: np.ndarray, path: str, uniform: bool) -> None:
     """Decodes an image into `out`, `[height, width, channels]`."""
     height, width, channels = out.shape
-    try:
-        # Read at once: Pillow reads in many small steps, each of which releases the interpreter's lock.
-        with open(path, "rb", buffering=0) as file, _open(io.BytesIO(file.readall())) as image:
-            if uniform and (image.height, image.width, _is_grey(image)) != (height, width, channels == 1):
-                raise _Different
-            out[:] = fit(_convert(image, channels), (height, width))
-    except (_Different, PermissionError):
-        raise
-    except Exception as error:  # damaged bytes make a decoder fail in any way: also with SyntaxError, struct.error, ...
-        raise _damaged(path, error) from error
 
+    def check(header: Header) -> None:
+        if uniform and (*header.size, header.grey) != (height, width, channels == 1):
+            raise _Different
 
-def _open(file: str | io.BytesIO) -> Image.Image:
-    return Image.open(file, formats=("JPEG", "PNG"))
-
-
-def _is_grey(image: Image.Image) -> bool:
-    return image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16")
-
-
-def _convert(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode.startswith("I"):
-        # Pillow clips 16 bits to 8; we want the upper half.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # otherwise Pillow warns
-    mode = "L" if channels == 1 else "RGB"
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _damaged(path: str, error: BaseException) -> UsageError:
-    return UsageError(f"{path} cannot be read as an image ({one_line(error)}): get it again, or remove it")
-
-
-# For the stream
-
-
-def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a whole image.
-
-    Args:
-      encoded: JPEG or PNG, a string; not in a graph.
-      channels: 1 for grey, 3 for colour.
-
-    Returns:
-      [height, width, channels], uint8.
-
-    Raises:
-      tf.errors.OpError: the image is damaged.
-    """
-    import tensorflow as tf
-
-    return (tf.io.decode_jpeg if tf.io.is_jpeg(encoded) else tf.io.decode_png)(encoded, channels)
-
-
-def decode_window(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor], size: int, channels: int) -> tf.Tensor:
-    """Decodes a window of an image, and resizes it with antialiasing.
-
-    Pixels next to the window contribute to those at its edge, as if the whole image were resized. Of a JPEG, no more
-    than that is decoded.
-
-    Args:
-      encoded: JPEG or PNG, a string.
-      window: a function: float32 [2], height and width of the image -> float32 [4], top, left, height and width of the
-        window in pixels.
-      size: height and width of the result.
-      channels: 1 for grey, 3 for colour.
-
-    Returns:
-      [size, size, channels], uint8.
-    """
-    import tensorflow as tf
-
-    def around(shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The window relative to the whole pixels [4] that cover it and the reach of antialiasing; and these."""
-        chosen = window(tf.cast(shape, tf.float32))
-        margin = tf.maximum(chosen[2:] / size, 1) + 1
-        first = tf.maximum(tf.cast(tf.floor(chosen[:2] - margin), tf.int32), 0)
-        last = tf.minimum(tf.cast(tf.math.ceil(chosen[:2] + chosen[2:] + margin), tf.int32), shape)
-        return chosen - tf.concat([tf.cast(first, tf.float32), [0, 0]], 0), tf.concat([first, last - first], 0)
-
-    def from_jpeg() -> tuple[tf.Tensor, tf.Tensor]:
-        chosen, box = around(tf.io.extract_jpeg_shape(encoded)[:2])
-        return chosen, tf.io.decode_and_crop_jpeg(encoded, box, channels, dct_method="INTEGER_ACCURATE")
-
-    def from_png() -> tuple[tf.Tensor, tf.Tensor]:
-        image = tf.io.decode_png(encoded, channels)
-        chosen, box = around(tf.shape(image)[:2])
-        return chosen, image[box[0]:box[0] + box[2], box[1]:box[1] + box[3]]
-
-    chosen, pixels = tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_png)
-    scale = size / chosen[2:]
-    resized = tf.raw_ops.ScaleAndTranslate(images=pixels[None], size=[size, size], scale=scale,
-                                           translation=-chosen[:2] * scale, kernel_type="triangle", antialias=True)
-    return tf.ensure_shape(tf.cast(resized[0] + 0.5, tf.uint8), (size, size, channels))
+    out[:] = fit(_decode(path, check=check), (height, width))  # one channel is repeated where there are three

@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import gzip
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from tfcnn import console
+from tfcnn import console, exit_status, files
 from tfcnn.data import official
 from tfcnn.recipe import UsageError
 
@@ -61,9 +60,9 @@ def _write_idx(path: Path, values: np.ndarray) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = console.Parser(prog="python -m tfcnn.data.make_sample",
                             description="Makes the data set `sample` from the files of Fashion-MNIST.")
-    parser.add_argument("--data_dir", type=Path, default=official.KNOWN["fashion_mnist"].system_folder,
+    parser.add_argument("--data_dir", type=files.expanded, default=official.KNOWN["fashion_mnist"].system_folder,
                         help="folder of the official files of Fashion-MNIST (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=official.KNOWN["sample"].system_folder,
+    parser.add_argument("--output", type=files.expanded, default=official.KNOWN["sample"].system_folder,
                         help="folder to write to (default: %(default)s)")
     return console.run(parser, _command, arguments)
 
@@ -72,9 +71,9 @@ def _command(options: argparse.Namespace) -> int:
     try:
         make_sample(options.data_dir, options.output)
     except OSError as error:
-        raise UsageError(str(error)) from error
+        raise files.usage_error(f"cannot write {options.output}", error, options.output) from error
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

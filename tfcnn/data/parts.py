@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tfcnn import _compat
 from tfcnn.data.errors import tensorflow_reason
+from tfcnn.data.python_calls import numpy_function
 from tfcnn.recipe import UsageError
 
 _THREADS = os.cpu_count() or 1
@@ -112,7 +113,7 @@ class RandomAccessRecords(Part):
 
         def read_batch(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             indices = tf.gather(self._indices, _shuffled_index(positions, order, len(self)))
-            serialized = tf.numpy_function(read, [indices], tf.string, stateful=False)
+            serialized = numpy_function(read, [indices], tf.string)
             return indices, tf.ensure_shape(serialized, [None])
 
         # Several at a time, since only one thread at a time runs Python.

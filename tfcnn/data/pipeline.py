@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfcnn.data import normalization
 from tfcnn.data.augmentation import colour, composition, geometry, mixing, random_numbers, resampling
 from tfcnn.data.datasets import Dataset, Split
+from tfcnn.data.images import to_channels
 from tfcnn.recipe import Recipe, UsageError
 
 # Resizing a small image shows the network blurred pixels, padding keeps the real ones. Up to this share of the
@@ -49,11 +50,7 @@ def fit(split: Split, input_shape: tuple[int, int, int]) -> Split:
         raise UsageError(f"images with {images.shape[-1]} channels cannot be given to a network with {channels}")
     if images.shape[1:3] != (height, width):
         images = _fit_size(images, height, width)
-    if images.shape[-1] < channels:
-        images = np.repeat(images, channels, axis=-1)
-    elif images.shape[-1] > channels:
-        images = np.rint(images @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.uint8)[..., None]
-    return dataclasses.replace(split, images=images)
+    return dataclasses.replace(split, images=to_channels(images, channels))
 
 
 def _fit_size(images: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Crops of streamed images: which window of an image the network sees, for training and for evaluation.
 
 A window is float32 [4]: the top, left, height and width of a rectangle, in pixels of the encoded image. The network
-sees it as a square of `size` pixels; `images.decode_window` decodes no more than that.
+sees it as a square of `size` pixels; `image_windows.decode_window` decodes no more than that.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ import argparse
 import io
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,12 +27,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfcnn import console
+from tfcnn import console, exit_status
 from tfcnn.augmentations import Operation
-from tfcnn.data import images as image_files
-from tfcnn.data import normalization, streamed_crops
+from tfcnn.data import image_windows, normalization, streamed_crops
 from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
-from tfcnn.data.errors import tensorflow_reason
 from tfcnn.data.parts import bounded, unreadable
 from tfcnn.data.sources import Source, from_folder
 from tfcnn.recipe import Recipe, UsageError
@@ -125,7 +122,7 @@ class Streaming:
 
         def image(index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
             if crops > 1:
-                square = image_files.decode_window(encoded, streamed_crops.largest_square, side, self._channels)
+                square = image_windows.decode_window(encoded, streamed_crops.largest_square, side, self._channels)
                 return streamed_crops.ten_crops(square[None], self._size)[0], label, tf.constant(1.0)
             return self._evaluation_crop(encoded), label, tf.constant(1.0)
 
@@ -178,11 +175,7 @@ class Streaming:
         source = self._parts[part]
         try:
             for index, _, encoded in bounded(source.records(order, start, stop)):
-                try:
-                    image_files.decode(encoded, self._channels)
-                except tf.errors.OpError as error:
-                    raise UsageError(f"{source.name(int(index))} cannot be read as an image "
-                                     f"({tensorflow_reason(error)}): get it again, or remove it") from error
+                image_windows.check(encoded, source.name(int(index)))
         except tf.errors.OpError as error:
             raise unreadable(source, error) from error
 
@@ -209,8 +202,8 @@ class Streaming:
         return random_numbers.order_seed(self._recipe.seed, tf.constant(-1, tf.int64))
 
     def _evaluation_crop(self, encoded: tf.Tensor) -> tf.Tensor:
-        return image_files.decode_window(encoded, lambda shape: streamed_crops.centre_window(shape, self._size),
-                                         self._size, self._channels)
+        return image_windows.decode_window(encoded, lambda shape: streamed_crops.centre_window(shape, self._size),
+                                           self._size, self._channels)
 
     def _training_crop(self, epoch: tf.Tensor, index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor
                        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -225,7 +218,7 @@ class Streaming:
             draws = tf.reshape(_draws(seeds, "streamed_crop"), (-1, 4))
             return streamed_crops.resized_window(shape, draws, *self._crop.arguments)
 
-        return image_files.decode_window(encoded, window, self._size, self._channels), label, seeds[0]
+        return image_windows.decode_window(encoded, window, self._size, self._channels), label, seeds[0]
 
     def _augment(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         return composition.apply(images, seeds, self._operations, self._components)
@@ -328,4 +321,4 @@ def _peak() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

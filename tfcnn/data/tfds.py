@@ -6,6 +6,7 @@ ten seconds that its data are unavailable.
 
 from __future__ import annotations
 
+import concurrent.futures
 import difflib
 import os
 import re
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tfcnn import files
 from tfcnn.data import images
@@ -26,6 +26,8 @@ from tfcnn.recipe import UsageError
 
 # Seconds. A run should know within ten whether its data are available, and importing TensorFlow takes some of them.
 _NETWORK_DEADLINE = 5.0
+
+_BATCH = 256  # encoded images of different sizes, decoded at a time
 
 
 def read(name: str, data_dir: Path | None, image_size: tuple[int, int] | None) -> Contents:
@@ -191,19 +193,27 @@ def _read_split(found: Any, part: str, image_size: tuple[int, int] | None) -> Sp
 
 def _decode_split(found: Any, part: str, image_size: tuple[int, int] | None) -> Split:
     import tensorflow_datasets
+    from tensorflow_datasets import decode
 
     shape = found.info.features["image"].shape
-    same_size = None not in shape
-    data = tensorflow_datasets.as_numpy(found.as_dataset(
-        split=part, batch_size=-1 if same_size else None,
-        decoders=tensorflow_datasets.decode.PartialDecoding({"image": True, "label": True})))
-    if same_size:
+    wanted = {"image": True, "label": True}
+    if None not in shape:
+        data = tensorflow_datasets.as_numpy(found.as_dataset(split=part, batch_size=-1,
+                                                             decoders=decode.PartialDecoding(wanted)))
         return Split(data["image"], data["label"].astype(np.int32))
     assert image_size
     count = found.info.splits[part].num_examples
     arrays, labels = images.allocate(count, *image_size, shape[-1]), np.empty(count, np.int32)
-    for index, example in enumerate(data):
-        pixels = example["image"]
-        arrays[index] = images.fit(Image.fromarray(pixels[..., 0] if shape[-1] == 1 else pixels), image_size)
-        labels[index] = example["label"]
+
+    def fill(index: int, encoded: bytes) -> None:
+        pixels = images.decode(encoded, shape[-1], f"image {index} of {found.data_path}")
+        arrays[index] = images.fit(pixels, image_size)
+
+    # Decoded here, as in the stream.
+    data = found.as_dataset(split=part, batch_size=_BATCH,
+                            decoders=decode.PartialDecoding(wanted, {"image": decode.SkipDecoding()}))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for start, batch in zip(range(0, count, _BATCH), tensorflow_datasets.as_numpy(data)):
+            labels[start:start + _BATCH] = batch["label"]
+            list(pool.map(fill, range(start, count), batch["image"]))
     return Split(arrays, labels)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcnn import markdown, networks
+from tfcnn import files, markdown, networks
 from tfcnn.description.analysis import Description, describe
 from tfcnn.description.receptive_field import Field, Pair, Window
 from tfcnn.networks.options import check_choice
@@ -106,7 +106,7 @@ def draw(model: keras.Model, file: Path) -> None:
     try:
         keras.utils.plot_model(model, to_file=str(file), show_shapes=True, show_layer_names=True)
     except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror}") from error
+        raise files.usage_error(f"cannot write {file}", error, file) from error
 
 
 def check_drawing(file: Path) -> None:

@@ -34,10 +34,10 @@ RECIPE = Recipe(
     schedule="cosine",  # section 6 lowers the rate by 4% every 8 epochs, too slowly for 100 epochs
     warmup_epochs=1.0,
     l2=0.0005,
-    ema=0.99,  # section 6: Polyak averaging; short, because batch normalization has the latest weights' statistics
+    ema=0.99,  # section 6: Polyak averaging
     auxiliary_weight=0.3,  # section 5
 )
-# Four epochs at a quarter of the pixels take as long as one epoch at all of them; moving averages need more steps.
+# Four epochs at a quarter of the pixels take as long as one epoch at all of them.
 SAMPLE = {"epochs": 4, "image_size": 16, "crop_padding": 1, "ema": 0.0}
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from tfcnn.networks.options import check_choice
+from tfcnn.networks.options import check, check_choice
 from tfcnn.recipe import Scalar, UsageError
 
 
@@ -67,28 +67,25 @@ def input_shape(name: str, options: Mapping[str, Any]) -> tuple[int, int, int]:
       options: keyword arguments of its `build`; those that are missing have their defaults.
 
     Raises:
-      UsageError: there is no such network, or no such variant of it.
+      UsageError: there is no such network, it has no such option, or a value is not allowed.
     """
     module = find(name)
+    check(name, **options)
     if hasattr(module, "input_shape"):
         return module.input_shape(options)
     variant = options.get("variant", next(iter(module.VARIANTS)))
-    check_choice("variant", variant, module.VARIANTS)
     return module.VARIANTS[variant].input_shape
 
 
-def check_size(classes: int, image_size: int, smallest: int) -> None:
-    """Checks the two arguments of `build` that every network has.
+def check_size(image_size: int, smallest: int) -> None:
+    """Checks that images are large enough for a network.
 
     Args:
-      classes: number of logits, at least 1.
-      image_size: height and width of the input in pixels, at least `smallest`.
+      image_size: height and width of the input in pixels.
       smallest: height and width of the smallest images that the network can be built for.
 
     Raises:
-      UsageError: a value that is not allowed.
+      UsageError: they are not.
     """
-    if classes < 1:
-        raise UsageError(f"classes={classes} must be at least 1")
     if image_size < smallest:
         raise UsageError(f"image_size={image_size} must be at least {smallest} for this network")

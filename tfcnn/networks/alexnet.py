@@ -32,6 +32,7 @@ from keras import KerasTensor
 from tfcnn.networks import Variant, check_size, layers, options
 
 
+@options.checked
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0,
           normalization: str = "local_response", activation: str = "relu", dropout: float | None = None,
           initializer: str = "paper") -> keras.Model:
@@ -48,13 +49,11 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     Raises:
       UsageError: a value that is not allowed.
     """
-    options.check("alexnet", variant=variant, normalization=normalization, activation=activation, dropout=dropout,
-                  initializer=initializer)
     table = VARIANTS[variant]
     classes = int(table.options["classes"]) if classes is None else classes
     dropout = (0.0 if variant == "cifar" else 0.5) if dropout is None else dropout
     image_size = image_size or table.input_shape[0]
-    check_size(classes, image_size, table.smallest)
+    check_size(image_size, table.smallest)
 
     images = keras.Input((image_size, image_size, 3), name="images")
     if variant == "cifar":

@@ -42,6 +42,7 @@ from tfcnn.recipe import UsageError
 Convolve = Callable[..., KerasTensor]
 
 
+@options.checked
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0, auxiliary: bool = False,
           normalization: str = "paper", activation: str = "relu", dropout: float | None = None,
           initializer: str = "paper") -> keras.Model:
@@ -60,8 +61,6 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     Raises:
       UsageError: a value that is not allowed.
     """
-    options.check("inception", variant=variant, auxiliary=auxiliary, normalization=normalization,
-                  activation=activation, dropout=dropout, initializer=initializer)
     if auxiliary and variant == "v3":
         raise UsageError("auxiliary=True needs variant=cifar or variant=googlenet: v3 has no auxiliary heads")
     if variant == "v3":
@@ -71,7 +70,7 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     units = int(table.options["classes"]) if classes is None else classes
     image_size = image_size or table.input_shape[0]
     dropout = _DROPOUT[variant] if dropout is None else dropout
-    check_size(units, image_size, _SMALLEST_WITH_HEADS[variant] if auxiliary else table.smallest)
+    check_size(image_size, _SMALLEST_WITH_HEADS[variant] if auxiliary else table.smallest)
 
     convolve: Convolve = functools.partial(_convolution, normalization=normalization, scaled=variant != "v3",
                                            activation=activation, initializer=initializer)

@@ -33,6 +33,7 @@ from tfcnn.networks import Variant, check_size, layers, options
 from tfcnn.recipe import UsageError
 
 
+@options.checked
 def build(variant: str = "modern", classes: int | None = None, image_size: int = 0, output: str = "dense",
           normalization: str = "none", activation: str = "scaled_tanh", dropout: float = 0.0,
           initializer: str = "paper") -> keras.Model:
@@ -49,12 +50,10 @@ def build(variant: str = "modern", classes: int | None = None, image_size: int =
     Raises:
       UsageError: a value that is not allowed.
     """
-    options.check("lenet", variant=variant, output=output, normalization=normalization, activation=activation,
-                  dropout=dropout, initializer=initializer)
     table = VARIANTS[variant]
     classes = int(table.options["classes"]) if classes is None else classes
     image_size = image_size or table.input_shape[0]
-    check_size(classes, image_size, table.smallest)
+    check_size(image_size, table.smallest)
     if output == "radial_basis" and classes != 10:
         raise UsageError(f"output=radial_basis has bitmaps for 10 digits, not for classes={classes}: use output=dense")
 

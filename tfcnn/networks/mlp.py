@@ -34,6 +34,7 @@ from keras import KerasTensor
 from tfcnn.networks import Variant, check_size, layers, options
 
 
+@options.checked
 def build(variant: str = "bottleneck", classes: int | None = None, image_size: int = 0,
           normalization: str = "paper", activation: str | None = None, dropout: float | None = None,
           initializer: str = "paper") -> keras.Model:
@@ -51,8 +52,6 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
     Raises:
       UsageError: a value that is not allowed.
     """
-    options.check("mlp", variant=variant, normalization=normalization, activation=activation, dropout=dropout,
-                  initializer=initializer)
     table, bottleneck = VARIANTS[variant], variant.startswith("bottleneck")
     activation = ("tanh" if variant == "fashion" else "relu") if activation is None else activation
     dropout = {"plain": 0.0, "fashion": 0.4}.get(variant, 0.1) if dropout is None else dropout
@@ -60,7 +59,7 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
     image_size = image_size or table.input_shape[0]
     if normalization == "paper":
         normalization = "layer" if bottleneck else "none"
-    check_size(classes, image_size, table.smallest)
+    check_size(image_size, table.smallest)
     weights = layers.initializer(initializer, "glorot_uniform" if bottleneck else "he_normal")
 
     images = keras.Input((image_size, image_size, table.input_shape[-1]), name="images")

@@ -34,6 +34,7 @@ from keras import KerasTensor
 from tfcnn.networks import Variant, check_size, layers, options
 
 
+@options.checked
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0, normalization: str = "none",
           activation: str = "relu", dropout: float | None = None, initializer: str = "paper") -> keras.Model:
     """Builds an untrained network.
@@ -49,13 +50,11 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     Raises:
       UsageError: a value that is not allowed.
     """
-    options.check("network_in_network", variant=variant, normalization=normalization, activation=activation,
-                  dropout=dropout, initializer=initializer)
     table = VARIANTS[variant]
     classes = int(table.options["classes"]) if classes is None else classes
     dropout = 0.5 if dropout is None else dropout
     image_size = image_size or table.input_shape[0]
-    check_size(classes, image_size, table.smallest)
+    check_size(image_size, table.smallest)
 
     convolve = functools.partial(_convolve, normalization=normalization, activation=activation, initializer=initializer)
 

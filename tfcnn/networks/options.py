@@ -1,20 +1,29 @@
 """The options of every network, declared once: the default, the allowed values and the help text of each.
 
-A network's `build` checks its arguments with `check`. An experiment offers options as flags with `choose`. Nothing here
-needs Keras, so that flags can be parsed, and `--help` printed, at once.
+`checked` makes a network's `build` check its arguments before anything else. An experiment offers options as flags with
+`choose`. Nothing here needs Keras, so that flags can be parsed, and `--help` printed, at once.
 
-Not declared here are the two arguments that every `build` has and that are not choices of a network: `classes` and
-`image_size`.
+Two arguments of every `build` are not choices of a network and no flags: `classes` and `image_size`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import functools
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tfcnn import recipe
 from tfcnn.recipe import Scalar, UsageError
+
+
+# The type that a value must have, given that of a default or a choice: numbers of NumPy are numbers, too.
+_KINDS: Mapping[type, tuple[type, str]] = {
+    bool: (bool, "True or False"), int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number"),
+    str: (str, "a text")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +43,12 @@ class Declaration:
     help: str = ""
     none: str = ""
     limits: tuple[float, float] | None = None
+
+    @property
+    def kind(self) -> tuple[type, str]:
+        """The type of the values, and its name."""
+        samples = (*self.choices, self.default, *(self.limits or ()))
+        return next(_KINDS[type(sample)] for sample in samples if sample is not None)
 
     @property
     def full_help(self) -> str:
@@ -60,7 +75,7 @@ def _normalization(*choices: str, help: str) -> Declaration:
 
 def _dropout(default: float | None, where: str, none: str = "") -> Declaration:
     """The fraction of the activations that training drops."""
-    return Declaration(default, (), f"fraction of the activations dropped {where}", none, limits=(0, 1))
+    return Declaration(default, (), f"fraction of the activations dropped {where}", none, limits=(0.0, 1.0))
 
 
 OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
@@ -154,6 +169,13 @@ OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
 }
 
 
+# The arguments that every `build` has. How small an image may be, each network says itself.
+_ARGUMENTS = {
+    "classes": Declaration(None, none="the published number", help="number of logits", limits=(1, math.inf)),
+    "image_size": Declaration(0, help="height and width of the input in pixels; 0: the network's own"),
+}
+
+
 def choose(network: str, /, **values: Scalar) -> dict[str, recipe.Option]:
     """The options that an experiment offers as flags, with the experiment's own values.
 
@@ -167,32 +189,61 @@ def choose(network: str, /, **values: Scalar) -> dict[str, recipe.Option]:
     Raises:
       UsageError: the network has no such option, or the value is not allowed.
     """
+    for name in values:
+        check_choice(f"option of {network}", name, OPTIONS[network])
     check(network, **values)
     return {name: recipe.Option(values[name], declared.choices, declared.help)
             for name, declared in OPTIONS[network].items() if name in values}
 
 
-def check(network: str, /, **values: Scalar | None) -> None:
-    """Checks values of a network's options.
+def checked(build: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates a network's `build`: all arguments are checked before anything is built.
+
+    What the arguments are to each other, and whether the images are large enough, `build` checks itself.
+    """
+    network = build.__module__.rpartition(".")[2]
+    signature = inspect.signature(build)
+
+    @functools.wraps(build)
+    def checking(*arguments: Any, **named: Any) -> Any:
+        check(network, **dict(zip(signature.parameters, arguments)) | named)
+        return build(*arguments, **named)
+
+    return checking
+
+
+def check(network: str, /, **values: Any) -> None:
+    """Checks the types and values of a network's options, and of the arguments that every network has.
 
     Raises:
       UsageError: the network has no such option, or the value is not allowed.
     """
+    declarations = {**OPTIONS[network], **_ARGUMENTS}
     for name, value in values.items():
-        check_choice(f"option of {network}", name, OPTIONS[network])
-        declared = OPTIONS[network][name]
+        check_choice(f"option of {network}", name, declarations)
+        declared = declarations[name]
         if value is None and declared.default is None:
             continue
+        kind, described = declared.kind
+        number: Any = value
+        if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
+            raise UsageError(f"{name}={value!r} must be "
+                             + (f"one of {_listed(declared.choices)}" if declared.choices else described))
         if declared.choices:
             check_choice(name, value, declared.choices)
         if declared.limits:
             smallest, below = declared.limits
-            if not smallest <= float(value or 0) < below:
-                raise UsageError(f"{name}={value} must be at least {smallest} and less than {below}")
+            if not smallest <= number < below:
+                raise UsageError(f"{name}={value} must be at least {smallest:g}"
+                                 + (f" and less than {below:g}" if below < math.inf else ""))
 
 
 def check_choice(option: str, value: Any, choices: Iterable[Scalar]) -> None:
     """Raises UsageError unless the value of an option is one of the choices."""
     choices = list(choices)
     if value not in choices:
-        raise UsageError(f"{option}={value!r} must be one of {', '.join(map(str, choices))}")
+        raise UsageError(f"{option}={value!r} must be one of {_listed(choices)}")
+
+
+def _listed(choices: Iterable[Scalar]) -> str:
+    return ", ".join(map(str, choices))

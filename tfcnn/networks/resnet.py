@@ -42,6 +42,7 @@ from tfcnn.networks import Variant, check_size, layers, options
 from tfcnn.recipe import UsageError
 
 
+@options.checked
 def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: int | None = None, image_size: int = 0,
           normalization: str = "batch", activation: str = "relu", initializer: str = "paper") -> keras.Model:
     """Builds an untrained network.
@@ -57,11 +58,9 @@ def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: 
     Raises:
       UsageError: a value that is not allowed.
     """
-    options.check("resnet", depth=depth, stem=stem, shortcut=shortcut, normalization=normalization,
-                  activation=activation, initializer=initializer)
     image_size = image_size or input_shape({"stem": stem})[0]
     classes = {"3x3": 10, "7x7": 1000}[stem] if classes is None else classes
-    check_size(classes, image_size, smallest=1)
+    check_size(image_size, smallest=1)
     blocks = BLOCKS[depth]
     three_stages = len(blocks) == 3
     if three_stages and stem == "7x7":
@@ -94,7 +93,6 @@ def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: 
 def input_shape(chosen: Mapping[str, Any]) -> tuple[int, int, int]:
     """Returns height, width and channels of the images that `build(**chosen)` was designed for, by its stem."""
     stem = chosen.get("stem", "3x3")
-    options.check("resnet", stem=stem)
     return (32, 32, 3) if stem == "3x3" else (224, 224, 3)
 
 

@@ -71,6 +71,7 @@ _NETWORKS = {
 }
 
 
+@options.checked
 def build(variant: str = "cifar16", classes: int | None = None, image_size: int = 0, normalization: str = "paper",
           activation: str = "relu", dropout: float | None = None, initializer: str = "paper") -> keras.Model:
     """Builds an untrained network.
@@ -86,14 +87,12 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     Raises:
       UsageError: a value that is not allowed.
     """
-    options.check("vgg", variant=variant, normalization=normalization, activation=activation, dropout=dropout,
-                  initializer=initializer)
     table, network = VARIANTS[variant], _NETWORKS[variant]
     normalization = network.normalization if normalization == "paper" else normalization
     classes = int(table.options["classes"]) if classes is None else classes
     dropout = network.dropout if dropout is None else dropout
     image_size = image_size or table.input_shape[0]
-    check_size(classes, image_size, table.smallest)
+    check_size(image_size, table.smallest)
     cifar = variant.startswith("cifar")
 
     x = images = keras.Input((image_size, image_size, 3), name="images")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfcnn import console, files
+from tfcnn import console, exit_status, files
 from tfcnn.runs import compare
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.record import record, repository_root
@@ -27,7 +27,7 @@ def _parser() -> console.Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     show = commands.add_parser("show", help="print the table of some runs")
-    show.add_argument("folders", nargs="+", type=RunFolder, metavar="RUN_FOLDER")
+    show.add_argument("folders", nargs="+", type=_run_folder, metavar="RUN_FOLDER")
     show.set_defaults(command=_show)
 
     comparing = commands.add_parser("compare", help="draw the curves of some runs over each other, and print the "
@@ -39,7 +39,7 @@ def _parser() -> console.Parser:
     comparing.set_defaults(command=_compare)
 
     recording = commands.add_parser("record", help="copy a complete run's small files to experiments/")
-    recording.add_argument("folder", type=RunFolder, metavar="RUN_FOLDER")
+    recording.add_argument("folder", type=_run_folder, metavar="RUN_FOLDER")
     recording.add_argument("--name", default="", help="name of the recorded run; by default that of its folder")
     recording.add_argument("--weights", action="store_true",
                            help="add the weights, in float16: the recorded run is then a trained network, as for "
@@ -50,6 +50,10 @@ def _parser() -> console.Parser:
     rendering.add_argument("--check", action="store_true", help="write nothing; exit with status 1 if a page is stale")
     rendering.set_defaults(command=_render)
     return parser
+
+
+def _run_folder(word: str) -> RunFolder:
+    return RunFolder(files.expanded(word))
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -113,4 +117,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcnn import files
+from tfcnn import drawing, files
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs.folder import CURVES, Metrics, RunFolder
 from tfcnn.runs.record import dataset_label
@@ -55,41 +53,23 @@ def draw(folder: RunFolder, result: Mapping[str, Any] | None = None) -> Path:
         result = folder.read_result()
     columns = finite_columns(rows)
     rate_varies = len(set(columns["learning_rate"])) > 1
-    picture = io.BytesIO()
-    with drawing((7.0 if rate_varies else 6.0, 2.9), [1, 1, 0.6] if rate_varies else [1, 1]) as (figure, panels):
+    width = 7.0 if rate_varies else 6.0
+    with drawing.figure(_STYLE, figsize=(width, 2.9), dpi=200, layout="constrained") as figure:
+        widths = [1, 1, 0.6] if rate_varies else [1, 1]
+        panels = figure.subplots(1, len(widths), width_ratios=widths)
         _draw_loss_and_accuracy(panels[0], panels[1], columns, result)
         if rate_varies:
             _draw_learning_rate(panels[2], columns, recipe.schedule)
         label_epochs(panels, columns["epoch"])
         figure.suptitle(_title(recipe, result), color="0.2")
-        figure.savefig(picture, format="png")
-    files.write(folder.path / CURVES, picture.getvalue())
+        picture = drawing.png(figure)
+    files.write(folder.path / CURVES, picture)
     return folder.path / CURVES
 
 
 def finite_columns(rows: Sequence[Metrics]) -> Columns:
     """The columns of the metrics; infinite values become NaN, which matplotlib leaves out."""
     return {name: [row[name] if math.isfinite(row[name]) else math.nan for row in rows] for name in rows[0]}
-
-
-@contextmanager
-def drawing(size: tuple[float, float], widths: Sequence[float]) -> Iterator[tuple[Any, Any]]:
-    """A figure and its panels in a row, within matplotlib's context of the style of curves.
-
-    It does without pyplot, which would choose a window system and keep every figure in memory.
-
-    Args:
-      size: width and height in inches.
-      widths: the relative widths of the panels.
-    """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, dpi=200, layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure, figure.subplots(1, len(widths), width_ratios=widths)
 
 
 def _draw_loss_and_accuracy(losses: Any, accuracies: Any, columns: Columns, result: Mapping[str, Any] | None) -> None:
@@ -140,4 +120,5 @@ def _title(recipe: Recipe, result: Mapping[str, Any] | None) -> str:
              dataset_label(result) if result else recipe.dataset, f"seed {recipe.seed}"]
     if recipe.experiment == recipe.network:
         del words[0]
-    return textwrap.fill(", ".join(words), width=92, max_lines=2, placeholder=" ...")
+    # Dollar signs in names are no formulas.
+    return textwrap.fill(", ".join(words), width=92, max_lines=2, placeholder=" ...").replace("$", r"\$")

@@ -6,13 +6,15 @@ import csv
 import enum
 import fcntl
 import io
+import itertools
 import json
 import numbers
 import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +33,10 @@ CURVES = "curves.png"
 TRAIN_EVENTS = "train"
 VALIDATION_EVENTS = "validation"
 LOCK = "run.lock"
+# Folder of the runs that are given none.
+RUNS = "runs"
+# What is said of a file of a complete run that is not there.
+MISSING = "missing"
 
 # In the order in which --overwrite removes them: the result goes first, so that a half-removed run is not taken for a
 # complete one. The recipe is replaced, not removed, so that the folder is a run's folder at any moment.
@@ -90,7 +96,7 @@ class RunFolder:
         """
         if any(len(flag.splitlines()) != 1 for flag in command_flags):
             raise UsageError(f"{COMMAND} cannot hold a flag with a line break")
-        try:
+        with self._usable():
             state = self.state(recipe, overwrite)
             if state is State.NEW:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -100,9 +106,15 @@ class RunFolder:
                 files.write(self.path / RECIPE, recipe.to_json())
             if state is State.NEW or not (self.path / COMMAND).exists():
                 files.write(self.path / COMMAND, "".join(f"{flag}\n" for flag in command_flags))
-        except OSError as error:
-            raise UsageError(f"cannot use {self.path} as a run's folder: {error.strerror}") from error
         return state
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Within the context, what the system refuses is a UsageError."""
+        try:
+            yield
+        except OSError as error:
+            raise files.usage_error(f"cannot use {self.path} as a run's folder", error, self.path) from error
 
     @contextmanager
     def opened(self, recipe: Recipe, command_flags: Sequence[str], overwrite: bool = False) -> Iterator[State]:
@@ -135,7 +147,7 @@ class RunFolder:
         It is not filelock's, which names no holder, which in some versions truncates the file of the process that holds
         the lock, and which without flock falls back to a file that a killed process leaves behind.
         """
-        try:
+        with self._usable():
             self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.path / LOCK, "a+", encoding="utf-8")
             try:
@@ -149,11 +161,13 @@ class RunFolder:
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
             return file
-        except OSError as error:
-            raise UsageError(f"cannot use {self.path} as a run's folder: {error.strerror}") from error
 
     def state(self, recipe: Recipe, overwrite: bool = False) -> State:
         """What `prepare` would return or raise; changes nothing."""
+        with self._usable():
+            return self._state(recipe, overwrite)
+
+    def _state(self, recipe: Recipe, overwrite: bool) -> State:
         path = self.path
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; choose a folder with --workdir")
@@ -161,15 +175,24 @@ class RunFolder:
         leftovers = (files.temporary(path / RECIPE), path / LOCK)
         if not path.exists() or all(entry in leftovers for entry in path.iterdir()):
             return State.NEW
-        if not (path / RECIPE).exists():
+        if not (path / RECIPE).exists() and not self.complete:
             raise UsageError(f"{path} has files but is not a run ({RECIPE} is missing); choose another --workdir")
-        recipe_there = self.read_recipe()
+        recipe_there = self._recipe_or_that_of_result()
         if overwrite:
             return State.NEW
         if recipe_there != recipe:
             raise UsageError(f"{path} is the run of another recipe ({_differences(recipe_there, recipe)}); "
                              f"choose another --workdir, or give --overwrite")
         return State.COMPLETE if self.complete else State.UNFINISHED
+
+    def _recipe_or_that_of_result(self) -> Recipe:
+        """The recipe of the run, if necessary as its result has it."""
+        try:
+            return self.read_recipe()
+        except UsageError:
+            if not self.complete:
+                raise
+            return Recipe.from_json(json.dumps(self.read_result()["recipe"]))
 
     def read_recipe(self) -> Recipe:
         """The recipe of the run.
@@ -254,25 +277,50 @@ class RunFolder:
         Raises:
           UsageError: the run is not complete, or result.json is damaged.
         """
-        if not self.complete:
-            raise UsageError(f"{self.path} is not a complete run: it has no {RESULT}")
+        with self._usable():
+            if not self.complete:
+                raise UsageError(f"{self.path} is not a complete run: it has no {RESULT}")
         text = self._read(RESULT)
         try:
             result = json.loads(text)
         except ValueError as error:
-            raise UsageError(f"{self.path / RESULT} is damaged: {error}") from error
+            raise self._damaged_result(str(error)) from error
         missing = _missing_fields(result)
         if missing:
-            raise UsageError(f"{self.path / RESULT} is damaged: it lacks {', '.join(missing)}")
+            raise self._damaged_result(f"it lacks {', '.join(missing)}")
         return result
+
+    def _damaged_result(self, reason: str) -> UsageError:
+        return UsageError(f"{self.path / RESULT} is damaged: {reason}: bring back a copy, or remove it, and the run's "
+                          "command goes on from its last checkpoint")
 
     def _read(self, name: str) -> str:
         try:
             return (self.path / name).read_text(encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"cannot read {self.path / name}: {error.strerror}") from error
+            raise files.usage_error(f"cannot read {self.path / name}", error, self.path / name) from error
         except UnicodeDecodeError as error:
             raise UsageError(f"{self.path / name} is damaged: {error}") from error
+
+
+def new_folder(name: str) -> Path:
+    """Creates a folder of its own in `runs/` for a run that is given none; two that start in the same second get two.
+
+    Args:
+      name: what is run; the time is appended.
+
+    Raises:
+      UsageError: the folder cannot be created.
+    """
+    first = Path(RUNS, f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with RunFolder(folder)._usable():
+            folder.parent.mkdir(exist_ok=True)
+            with suppress(FileExistsError, FileNotFoundError):  # another process may have removed the empty `runs/`
+                folder.mkdir()
+                break
+    return folder
 
 
 def _differences(there: Recipe, here: Recipe) -> str:

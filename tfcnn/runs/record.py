@@ -128,7 +128,7 @@ def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, 
             files.write(unfinished / file, content)
         unfinished.rename(recorded)
     except OSError as error:
-        raise UsageError(f"cannot record {folder.path} as {recorded}: {error.strerror}") from error
+        raise files.usage_error(f"cannot record {folder.path} as {recorded}", error) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return RunFolder(recorded)

@@ -21,6 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
 from tfcnn.training import devices
 
@@ -70,20 +71,23 @@ class _DamagedError(Exception):
 
 
 class Checkpoints:
-    """The checkpoints in a run's folder: weights, optimizer with moving averages, seeds of dropout, and progress."""
+    """The checkpoints in a run's folder: weights and their moving averages, optimizer, seeds of dropout, progress."""
 
     def __init__(self, folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer,
-                 progress: Progress, best: Sequence[tf.Variable] = ()) -> None:
+                 progress: Progress, best: Sequence[tf.Variable] = (), averages: Sequence[tf.Variable] = ()
+                 ) -> None:
         """Args:
           folder: the folder of the checkpoints, created when the first one is saved.
           model: the network.
           optimizer: its optimizer, built.
           progress: the progress of the run.
           best: the weights of the best epoch, if the recipe keeps them.
+          averages: the moving averages of the weights, if the recipe has them.
         """
         seeds = [generator.value for generator in devices.seed_generators(model)]
         self._state = tf.train.Checkpoint(model=model, optimizer=optimizer, seeds=seeds, progress=progress,
-                                          best=list(best))
+                                          best=list(best), averages=list(averages))
+        self._averaged = bool(averages)
         self._folder = folder
         self._progress = progress
 
@@ -97,7 +101,8 @@ class Checkpoints:
         unfinished = self._folder / _UNFINISHED
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
+            self._folder.mkdir(exist_ok=True)  # fails, and makes no other one, if the run's folder has been moved away
+            unfinished.mkdir()
             self._state.write(str(unfinished / _name(step)))
             *data, index = sorted(unfinished.iterdir())
             sums = unfinished / f"{_name(step)}{_SUMS}"
@@ -114,12 +119,12 @@ class Checkpoints:
             for other in {*self._steps()} - {step, *before[1 - _KEPT:]}:
                 self._remove(other)
         except (OSError, tf.errors.OpError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message
             shutil.rmtree(unfinished, ignore_errors=True)
             last = self.newest
-            raise UsageError(f"cannot save a checkpoint in {self._folder}: {' '.join(str(reason).split())}; "
-                             + (f"{last} is whole: make room and start again to go on from there" if last else
-                                "make room and start again")) from error
+            raise files.usage_error(
+                f"cannot save a checkpoint in {self._folder}", error, unfinished / _name(step),
+                before_remedy=f"{last} is whole: " if last else "",
+                after_remedy=", and start again" + (" to go on from there" if last else "")) from error
 
     @property
     def newest(self) -> Path | None:
@@ -131,13 +136,15 @@ class Checkpoints:
         """Restores the newest intact checkpoint, if there is one; reports damaged ones on standard error.
 
         Raises:
-          UsageError: there are checkpoints, but all are damaged; nothing has been changed.
+          UsageError: there are checkpoints, but all are damaged, or the newest is of another version of tfcnn; nothing
+            has been changed.
         """
         steps = self._steps()
         cut_short = {step for step in steps if (self._folder / _UNFINISHED / f"{_name(step)}.index").exists()}
         for step in reversed(steps):
             try:
                 self._check(step)
+                self._check_averages(step)
                 self._state.read(str(self._folder / _name(step))).assert_existing_objects_matched()
                 break
             except (_DamagedError, tf.errors.OpError, IndexError, ValueError, AssertionError) as error:
@@ -170,6 +177,13 @@ class Checkpoints:
             raise _DamagedError(f"{error.filename}: {error.strerror}") from error
         except ValueError as error:
             raise _DamagedError(f"{sums.name} is not a list of checksums") from error
+
+    def _check_averages(self, step: int) -> None:
+        """Raises UsageError if an intact checkpoint lacks the moving averages that the recipe has."""
+        prefix = str(self._folder / _name(step))
+        if self._averaged and not any(name.startswith("averages/") for name, _ in tf.train.list_variables(prefix)):
+            raise UsageError(f"checkpoint {prefix} is of an older version of tfcnn, whose moving averages (--ema) were "
+                             "wrong in the first steps; start again in another --workdir, or with --overwrite")
 
     def _steps(self) -> list[int]:
         """The steps of all checkpoints, complete or not, in ascending order."""

@@ -14,16 +14,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcnn import runs
+from tfcnn import runs, signals, streams
 from tfcnn.recipe import Recipe
-from tfcnn.training import devices, machines, optimizers, process, schedules, signals, tensorboard, validation
+from tfcnn.training import devices, machines, process, schedules, tensorboard, validation
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.checkpoints import Checkpoints, Progress
 from tfcnn.training.epoch_metrics import EpochMetrics
 from tfcnn.training.progress_bar import ProgressBar
 from tfcnn.training.setup import Setup
 from tfcnn.training.sparsity import Sparsity
-from tfcnn.training.steps import Steps, averaged_weights
+from tfcnn.training.steps import Steps
 
 # Target duration of a compiled call: long enough for the overhead of Python not to matter, short enough for the
 # progress bar to move and for a signal to be noticed.
@@ -79,7 +79,7 @@ class Loop:
         self._best = [tf.Variable(weight.value) for weight in setup.model.weights] if setup.recipe.best_weights else []
         self.progress = Progress()
         self._checkpoints = Checkpoints(folder.path / runs.CHECKPOINTS, setup.model, setup.optimizer, self.progress,
-                                        self._best)
+                                        self._best, self._steps.averages.variables)
         self._checkpoints.restore()
         self._saved_step = self.progress.step
         devices.separate_seeds(setup.strategy, setup.model)
@@ -116,14 +116,17 @@ class Loop:
             try:
                 self._train_epochs(batches)
             except signals.CallInterrupted:
-                if progress.step > self._saved_step:
-                    self._save()
+                self._save_rest()
+            except streams.OutputLost:
+                if not machines.is_multi_worker(self._setup.strategy):  # there all must save together
+                    self._save_rest()
+                raise
         self._stop_if_signalled()
         self._callbacks.on_train_end()
 
     def take_final_weights(self) -> None:
         """Gives the network the weights to test and keep: the moving averages if there are any, or the best ones."""
-        optimizers.inner(self._setup.optimizer).finalize_variable_values(self._model.trainable_variables)
+        self._steps.averages.assign()
         for variable, best in zip(self._model.weights, self._best):
             variable.assign(best)
 
@@ -248,20 +251,20 @@ class Loop:
         progress.timings.append({"epoch": epoch + 1, "seconds": progress.epoch_seconds,
                                  "images_per_second": metrics.images_per_second})
         progress.sums, progress.epoch_seconds = [], 0.0
-        self._bar.end_epoch(epoch, metrics.logs())
         self._callbacks.on_epoch_end(epoch, metrics.logs())
         progress.finished = (epoch + 1 == recipe.epochs or validation.stops_early(recipe, progress.metrics)
                              or self._model.stop_training)
         self._set_rate_factor()
         self._save()
         self._write_tables()
+        self._bar.end_epoch(epoch, metrics.logs())  # last, since it fails if nobody reads standard output
 
     def _measure_epoch(self) -> EpochMetrics:
         """Evaluates the network after an epoch, and keeps its weights if they are the best so far."""
         progress, steps_per_epoch = self.progress, self._setup.pipeline.steps_per_epoch
         loss, accuracy, gradient_norm, *gradient_norms = (np.array(progress.sums) / steps_per_epoch).tolist()
         validated: dict[str, float] = {}
-        with averaged_weights(self._model, self._setup.optimizer):
+        with self._steps.averages.assigned():
             if self._recipe.validation:
                 validated = self._evaluate("validation")
             sparsity = self._run_interruptibly(self._sparsity.shares)
@@ -291,6 +294,10 @@ class Loop:
         self._checkpoints.save()
         self._saved_step = self.progress.step
         self._interval.restart()
+
+    def _save_rest(self) -> None:
+        if self.progress.step > self._saved_step:
+            self._save()
 
     def _write_tables(self) -> None:
         if self.progress.metrics:

@@ -16,7 +16,7 @@ def kernels(variables: list[keras.Variable]) -> list[keras.Variable]:
 
 def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSchedule,
               variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
-    """Returns the recipe's optimizer, built, with its weight decay, moving average and loss scaling.
+    """Returns the recipe's optimizer, built, with its weight decay and loss scaling.
 
     Its `apply` takes gradients that are already summed over the replicas.
 
@@ -34,8 +34,6 @@ def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSched
         "learning_rate": rate,
         # None saves a pass over the weights; for AdamW it means its default of 0.004.
         "weight_decay": recipe.weight_decay if recipe.weight_decay or name == "adamw" else None,
-        "use_ema": recipe.ema > 0,
-        "ema_momentum": recipe.ema,
     }
     if name in ("sgd", "momentum", "nesterov"):
         chosen = SGD(momentum=0.0 if name == "sgd" else momentum, nesterov=name == "nesterov", **common)
@@ -82,5 +80,5 @@ class SGD(keras.optimizers.SGD):
 
 
 def inner(chosen: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Returns the optimizer inside the loss scaling; it has the schedule and the moving averages."""
+    """Returns the optimizer inside the loss scaling; it has the schedule and the number of steps."""
     return chosen.inner_optimizer if isinstance(chosen, keras.optimizers.LossScaleOptimizer) else chosen

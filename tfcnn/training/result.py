@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from tfcnn import files
 from tfcnn.data.datasets import Dataset
-from tfcnn.recipe import UsageError
 from tfcnn.runs.record import environment
 from tfcnn.training import validation
 from tfcnn.training.checkpoints import Progress
@@ -31,8 +32,9 @@ def save_model(model: keras.Model, path: Path) -> None:
             os.fsync(file.fileno())  # must be on disk before result.json marks the run complete
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror}; make room and start again") from error
+        with suppress(OSError):
+            temporary.unlink()
+        raise files.usage_error(f"cannot write {path}", error, path, after_remedy=", and start again") from error
 
 
 def result_record(setup: Setup, progress: Progress, test: dict[str, float]) -> dict[str, Any]:

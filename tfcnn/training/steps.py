@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -12,6 +11,7 @@ import tensorflow as tf
 from tfcnn.recipe import Recipe
 from tfcnn.trained import prediction
 from tfcnn.training import devices, optimizers
+from tfcnn.training.moving_averages import MovingAverages
 
 
 # AutoGraph is only needed for the loops over steps. Converting everything that they call takes half a second.
@@ -30,6 +30,7 @@ class Steps:
         and the norm of the gradient of each variable. The norms are 0 in steps that float16's loss scaling skips.
       evaluate: (iterator of weighted batches, number of batches) -> [3], float32: sums of the weighted losses (without
         label smoothing), of the weights of the correctly classified images, and of all weights.
+      averages: the moving averages of the weights, if the recipe has them.
     """
 
     def __init__(self, recipe: Recipe, strategy: tf.distribute.Strategy, model: keras.Model,
@@ -40,6 +41,7 @@ class Steps:
         self._optimizer = optimizer
         self._variables = model.trainable_variables
         self._kernels = optimizers.kernels(self._variables)
+        self.averages = MovingAverages(recipe.ema, strategy, model)
         # Moving averages that each replica updates from its own images, if batch normalization is not synchronized.
         self._moving = [] if recipe.synchronize else [
             average for layer in devices.batch_normalizations(model)
@@ -80,6 +82,7 @@ class Steps:
             gradients = [gradient * factor for gradient in gradients]
         norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
         self._optimizer.apply(gradients, self._variables)
+        self.averages.update(optimizers.inner(self._optimizer).iterations.value)
         return tf.concat([[loss, correct, tf.norm(norms)], norms], axis=0)
 
     def _accumulate(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
@@ -139,22 +142,6 @@ class Steps:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return tf.stack([tf.reduce_sum(weights * losses), tf.reduce_sum(weights * _correct(logits, labels)),
                          tf.reduce_sum(weights)])
-
-
-@contextmanager
-def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Within the context, the model's weights are their moving averages, if the optimizer keeps any."""
-    averaging = optimizers.inner(optimizer)
-    if not averaging.use_ema:
-        yield
-        return
-    latest = [variable.numpy() for variable in model.trainable_variables]
-    averaging.finalize_variable_values(model.trainable_variables)
-    try:
-        yield
-    finally:
-        for variable, value in zip(model.trainable_variables, latest):
-            variable.assign(value)
 
 
 def _correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

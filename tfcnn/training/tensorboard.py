@@ -23,7 +23,8 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams.api import hparams_pb
 
-from tfcnn.recipe import Recipe, UsageError, flat
+from tfcnn import files
+from tfcnn.recipe import Recipe, flat
 from tfcnn.runs import TRAIN_EVENTS, VALIDATION_EVENTS
 from tfcnn.contact_sheet import class_captions, contact_sheet
 from tfcnn.training.network_graph import network_graph
@@ -117,8 +118,8 @@ class Board:
                     os.fsync(file.fileno())
                     self._lengths[name] = file.tell()
             except (OSError, tf.errors.OpError) as error:
-                reason = error.strerror if isinstance(error, OSError) else error.message
-                raise UsageError(f"cannot write {path}: {reason}; make room and start again") from error
+                raise files.usage_error(f"cannot write {path}", error, path,
+                                        after_remedy=", and start again") from error
         self._pending.clear()
         return dict(self._lengths)
 

@@ -19,6 +19,14 @@ _Value = TypeVar("_Value")
 _interrupted_calls: list[futures.Future] = []
 
 
+def is_ignored(number: int) -> bool:
+    """Whether the process was told to ignore a signal when it was started: then it goes on ignoring it.
+
+    So a shell starts the background jobs of a script, and `nohup` its command.
+    """
+    return signal.getsignal(number) == signal.SIG_IGN
+
+
 class Interrupted(Exception):
     """SIGINT or SIGTERM stopped the run; its state is saved.
 
@@ -48,7 +56,7 @@ def deferred() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if not is_ignored(number)]
     handlers = [signal.signal(number, lambda number, frame: received.append(number)) for number in numbers]
     try:
         yield received

@@ -1,0 +1,67 @@
+"""Python functions in tf.data's graphs, and the end of the process.
+
+tf.data makes batches ahead in threads of its own. When the interpreter shuts down, a thread that wants to run Python
+never gets to: it is stopped where it is, and the process, which waits for it to delete the data set, never ends. So
+before the interpreter shuts down, running calls are waited for, and no more are begun.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+_QUIET_SECONDS = 0.2
+
+_condition = threading.Condition()
+_running = 0
+_refused = 0
+_ending = False
+
+
+def numpy_function(function: Callable[..., Any], arguments: list[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    """`tf.numpy_function` of a function without side effects, to be called in tf.data's threads.
+
+    Args:
+      function: of arrays; returns one array. Strings that are scalars come as bytes.
+      arguments: its arguments.
+      dtype: of its result.
+    """
+    return tf.numpy_function(_ended_in_time(function), arguments, dtype, stateful=False)
+
+
+def _ended_in_time(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        global _running, _refused
+        with _condition:
+            if _ending:
+                _refused += 1
+                raise RuntimeError("the process ends")
+            _running += 1
+        try:
+            return function(*arguments)
+        finally:
+            with _condition:
+                _running -= 1
+                _condition.notify_all()
+
+    return call
+
+
+def _end() -> None:
+    """Waits for running calls, then until tf.data's buffers are full of refused ones."""
+    global _ending
+    with _condition:
+        _ending = True
+        before = -1
+        while _running or _refused != before:
+            before = _refused
+            _condition.wait(_QUIET_SECONDS)
+
+
+atexit.register(_end)
