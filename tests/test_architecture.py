@@ -30,7 +30,7 @@ LEVELS = {
     "training": 5,
     "exit_status": 6,
     "cli": 7,
-    "benchmarks": 8, "describe": 8, "evaluate": 8, "predict": 8, "export": 8,
+    "benchmarks": 8, "describe": 8, "evaluate": 8, "predict": 8, "explain": 8, "export": 8,
     "experiments": 9,
     "study": 10, "claims": 10,
     "studies": 11,
