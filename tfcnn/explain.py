@@ -66,16 +66,16 @@ def _explain(arguments: argparse.Namespace) -> int:
         names = [f"test image {number}" for number in shown]
         images, labels = network.fit(test.images[shown]), [int(label) for label in test.labels[shown]]
     chosen = explanation.choose(network, images, names, labels, arguments.chosen_class)
-    found = explanation.explain(network, chosen, None if test is None else network.fit(test.images), arguments.layer)
-    if reason:
-        found.left_out["units"] = reason
-    record = report.record(network, found)
-    drawn = pictures.draw(found, network.class_names, network.folder.name)
     folder = _output_folder(arguments, network)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot use {folder}: {error.strerror}; give another --out") from error
+    found = explanation.explain(network, chosen, None if test is None else network.fit(test.images), arguments.layer)
+    if reason:
+        found.left_out["units"] = reason
+    record = report.record(network, found)
+    drawn = pictures.draw(found, network.class_names, network.folder.name)
     for name, picture in drawn.items():
         files.write(folder / name, picture)
     files.write(folder / "explanation.json", json.dumps(record, indent=2) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -167,23 +166,24 @@ def explain(network: TrainedNetwork, pictures: Pictures, test_images: np.ndarray
         left_out["units"] = "there are no test images to search"
     else:
         activations = _units(network, both, unit_layer, test_images)
+    slopes = [gradients.input_gradient(one) for one in both]
     return Explanation(
-        pictures, _attributions(both, cam_layer, inputs, pictures, seed),
-        [_feature_maps(both, stage, inputs) for stage in stages], first, activations,
-        _maximized(network, both, layer, pictures, activations, seed), test_images, left_out, seed)
+        pictures, _attributions(both, slopes, cam_layer, inputs, pictures, seed),
+        _feature_maps(both, stages, inputs), first, activations,
+        _maximized(network, [gradients.input_gradient(one, layer) for one in both] if layer else slopes, layer, pictures,
+                   activations, seed), test_images, left_out, seed)
 
 
 def _pair(name: str, title: str, source: str, trained: np.ndarray, redrawn: np.ndarray, **settings: Any) -> Pair:
     return Pair(name, title, source, trained, redrawn, randomization.rank_correlations(trained, redrawn), settings)
 
 
-def _attributions(both: Sequence[keras.Model], cam_layer: str | None, inputs: np.ndarray, pictures: Pictures, seed: int
-                  ) -> list[Pair]:
+def _attributions(both: Sequence[keras.Model], slopes: Sequence[gradients.Gradient], cam_layer: str | None,
+                  inputs: np.ndarray, pictures: Pictures, seed: int) -> list[Pair]:
     """The maps of where the pictures matter for their class."""
     classes = pictures.classes
     control = randomization.edges(pictures.images)
-    found = [_pair("edges", "Edge detector (control)", "Sobel filter", control, control)]
-    slopes = [gradients.input_gradient(model) for model in both]
+    found = [_pair("edges", "Edge detector", "the control, which ignores weights", control, control)]
     found.append(_pair("gradient", "Gradient", "Simonyan et al. 2014",
                        *(gradients.saliency(slope, inputs, classes) for slope in slopes)))
     found.append(_pair("smoothgrad", "SmoothGrad", "Smilkov et al. 2017",
@@ -200,9 +200,7 @@ def _attributions(both: Sequence[keras.Model], cam_layer: str | None, inputs: np
 
 
 def _logits(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    compiled = tf.function(functools.partial(prediction.logits, model), autograph=False,
-                           input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])
-    return lambda inputs: compiled(tf.constant(inputs)).numpy()
+    return lambda inputs: prediction.logits(model, tf.constant(inputs)).numpy()
 
 
 def _filters(both: Sequence[keras.Model]) -> Pair | None:
@@ -216,11 +214,14 @@ def _filters(both: Sequence[keras.Model]) -> Pair | None:
                  layer=layer, filters=shown.tolist(), of=len(trained))
 
 
-def _feature_maps(both: Sequence[keras.Model], stage: str, inputs: np.ndarray) -> Pair:
-    trained, redrawn = (units.feature_maps(model, stage, inputs) for model in both)
-    maps = [np.moveaxis(values, -1, 1).reshape(-1, *values.shape[1:3]) for values in (trained, redrawn)]
-    return Pair("feature_maps", "Feature maps", "Zeiler and Fergus 2014", trained, redrawn,
-                randomization.rank_correlations(*maps), {"layer": stage, "channels": trained.shape[-1]})
+def _feature_maps(both: Sequence[keras.Model], stages: Sequence[str], inputs: np.ndarray) -> list[Pair]:
+    found = []
+    if stages:
+        for stage, *pair in zip(stages, *(units.feature_maps(model, stages, inputs) for model in both)):
+            maps = [np.moveaxis(values, -1, 1).reshape(-1, *values.shape[1:3]) for values in pair]
+            found.append(Pair("feature_maps", "Feature maps", "Zeiler and Fergus 2014", *pair,
+                              randomization.rank_correlations(*maps), {"layer": stage, "channels": pair[0].shape[-1]}))
+    return found
 
 
 def _units(network: TrainedNetwork, both: Sequence[keras.Model], layer: str, images: np.ndarray) -> Pair:
@@ -232,7 +233,7 @@ def _units(network: TrainedNetwork, both: Sequence[keras.Model], layer: str, ima
                  images_redrawn=found[1])
 
 
-def _maximized(network: TrainedNetwork, both: Sequence[keras.Model], layer: str, pictures: Pictures,
+def _maximized(network: TrainedNetwork, slopes: Sequence[gradients.Gradient], layer: str, pictures: Pictures,
                activations: Pair | None, seed: int) -> Pair:
     """Images that maximize the units of the chosen layer; without one, classes: first those of the pictures."""
     if layer:
@@ -243,8 +244,8 @@ def _maximized(network: TrainedNetwork, both: Sequence[keras.Model], layer: str,
         order = [*dict.fromkeys(pictures.classes.tolist()), *range(len(network.class_names))]
         shown = np.sort(np.array(list(dict.fromkeys(order))[:CLASSES]))
         titles = [network.class_names[number] for number in shown]
-    trained, redrawn = (maximization.maximize(model, network.normalization, layer or None, shown, seed)
-                        for model in both)
+    trained, redrawn = (maximization.maximize(slope, network.normalization, network.input_shape, shown, seed)
+                        for slope in slopes)
     return _pair("activation_maximization", "Images that maximize " + (f"units of {layer}" if layer else "classes"),
                  "Simonyan et al. 2014, Yosinski et al. 2015", trained, redrawn, layer=layer or "logits",
                  units=shown.tolist(), shown=titles, steps=maximization.STEPS, step=maximization.STEP,

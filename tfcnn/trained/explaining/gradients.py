@@ -16,8 +16,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcnn.trained import prediction
-
 # SmoothGrad's noise, relative to the range of the input's values, and the number of noisy copies: section 3.3 of
 # Smilkov et al. finds 10% to 20% best, and little change beyond 50 copies.
 NOISE, COPIES = 0.15, 50
@@ -26,28 +24,33 @@ _BATCH = 32
 Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def input_gradient(model: keras.Model) -> Gradient:
-    """A function that computes the gradient of a class's logit with respect to the network's input.
+def input_gradient(model: keras.Model, layer: str = "") -> Gradient:
+    """A function that computes the gradient of a class's logit, or of a unit, with respect to the network's input.
 
     Args:
       model: the network.
+      layer: the layer of the unit; empty for the logits. Of feature maps, the mean of all positions is the unit's value.
 
     Returns:
-      A function from inputs, `[batch, height, width, channels]`, and the number of a class for each, `[batch]`, to
-      gradients of the inputs' shape, float32.
+      A function from inputs, `[batch, height, width, channels]`, and the number of a class or unit for each, `[batch]`,
+      to gradients of the inputs' shape, float32.
     """
+    opened = keras.Model(model.inputs[0], model.get_layer(layer).output if layer else model.outputs[0])
+
     @tf.function(autograph=False, input_signature=[tf.TensorSpec(model.input_shape, tf.float32),
                                                    tf.TensorSpec([None], tf.int32)])
-    def gradient(inputs: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+    def gradient(inputs: tf.Tensor, units: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(inputs)
-            score = tf.gather(prediction.logits(model, inputs), classes, batch_dims=1)
+            values = opened(inputs, training=False)
+            values = tf.reduce_mean(values, axis=(1, 2)) if values.shape.rank == 4 else values
+            score = tf.gather(values, units, batch_dims=1)
         return tape.gradient(score, inputs)
 
-    def in_batches(inputs: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    def in_batches(inputs: np.ndarray, units: np.ndarray) -> np.ndarray:
         return np.concatenate([
             gradient(tf.constant(inputs[start:start + _BATCH], tf.float32),
-                     tf.constant(classes[start:start + _BATCH], tf.int32)).numpy()
+                     tf.constant(units[start:start + _BATCH], tf.int32)).numpy()
             for start in range(0, len(inputs), _BATCH)])
 
     return in_batches

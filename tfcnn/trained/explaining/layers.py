@@ -69,12 +69,12 @@ def has_positions(model: keras.Model, name: str) -> bool:
     return len(model.get_layer(name).output.shape) == 4
 
 
-def opened(model: keras.Model, name: str) -> keras.Model:
-    """The network with two outputs: those of a layer, and the logits."""
-    return keras.Model(model.inputs, [model.get_layer(name).output, model.outputs[0]])
+def opened(model: keras.Model, *names: str) -> keras.Model:
+    """The network with several outputs: those of some layers, and then the logits."""
+    return keras.Model(model.inputs[0], [*(model.get_layer(name).output for name in names), model.outputs[0]])
 
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
     """The layers on the way to the logits that compute something, in their order."""
-    return [layer for layer in keras.Model(model.inputs, model.outputs[0]).layers
+    return [layer for layer in keras.Model(model.inputs[0], model.outputs[0]).layers
             if not isinstance(layer, _HAS_NO_FEATURES)]

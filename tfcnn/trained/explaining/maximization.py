@@ -8,13 +8,12 @@ steps, without which it is mostly noise of high frequency.
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import tensorflow as tf
 from scipy import ndimage
 
 from tfcnn.data.normalization import Normalization
-from tfcnn.trained.explaining import layers
+from tfcnn.trained.explaining.gradients import Gradient
 
 # Steps of the ascent; the size of a step, and the standard deviation of the first image, relative to the range of the
 # input; the share of the image that is lost in a step (the penalty); the deviation of the blur after each, in pixels.
@@ -22,43 +21,31 @@ STEPS, STEP, START, DECAY, BLUR = 100, 0.1, 0.05, 0.02, 0.6
 _RANGE = (-3.0, 3.0)  # of the input, where the normalization mixes the pixels
 
 
-def maximize(model: keras.Model, normalization: Normalization, layer: str | None, units: np.ndarray, seed: int = 0
+def maximize(gradient: Gradient, normalization: Normalization, shape: tuple[int, ...], units: np.ndarray, seed: int = 0
              ) -> np.ndarray:
     """Images that maximize units of a layer, or logits.
 
     Args:
-      model: the network.
-      normalization: from pixels to its input.
-      layer: the layer's name; None for the logits. Of feature maps the mean of all positions is maximized.
+      gradient: of these units, see `gradients.input_gradient`.
+      normalization: from pixels to the network's input.
+      shape: height, width and channels of the input.
       units: the numbers of the units, or of the classes.
       seed: of the noise that the ascent starts from.
 
     Returns:
       The images, `[units, height, width, channels]`, from 0 (the smallest pixel value) to 1.
     """
-    shape = tuple(model.input_shape[1:])
     lowest, highest = _bounds(normalization, shape)
-    reach = (highest - lowest) / 2
+    reach = highest - lowest
     noise = np.random.default_rng(seed).standard_normal((len(units), *shape), np.float32)
-    images = ((lowest + highest) / 2 + START * reach * noise).astype(np.float32)
-    opened = layers.opened(model, layer) if layer else keras.Model(model.inputs, [model.outputs[0]] * 2)
-
-    @tf.function(autograph=False)
-    def gradient(inputs: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(inputs)
-            values = opened(inputs, training=False)[0]
-            values = tf.reduce_mean(values, axis=(1, 2)) if values.shape.rank == 4 else values
-            scores = tf.gather(values, tf.constant(units, tf.int32), batch_dims=1)
-        return tape.gradient(scores, inputs)
-
+    images = (lowest + reach / 2 + START * reach * noise).astype(np.float32)
     for _ in range(STEPS):
-        slope = gradient(tf.constant(images)).numpy()
+        slope = gradient(images, units)
         length = np.sqrt((slope ** 2).mean(axis=(1, 2, 3), keepdims=True))
-        images = images + STEP * 2 * reach * slope / np.maximum(length, np.finfo(np.float32).tiny)
+        images = images + STEP * reach * slope / np.maximum(length, np.finfo(np.float32).tiny)
         images = ndimage.gaussian_filter((1 - DECAY) * images, (0, BLUR, BLUR, 0))
         images = np.clip(images, lowest, highest).astype(np.float32)
-    return (images - lowest) / (highest - lowest)
+    return (images - lowest) / reach
 
 
 def _bounds(normalization: Normalization, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,8 @@ from tfcnn.trained.explaining.explanation import Explanation, Pair, Pictures
 _COLUMNS = 8
 _CHANNELS = 12  # of a stage's feature maps
 _TRAINED, _REDRAWN = "trained", "weights\ndrawn anew"
+_TEST = "After drawing its weights anew"
+_MARGIN = "#DDE6EE"  # around filters, which may be black, grey and white
 _OVERVIEW = 4  # pictures
 
 
@@ -64,10 +66,10 @@ def _overview(explanation: Explanation, captions: Sequence[str], name: str) -> b
             row[0].set_ylabel(captions[number])
             for axes, pair in zip(row[1:], pairs):
                 _show_map(axes, pair.name, pair.trained[number], pictures[number])
-        grid[0][0].set_title("picture\n")
+        grid[0][0].set_title("Picture\n")
         for axes, pair in zip(grid[0][1:], pairs):
-            axes.set_title(f"{pair.title.partition(' (')[0]}\nrandomized: {_number(pair.similarity)}")
-        figure.suptitle(f"What {name} looks at; rank correlation with the maps of randomized weights")
+            axes.set_title(f"{pair.title}\n{_number(pair.similarity)}")
+        figure.suptitle(f"What {name} looks at. {_TEST}: rank correlation with its maps, 1 if nothing changes")
 
     return _drawn(draw_on, (1.35 * (1 + len(pairs)), 1.3 * len(pictures) + 0.8))
 
@@ -103,6 +105,7 @@ def _filters(pair: Pair, name: str) -> bytes:
         for axes, values, label in zip(figure.subplots(1, 2), (pair.trained, pair.redrawn), (_TRAINED, _REDRAWN)):
             _show_image(axes, _tiles([_centred(one) for one in values], columns))
             axes.set_title(label.replace("\n", " "))
+            axes.set_facecolor(_MARGIN)
         figure.suptitle(f"{_title(pair, name)}\n{pair.settings['layer']}, {len(pair.trained)} of {pair.settings['of']}: "
                         "grey is 0")
 
@@ -129,7 +132,7 @@ def _feature_maps(stages: Sequence[Pair], image: np.ndarray, number: int, captio
         grid[0][1].set_title(_TRAINED)
         grid[0][2].set_title(_REDRAWN.replace("\n", " "))
         figure.suptitle(f"Feature maps of {name}, stage by stage: the {_CHANNELS} channels that vary most\n"
-                        "r: rank correlation of a channel's maps before and after drawing the weights anew")
+                        f"{_TEST}: mean rank correlation r of a channel's maps (1: nothing changes)")
 
     return _drawn(draw_on, (8.5, 1.25 * len(stages) + 1.0))
 
@@ -169,8 +172,9 @@ def _maximized(pair: Pair, name: str) -> bytes:
 
 def _title(pair: Pair, name: str) -> str:
     layer = f", layer {pair.settings['layer']}" if pair.name == "grad_cam" else ""
-    return (f"{pair.title} ({pair.source}) of {name}{layer}\nrank correlation with randomized weights: "
-            f"{_number(pair.similarity)}")
+    colours = "; red speaks for the class, blue against it" if pair.name == "occlusion" else ""
+    return (f"{pair.title} ({pair.source}) of {name}{layer}{colours}\n{_TEST}: rank correlation "
+            f"{_number(pair.similarity)} (1: nothing changes)")
 
 
 def _number(value: float | None) -> str:
@@ -178,7 +182,7 @@ def _number(value: float | None) -> str:
 
 
 def _show_image(axes: Axes, image: np.ndarray, **options: Any) -> None:
-    """Shows `[height, width, 1 or 3]`, uint8 or from 0 to 1, without axes; NaN is white."""
+    """Shows `[height, width, 1 or 3]`, uint8 or from 0 to 1, without axes; NaN is transparent."""
     values = image / 255 if image.dtype == np.uint8 else image
     grey = {"cmap": "gray", "vmin": 0, "vmax": 1} | options
     axes.imshow(values[..., 0] if values.shape[-1] == 1 else values, interpolation="nearest", **grey)

@@ -6,6 +6,8 @@ unit of a convolution is one of its channels, and its activation is the largest 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -16,9 +18,19 @@ from tfcnn.trained.explaining import layers
 _BATCH = 128
 
 
-def feature_maps(model: keras.Model, layer: str, inputs: np.ndarray) -> np.ndarray:
-    """A layer's output for some normalized images, `[batch, height, width, channels]`: float32 `[batch, ...]`."""
-    return np.asarray(layers.opened(model, layer)(tf.constant(inputs), training=False)[0], np.float32)
+def feature_maps(model: keras.Model, names: Sequence[str], inputs: np.ndarray) -> list[np.ndarray]:
+    """What some layers compute of normalized images.
+
+    Args:
+      model: the network.
+      names: of the layers.
+      inputs: `[batch, height, width, channels]`.
+
+    Returns:
+      The output of each layer, float32 `[batch, ...]`.
+    """
+    *outputs, _ = layers.opened(model, *names)(tf.constant(inputs), training=False)
+    return [np.asarray(output, np.float32) for output in outputs]
 
 
 def activations(model: keras.Model, normalization: Normalization, layer: str, images: np.ndarray) -> np.ndarray:
