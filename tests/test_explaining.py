@@ -121,8 +121,8 @@ def test_grad_cam_is_that_of_equations_1_and_2() -> None:
     # y = mean_ij(A) @ kernel, so dy / dA_k,ij is kernel[k] / positions.
     positions = maps.shape[1] * maps.shape[2]
     expected = np.maximum(np.einsum("nijk,kn->nij", maps, kernel[:, classes] / positions), 0)
-    np.testing.assert_allclose(grad_cam.grad_cam(model, "conv2", inputs, classes), expected, atol=1e-6)
-    assert expected.max() > 0.01
+    np.testing.assert_allclose(grad_cam.grad_cam(model, "conv2", inputs, classes), expected, rtol=1e-4, atol=1e-7)
+    assert expected.max() > 1e-3
 
 
 def test_occlusion_is_the_mean_loss_over_the_squares_that_hide_a_pixel() -> None:
@@ -230,8 +230,8 @@ NETWORKS = {
     "lenet": ({"variant": "original"}, ["C1_activation", "C3_activation"], "C3_activation"),
     "alexnet": ({"variant": "cifar", "image_size": 8}, ["conv1_activation", "norm2"], "norm2"),
     "vgg": ({"variant": "cifar16_one_dense", "image_size": 32},
-            ["conv1_2_activation", "conv2_2_activation", "conv3_3_activation", "conv4_3_activation",
-             "conv5_3_activation"], "conv4_3_activation"),
+            ["conv1_1_activation", "conv2_1_activation", "conv3_2_activation", "conv4_2_activation",
+             "conv5_2_activation"], "conv4_2_activation"),
     "network_in_network": ({"image_size": 8}, ["cccp2_activation", "cccp4_activation", "cccp6"], "cccp4_activation"),
     "inception": ({"variant": "cifar", "image_size": 9, "auxiliary": True},
                   ["inception_3a", "inception_4d", "inception_5b"], "inception_4d"),
@@ -246,6 +246,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the large networks small: fewer blocks and modules, and fewer filters."""
     monkeypatch.setitem(resnet.BLOCKS, 20, (1, 1, 1))
     monkeypatch.setattr(vgg, "_FILTERS", (4, 8, 8, 8, 8))
+    monkeypatch.setitem(vgg._COLUMNS, "D", vgg._COLUMNS["A"])
     monkeypatch.setattr(inception, "TABLE_1", [(name, *[4] * 6) for name in ("3a", "4a", "4d", "5a", "5b")])
 
 
@@ -288,12 +289,7 @@ def test_a_layer_is_chosen(found, monkeypatch: pytest.MonkeyPatch) -> None:
         explanation.explain(network, result.pictures, layer="conv9")
 
 
-def test_pictures_are_drawn(found) -> None:
-    network, result = found
-    drawn = pictures.draw(result, CLASSES, network.name)
-    assert set(drawn) == {"overview.png", "filters.png", "edges.png", "gradient.png", "smoothgrad.png", "grad_cam.png",
-                          "occlusion.png", "units.png", "activation_maximization.png",
-                          *(f"feature_maps_{number}.png" for number in (1, 2, 3))}
+def test_tiles_stand_row_by_row() -> None:
     tiles = pictures._tiles([np.full((4, 4, 3), value, np.uint8) for value in (0, 51, 255)], 2)
     np.testing.assert_allclose([tiles[1, 1, 0], tiles[1, 6, 0], tiles[6, 1, 0], tiles[6, 6, 0]], [0, 0.2, 1, 1])
 
@@ -302,8 +298,11 @@ def test_command_explains_a_picture(run: Path, tmp_path: Path, capsys: pytest.Ca
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(maximization, "STEPS", 2)
+    monkeypatch.setattr("tfcnn.trained.explaining.pictures.draw", lambda *_: {"x.png": b"x"})
     for name, size in (("red", (32, 32)), ("wide", (80, 40))):
-        Image.new("RGB", size, (220, 60, 60)).save(tmp_path / f"{name}.png")
+        picture = Image.new("RGB", size, (220, 60, 60))
+        picture.putpixel((size[0] // 2, size[1] // 2), (120, 60, 60))
+        picture.save(tmp_path / f"{name}.png")
     names = [str(tmp_path / "red.png"), str(tmp_path / "wide.png")]
     assert explain.main([str(run), *names, "--class=blue"]) == 0
     output = capsys.readouterr().out
@@ -313,24 +312,35 @@ def test_command_explains_a_picture(run: Path, tmp_path: Path, capsys: pytest.Ca
         assert (entry["class"], entry["predicted"], entry["explained"]) == (None, "red", "blue")
     assert record["left_out"].keys() == {"units"} and "left out: units: " in output
     edges = next(entry for entry in record["explanations"] if entry["name"] == "edges")
-    assert edges["rank_correlations"] == [1, 1] and f"written: {run / 'explanation'}" in output
-    for file in (run / "explanation").glob("*.png"):
-        with Image.open(file) as picture:
-            picture.load()
-    assert (run / "explanation" / "grad_cam.png").exists()
+    assert edges["rank_correlations"] == [1, 1]
+    assert (run / "explanation" / "x.png").read_bytes() == b"x" and f"written: {run / 'explanation'}" in output
 
 
 def test_command_explains_test_images(run: Path, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                       ) -> None:
     monkeypatch.setattr(maximization, "STEPS", 2)
-    monkeypatch.setattr(explain, "_TEST_IMAGES", 4)
-    monkeypatch.setattr("tfcnn.trained.explaining.pictures.draw", lambda *_: {"x.png": b"x"})
+    monkeypatch.setattr(explain, "_TEST_IMAGES", 2)
     assert explain.main([str(run), f"--data_dir={class_folders}", f"--out={tmp_path}/out", "--layer=conv1"]) == 0
     record = json.loads((tmp_path / "out" / "explanation.json").read_text())
     assert [(entry["name"], entry["class"]) for entry in record["pictures"]] == [
-        ("test image 0", "blue"), ("test image 10", "green"), ("test image 20", "red"), ("test image 1", "blue")]
+        ("test image 0", "blue"), ("test image 10", "green")]
     assert {entry["settings"]["layer"] for entry in record["explanations"] if entry["name"] in (
         "grad_cam", "feature_maps", "units")} == {"conv1"}
+    names = ("overview", "filters", "feature_maps_1", "feature_maps_2", "edges", "gradient", "smoothgrad", "grad_cam",
+             "occlusion", "units", "activation_maximization")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(
+        ["explanation.json", *(f"{name}.png" for name in names)])
+    for name in names:
+        with Image.open(tmp_path / "out" / f"{name}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 5 and picture.width > 500
+
+
+def test_first_images_of_each_class_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.array([2, 2, 0, 1, 0, 2])
+    monkeypatch.setattr(explain, "_TEST_IMAGES", 5)
+    assert explain._one_of_each_class(labels) == [2, 3, 0, 4, 1]
+    monkeypatch.setattr(explain, "_TEST_IMAGES", 9)
+    assert explain._one_of_each_class(labels) == [2, 3, 0, 4, 1, 5]
 
 
 @pytest.mark.parametrize("words, message", [
@@ -339,7 +349,7 @@ def test_command_explains_test_images(run: Path, class_folders: Path, tmp_path: 
     (("--class=3",), "a number from 0 to 2"),
     (("bad.png",), "bad.png"),
     (("absent.png",), "absent.png"),
-    ((".",), "cannot read ."),
+    ((".",), "cannot"),
     ((), "data_dir"),
     (("red.png", "--out=bad.png/x"), "--out"),
 ], ids=["layer", "class", "number", "damaged", "absent", "folder", "no data", "out"])

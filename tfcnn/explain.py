@@ -40,8 +40,8 @@ def _parser() -> console.Parser:
     parser.add_argument("--class", default="", dest="chosen_class", metavar="CLASS",
                         help="name or number of the class that is explained; by default the one that is predicted")
     parser.add_argument("--out", default="", metavar="FOLDER",
-                        help="by default explanation/ in the run's folder; for a network that ships, a new folder under "
-                             "runs/")
+                        help="by default explanation/ in the run's folder; for a network that ships, a new folder "
+                             "under runs/")
     parser.add_argument("--data_dir", default="", help="folder of the data set that the network was trained on")
     return parser
 

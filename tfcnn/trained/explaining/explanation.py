@@ -167,11 +167,11 @@ def explain(network: TrainedNetwork, pictures: Pictures, test_images: np.ndarray
     else:
         activations = _units(network, both, unit_layer, test_images)
     slopes = [gradients.input_gradient(one) for one in both]
+    unit_slopes = [gradients.input_gradient(one, layer) for one in both] if layer else slopes
     return Explanation(
         pictures, _attributions(both, slopes, cam_layer, inputs, pictures, seed),
         _feature_maps(both, stages, inputs), first, activations,
-        _maximized(network, [gradients.input_gradient(one, layer) for one in both] if layer else slopes, layer, pictures,
-                   activations, seed), test_images, left_out, seed)
+        _maximized(network, unit_slopes, layer, pictures, activations, seed), test_images, left_out, seed)
 
 
 def _pair(name: str, title: str, source: str, trained: np.ndarray, redrawn: np.ndarray, **settings: Any) -> Pair:
@@ -217,10 +217,10 @@ def _filters(both: Sequence[keras.Model]) -> Pair | None:
 def _feature_maps(both: Sequence[keras.Model], stages: Sequence[str], inputs: np.ndarray) -> list[Pair]:
     found = []
     if stages:
-        for stage, *pair in zip(stages, *(units.feature_maps(model, stages, inputs) for model in both)):
-            maps = [np.moveaxis(values, -1, 1).reshape(-1, *values.shape[1:3]) for values in pair]
-            found.append(Pair("feature_maps", "Feature maps", "Zeiler and Fergus 2014", *pair,
-                              randomization.rank_correlations(*maps), {"layer": stage, "channels": pair[0].shape[-1]}))
+        for stage, trained, redrawn in zip(stages, *(units.feature_maps(model, stages, inputs) for model in both)):
+            maps = [np.moveaxis(values, -1, 1).reshape(-1, *values.shape[1:3]) for values in (trained, redrawn)]
+            found.append(Pair("feature_maps", "Feature maps", "Zeiler and Fergus 2014", trained, redrawn,
+                              randomization.rank_correlations(*maps), {"layer": stage, "channels": trained.shape[-1]}))
     return found
 
 

@@ -2,7 +2,7 @@
 
 *Sources*: Simonyan, Vedaldi and Zisserman, "Deep Inside Convolutional Networks: Visualising Image Classification Models
 and Saliency Maps", ICLR workshop 2014, section 3.1; Smilkov, Thorat, Kim, Viégas and Wattenberg, "SmoothGrad: removing
-noise by adding noise", 2017, section 3.
+noise by adding noise", 2017.
 
 The score is the logit of the class. The gradient is taken with respect to the network's input, which is normalized; for
 a normalization of single values this is the gradient with respect to the pixels times a constant for each channel.
@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# SmoothGrad's noise, relative to the range of the input's values, and the number of noisy copies: section 3.3 of
-# Smilkov et al. finds 10% to 20% best, and little change beyond 50 copies.
+# SmoothGrad's noise, relative to the range of the input's values, and the number of noisy copies: Smilkov et al., "Effect
+# of noise level and sample size", find 10% to 20% best, and little change beyond 50 copies.
 NOISE, COPIES = 0.15, 50
 _BATCH = 32
 
@@ -29,7 +29,8 @@ def input_gradient(model: keras.Model, layer: str = "") -> Gradient:
 
     Args:
       model: the network.
-      layer: the layer of the unit; empty for the logits. Of feature maps, the mean of all positions is the unit's value.
+      layer: the layer of the unit; empty for the logits. Of feature maps, the mean of all positions is the unit's
+        value.
 
     Returns:
       A function from inputs, `[batch, height, width, channels]`, and the number of a class or unit for each, `[batch]`,
@@ -71,7 +72,7 @@ def saliency(gradient: Gradient, inputs: np.ndarray, classes: np.ndarray) -> np.
 
 
 def smoothgrad(gradient: Gradient, inputs: np.ndarray, classes: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The same of the mean gradient of copies with noise: Smilkov et al., section 3.
+    """The same of the mean gradient of copies with noise: Smilkov et al., "Smoothing noisy gradients".
 
     Args:
       gradient, inputs, classes: as for `saliency`.

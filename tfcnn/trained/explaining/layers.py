@@ -41,7 +41,7 @@ def last_stage(model: keras.Model) -> str | None:
     """
     found = stages(model)
     large = [name for name in found if min(model.get_layer(name).output.shape[1:3]) >= _SMALLEST]
-    return (large or found or [None])[-1]
+    return next(reversed(large or found), None)
 
 
 def last_hidden(model: keras.Model) -> str:
@@ -60,8 +60,8 @@ def find(model: keras.Model, name: str) -> str:
     if name in names:
         return name
     suggested = [*stages(model), last_hidden(model)]
-    raise UsageError(f"{model.name} has no layer {name} to explain: take for instance {', '.join(suggested)}; `python -m "
-                     "tfcnn.describe` lists all layers")
+    raise UsageError(f"{model.name} has no layer {name} to explain: take for instance {', '.join(suggested)}; `python "
+                     "-m tfcnn.describe` lists all layers")
 
 
 def has_positions(model: keras.Model, name: str) -> bool:

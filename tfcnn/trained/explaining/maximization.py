@@ -1,9 +1,9 @@
 """Activation maximization: an image that a class, or a unit, answers to as strongly as possible.
 
-*Sources*: Simonyan, Vedaldi and Zisserman, "Deep Inside Convolutional Networks", ICLR workshop 2014, section 2: gradient
-ascent on the image, of the logit less a penalty on the image's length. Yosinski, Clune, Nguyen, Fuchs and Lipson,
-"Understanding Neural Networks Through Deep Visualization", ICML workshop 2015, section 3: blurring the image between the
-steps, without which it is mostly noise of high frequency.
+*Sources*: Simonyan, Vedaldi and Zisserman, "Deep Inside Convolutional Networks", ICLR workshop 2014, section 2:
+gradient ascent on the image, of the logit less a penalty on the image's length. Yosinski, Clune, Nguyen, Fuchs and
+Lipson, "Understanding Neural Networks Through Deep Visualization", ICML workshop 2015, section 3: blurring the image
+between the steps, without which it is mostly noise of high frequency.
 """
 
 from __future__ import annotations

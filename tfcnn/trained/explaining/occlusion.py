@@ -1,9 +1,9 @@
 """Occlusion: how much a class loses when a part of the image is hidden.
 
-*Source*: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. There a grey
-square hides the part, and the map shows the probability of the class. Here the square has the mean of the image's own
-normalized values, which is no bright spot on a black background; and the map shows how much the logit falls, as for the
-gradient: a probability near 1 hardly falls.
+*Source*: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. There a
+grey square hides the part, and the map shows the probability of the class. Here the square has the mean of the image's
+own normalized values, which is no bright spot on a black background; and the map shows how much the logit falls, as for
+the gradient: a probability near 1 hardly falls.
 """
 
 from __future__ import annotations

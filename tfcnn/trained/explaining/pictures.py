@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -69,7 +68,8 @@ def _overview(explanation: Explanation, captions: Sequence[str], name: str) -> b
         grid[0][0].set_title("Picture\n")
         for axes, pair in zip(grid[0][1:], pairs):
             axes.set_title(f"{pair.title}\n{_number(pair.similarity)}")
-        figure.suptitle(f"What {name} looks at. {_TEST}: rank correlation with its maps, 1 if nothing changes")
+        figure.suptitle(f"What {name} looks at. Numbers: rank correlation of the maps before and after drawing the "
+                        "weights anew")
 
     return _drawn(draw_on, (1.35 * (1 + len(pairs)), 1.3 * len(pictures) + 0.8))
 
@@ -106,8 +106,8 @@ def _filters(pair: Pair, name: str) -> bytes:
             _show_image(axes, _tiles([_centred(one) for one in values], columns))
             axes.set_title(label.replace("\n", " "))
             axes.set_facecolor(_MARGIN)
-        figure.suptitle(f"{_title(pair, name)}\n{pair.settings['layer']}, {len(pair.trained)} of {pair.settings['of']}: "
-                        "grey is 0")
+        settings = pair.settings
+        figure.suptitle(f"{_title(pair, name)}\n{settings['layer']}, {len(pair.trained)} of {settings['of']}: grey is 0")
 
     rows = -(-len(pair.trained) // columns)
     return _drawn(draw_on, (7.5, 3.6 * rows / columns + 1.0))
@@ -181,11 +181,10 @@ def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.2f}"
 
 
-def _show_image(axes: Axes, image: np.ndarray, **options: Any) -> None:
+def _show_image(axes: Axes, image: np.ndarray, cmap: str = "gray") -> None:
     """Shows `[height, width, 1 or 3]`, uint8 or from 0 to 1, without axes; NaN is transparent."""
     values = image / 255 if image.dtype == np.uint8 else image
-    grey = {"cmap": "gray", "vmin": 0, "vmax": 1} | options
-    axes.imshow(values[..., 0] if values.shape[-1] == 1 else values, interpolation="nearest", **grey)
+    axes.imshow(values[..., 0] if values.shape[-1] == 1 else values, cmap, interpolation="nearest", vmin=0, vmax=1)
     _bare(axes)
 
 
@@ -201,7 +200,7 @@ def _show_map(axes: Axes, name: str, values: np.ndarray, image: np.ndarray) -> N
         axes.imshow(values, cmap="inferno", alpha=0.6, extent=extent, interpolation="bilinear", vmin=0,
                     vmax=values.max() or 1)
     else:
-        # A few large values would leave the rest black: Smilkov et al. 2017, section 3.1.
+        # Capped, as in Smilkov et al. 2017: a few large values would leave the rest black.
         axes.imshow(values, cmap="inferno", vmin=0, vmax=np.percentile(values, 99) or 1, interpolation="nearest")
     _bare(axes)
 

@@ -1,7 +1,7 @@
 """The randomization test: does an explanation change when the network has not learnt anything?
 
-*Source*: Adebayo, Gilmer, Muelly, Goodfellow, Hardt and Kim, "Sanity Checks for Saliency Maps", NeurIPS 2018, section 3,
-"model parameter randomization test". All weights are drawn anew at once, as before training; the similarity of two
+*Source*: Adebayo, Gilmer, Muelly, Goodfellow, Hardt and Kim, "Sanity Checks for Saliency Maps", NeurIPS 2018, section
+3, "model parameter randomization test". All weights are drawn anew at once, as before training; the similarity of two
 explanations is Spearman's rank correlation, one of the paper's measures. Near 1 the explanation does not depend on what
 was learnt; near 0 it does. An edge detector looks like an explanation, and fails: its correlation is 1.
 """
@@ -18,7 +18,8 @@ def redrawn(model: keras.Model, seed: int) -> keras.Model:
 
     Args:
       model: the trained network, which is left unchanged.
-      seed: of the weights; not the seed of the training run, whose first weights the trained ones resemble. It becomes the seed of Python's, NumPy's and TensorFlow's global random numbers, too.
+      seed: of the weights; not the seed of the training run, whose first weights the trained ones resemble. It becomes
+        the seed of Python's, NumPy's and TensorFlow's global random numbers, too.
     """
     keras.utils.set_random_seed(seed)
     return keras.models.clone_model(model)

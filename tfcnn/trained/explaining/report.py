@@ -10,18 +10,18 @@ import numpy as np
 from tfcnn.trained.explaining.explanation import Explanation, Pair
 from tfcnn.trained.network import TrainedNetwork
 
-TEST = "all weights drawn anew by their initializers (Adebayo et al. 2018); mean of Spearman's rank correlation between " \
-       "the explanation of the trained network and that of the new one: 1 if the explanation ignores what was learnt"
+TEST = ("all weights drawn anew by their initializers (Adebayo et al. 2018); mean of Spearman's rank correlation "
+        "between the explanation of the trained network and that of the new one: 1 if the explanation ignores what was learnt")
 
 
 def record(network: TrainedNetwork, explanation: Explanation) -> dict[str, Any]:
     """What was explained, how, and what the randomization test found.
 
     Returns:
-      `source`, `network`; `pictures`, for each its `name`, true `class` or null, `predicted` class and `explained` class
-      with their probabilities; `randomization`, with `seed` and `test`; `explanations`, for each its `name`, `title`,
-      `source`, `settings`, `rank_correlation` (null if undefined) and `rank_correlations`, one a picture, map, filter or
-      unit; `left_out`, what was not made and why.
+      `source`, `network`; `pictures`, for each its `name`, true `class` or null, `predicted` class and `explained`
+      class with their probabilities; `randomization`, with `seed` and `test`; `explanations`, for each its `name`,
+      `title`, `source`, `settings`, `rank_correlation` (null if undefined) and `rank_correlations`, one a picture, map,
+      filter or unit; `left_out`, what was not made and why.
     """
     pictures, names = explanation.pictures, network.class_names
     return {

@@ -1,7 +1,7 @@
 """Units: what a layer computes of pictures, and the images of a data set that activate a unit most.
 
-*Source*: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4 and figure 2. A
-unit of a convolution is one of its channels, and its activation is the largest one of all positions.
+*Source*: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4 and figure 2.
+A unit of a convolution is one of its channels, and its activation is the largest one of all positions.
 """
 
 from __future__ import annotations
