@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# SmoothGrad's noise, relative to the range of the input's values, and the number of noisy copies: Smilkov et al., "Effect
-# of noise level and sample size", find 10% to 20% best, and little change beyond 50 copies.
+# SmoothGrad's noise, relative to the range of the input's values, and the number of noisy copies: Smilkov et al.,
+# "Effect of noise level and sample size", find 10% to 20% best, and little change beyond 50 copies.
 NOISE, COPIES = 0.15, 50
 _BATCH = 32
 

@@ -107,7 +107,7 @@ def _filters(pair: Pair, name: str) -> bytes:
             axes.set_title(label.replace("\n", " "))
             axes.set_facecolor(_MARGIN)
         settings = pair.settings
-        figure.suptitle(f"{_title(pair, name)}\n{settings['layer']}, {len(pair.trained)} of {settings['of']}: grey is 0")
+        figure.suptitle(f"{_title(pair, name)}\n{settings['layer']}, {len(pair.trained)} of {settings['of']}; grey: 0")
 
     rows = -(-len(pair.trained) // columns)
     return _drawn(draw_on, (7.5, 3.6 * rows / columns + 1.0))

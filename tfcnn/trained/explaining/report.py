@@ -11,7 +11,7 @@ from tfcnn.trained.explaining.explanation import Explanation, Pair
 from tfcnn.trained.network import TrainedNetwork
 
 TEST = ("all weights drawn anew by their initializers (Adebayo et al. 2018); mean of Spearman's rank correlation "
-        "between the explanation of the trained network and that of the new one: 1 if the explanation ignores what was learnt")
+        "between the explanation of the trained network and that of the new one: 1 if it ignores what was learnt")
 
 
 def record(network: TrainedNetwork, explanation: Explanation) -> dict[str, Any]:
