@@ -233,8 +233,8 @@ NETWORKS = {
             ["conv1_1_activation", "conv2_1_activation", "conv3_2_activation", "conv4_2_activation",
              "conv5_2_activation"], "conv4_2_activation"),
     "network_in_network": ({"image_size": 8}, ["cccp2_activation", "cccp4_activation", "cccp6"], "cccp4_activation"),
-    "inception": ({"variant": "cifar", "image_size": 9, "auxiliary": True},
-                  ["inception_3a", "inception_4d", "inception_5b"], "inception_4d"),
+    "inception": ({"variant": "cifar", "image_size": 8}, ["inception_3a", "inception_4a", "inception_5b"],
+                  "inception_4a"),
     "resnet": ({"depth": 20, "image_size": 8}, ["conv2_1_activation", "conv3_1_activation", "conv4_1_activation"],
                "conv3_1_activation"),
     "mlp": ({"variant": "fashion", "image_size": 8}, [], None),
@@ -247,7 +247,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(resnet.BLOCKS, 20, (1, 1, 1))
     monkeypatch.setattr(vgg, "_FILTERS", (4, 8, 8, 8, 8))
     monkeypatch.setitem(vgg._COLUMNS, "D", vgg._COLUMNS["A"])
-    monkeypatch.setattr(inception, "TABLE_1", [(name, *[4] * 6) for name in ("3a", "4a", "4d", "5a", "5b")])
+    monkeypatch.setattr(inception, "TABLE_1", [(name, *[4] * 6) for name in ("3a", "4a", "5a", "5b")])
 
 
 def test_every_network_of_the_suite_is_here() -> None:
@@ -274,6 +274,23 @@ def test_every_network_is_explained(name: str, narrow: None, monkeypatch: pytest
         assert pair.trained.shape == pair.redrawn.shape
     record = json.loads(json.dumps(report.record(network, result)))
     assert record["pictures"][0]["explained"] == "b" and record["pictures"][0]["class"] == "d"
+
+
+def test_stages_are_those_on_the_way_to_the_logits() -> None:
+    model = _small()
+    head = keras.layers.Conv2D(2, 3, name="auxiliary")(model.get_layer("conv1").output)
+    padded = keras.layers.ZeroPadding2D(1, name="padding")(model.get_layer("conv2").output)
+    last = keras.layers.Conv2D(2, 7, 3, name="conv3", activation="relu")(padded)
+    logits = keras.layers.Flatten(name="flatten")(keras.layers.Dropout(0.5, name="dropout")(last))
+    both = keras.Model(model.inputs, [logits, keras.layers.GlobalMaxPooling2D()(head)])
+    # 28x28 and 7x7 positions; the head's 26x26 are not on the way, padding has no convolution, and a 1x1 map no places.
+    assert layers.stages(both) == ["conv1", "conv2"] and layers.last_stage(both) == "conv2"
+    assert layers.last_stage(keras.Model(model.inputs, keras.layers.Conv2D(2, 14, 7)(model.get_layer("conv1").output))
+                             ) == "conv1"
+    assert layers.find(both, "conv3") == "conv3"
+    for name in ("auxiliary", "dropout", "keras_tensor"):
+        with pytest.raises(UsageError, match="no layer"):
+            layers.find(both, name)
 
 
 def test_a_layer_is_chosen(found, monkeypatch: pytest.MonkeyPatch) -> None:
