@@ -115,12 +115,13 @@ def test_smoothgrad_is_the_mean_gradient_of_noisy_copies() -> None:
 
 
 def test_grad_cam_is_that_of_equations_1_and_2() -> None:
-    model, inputs, classes = _small(), _inputs(3, 32, 32, 3), np.array([2, 0, 0])
+    small, inputs, classes = _small(), _inputs(3, 32, 32, 3), np.array([2, 0, 0])
+    flat = keras.layers.Flatten()(small.get_layer("conv2").output)
+    model = keras.Model(small.inputs[0], keras.layers.Dense(3, name="logits")(flat))
     maps = np.asarray(layers.opened(model, "conv2")(inputs)[0])
-    kernel = model.get_layer("logits").get_weights()[0]
-    # y = mean_ij(A) @ kernel, so dy / dA_k,ij is kernel[k] / positions.
-    positions = maps.shape[1] * maps.shape[2]
-    expected = np.maximum(np.einsum("nijk,kn->nij", maps, kernel[:, classes] / positions), 0)
+    # y is the sum of A_k,ij times its own weight, so dy / dA_k,ij is that weight.
+    kernel = model.get_layer("logits").get_weights()[0].reshape(*maps.shape[1:], 3)
+    expected = np.maximum(np.einsum("nijk,kn->nij", maps, kernel.mean(axis=(0, 1))[:, classes]), 0)
     np.testing.assert_allclose(grad_cam.grad_cam(model, "conv2", inputs, classes), expected, rtol=1e-4, atol=1e-7)
     assert expected.max() > 1e-3
 
