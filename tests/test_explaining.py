@@ -307,6 +307,13 @@ def test_a_layer_is_chosen(found, monkeypatch: pytest.MonkeyPatch) -> None:
         explanation.explain(network, result.pictures, layer="conv9")
 
 
+def test_captions_are_short_and_tell_mistakes() -> None:
+    names = ("cat", "great white shark", "dog")
+    chosen = explanation.Pictures(np.zeros((3, 1, 1, 1), np.uint8), ("a", "b", "c"), (0, 2, None), np.array([0, 1, 1]),
+                                  np.array([[0.8, 0.1, 0.1], [0.0, 0.996, 0.004], [0.5, 0.25, 0.25]]))
+    assert pictures._captions(chosen, names) == ["cat 80%", "great white... 100%\n(is dog)", "great white... 25%"]
+
+
 def test_tiles_stand_row_by_row() -> None:
     tiles = pictures._tiles([np.full((4, 4, 3), value, np.uint8) for value in (0, 51, 255)], 2)
     np.testing.assert_allclose([tiles[1, 1, 0], tiles[1, 6, 0], tiles[6, 1, 0], tiles[6, 6, 0]], [0, 0.2, 1, 1])

@@ -246,7 +246,7 @@ def _maximized(network: TrainedNetwork, slopes: Sequence[gradients.Gradient], la
         titles = [network.class_names[number] for number in shown]
     trained, redrawn = (maximization.maximize(slope, network.normalization, network.input_shape, shown, seed)
                         for slope in slopes)
-    return _pair("activation_maximization", "Images that maximize " + (f"units of {layer}" if layer else "classes"),
+    return _pair("activation_maximization", "Images that maximize " + ("units" if layer else "classes"),
                  "Simonyan et al. 2014, Yosinski et al. 2015", trained, redrawn, layer=layer or "logits",
                  units=shown.tolist(), shown=titles, steps=maximization.STEPS, step=maximization.STEP,
                  decay=maximization.DECAY, blur=maximization.BLUR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 
 import matplotlib
@@ -19,6 +20,7 @@ _TRAINED, _REDRAWN = "trained", "weights\ndrawn anew"
 _TEST = "After drawing its weights anew"
 _MARGIN = "#DDE6EE"  # around filters, which may be black, grey and white
 _OVERVIEW = 4  # pictures
+_NAME = 14  # characters
 
 
 def draw(explanation: Explanation, class_names: Sequence[str], name: str) -> dict[str, bytes]:
@@ -49,8 +51,8 @@ def _captions(pictures: Pictures, class_names: Sequence[str]) -> list[str]:
     """The class that is explained in each picture with its probability, and the true class if it is another one."""
     captions = []
     for number, label, values in zip(pictures.classes, pictures.labels, pictures.probabilities):
-        true = "" if label is None or label == number else f"\n(is {class_names[label]})"
-        captions.append(f"{class_names[number]} {values[number]:.0%}{true}")
+        true = "" if label is None or label == number else f"\n(is {_short(class_names[label])})"
+        captions.append(f"{_short(class_names[number])} {values[number]:.0%}{true}")
     return captions
 
 
@@ -68,8 +70,8 @@ def _overview(explanation: Explanation, captions: Sequence[str], name: str) -> b
         grid[0][0].set_title("Picture\n")
         for axes, pair in zip(grid[0][1:], pairs):
             axes.set_title(f"{pair.title}\n{_number(pair.similarity)}")
-        figure.suptitle(f"What {name} looks at. Numbers: rank correlation of the maps before and after drawing the "
-                        "weights anew")
+        _head(figure, f"What {name} looks at. Numbers: rank correlation of the maps before and after drawing the "
+                      "weights anew")
 
     return _drawn(draw_on, (1.35 * (1 + len(pairs)), 1.3 * len(pictures) + 0.8))
 
@@ -93,9 +95,9 @@ def _attribution(pair: Pair, images: np.ndarray, captions: Sequence[str], name: 
             if not column:
                 for axes, label in ((above, "picture"), (middle, _TRAINED), (below, _REDRAWN)):
                     axes.set_ylabel(label)
-        figure.suptitle(_title(pair, name))
+        _head(figure, _title(pair, name))
 
-    return _drawn(draw_on, (1.15 * max(columns, 4) + 0.4, 3.6 * blocks + 0.6))
+    return _drawn(draw_on, (1.15 * max(columns, 4) + 0.6, 3.6 * blocks + 0.6))
 
 
 def _filters(pair: Pair, name: str) -> bytes:
@@ -107,7 +109,7 @@ def _filters(pair: Pair, name: str) -> bytes:
             axes.set_title(label.replace("\n", " "))
             axes.set_facecolor(_MARGIN)
         settings = pair.settings
-        figure.suptitle(f"{_title(pair, name)}\n{settings['layer']}, {len(pair.trained)} of {settings['of']}; grey: 0")
+        _head(figure, f"{_title(pair, name)}\n{settings['layer']}, {len(pair.trained)} of {settings['of']}; grey: 0")
 
     rows = -(-len(pair.trained) // columns)
     return _drawn(draw_on, (7.5, 3.6 * rows / columns + 1.0))
@@ -131,8 +133,8 @@ def _feature_maps(stages: Sequence[Pair], image: np.ndarray, number: int, captio
         grid[0][0].set_title(caption, fontsize=8)
         grid[0][1].set_title(_TRAINED)
         grid[0][2].set_title(_REDRAWN.replace("\n", " "))
-        figure.suptitle(f"Feature maps of {name}, stage by stage: the {_CHANNELS} channels that vary most\n"
-                        f"{_TEST}: mean rank correlation r of a channel's maps (1: nothing changes)")
+        _head(figure, f"Feature maps of {name}, stage by stage: the {_CHANNELS} channels that vary most\n"
+                      f"{_TEST}: mean rank correlation r of a channel's maps (1: nothing changes)")
 
     return _drawn(draw_on, (8.5, 1.25 * len(stages) + 1.0))
 
@@ -149,7 +151,7 @@ def _units(pair: Pair, images: np.ndarray, name: str) -> bytes:
             axes.set_yticks([(row + 0.5) * side - 0.5 for row in range(len(rows))],
                             [f"unit {number}" for number in pair.settings["units"]], fontsize=7)
             axes.tick_params(left=False, labelleft=True)
-        figure.suptitle(f"{_title(pair, name)}\n{pair.settings['layer']}: the {len(rows)} units that vary most")
+        _head(figure, f"{_title(pair, name)}\n{pair.settings['layer']}: the {len(rows)} units that vary most")
 
     return _drawn(draw_on, (8.5, 0.48 * len(pair.settings["units"]) + 1.2))
 
@@ -164,17 +166,28 @@ def _maximized(pair: Pair, name: str) -> bytes:
             for axes, image in zip(row, images):
                 _show_image(axes, image)
         for axes, title in zip(grid[0], titles):
-            axes.set_title(title, fontsize=8)
-        figure.suptitle(_title(pair, name))
+            axes.set_title(_short(title), fontsize=8)
+        _head(figure, _title(pair, name))
 
     return _drawn(draw_on, (max(1.0 * len(titles) + 0.6, 5.0), 2.7))
 
 
 def _title(pair: Pair, name: str) -> str:
-    layer = f", layer {pair.settings['layer']}" if pair.name == "grad_cam" else ""
+    layer = f", {pair.settings['layer']}" if pair.name in ("grad_cam", "activation_maximization") else ""
     colours = "; red speaks for the class, blue against it" if pair.name == "occlusion" else ""
     return (f"{pair.title} ({pair.source}) of {name}{layer}{colours}\n{_TEST}: rank correlation "
             f"{_number(pair.similarity)} (1: nothing changes)")
+
+
+def _head(figure: Figure, text: str) -> None:
+    """The title of a figure, in lines that are not wider than it."""
+    characters = int(12 * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.fill(line, characters) for line in text.splitlines()))
+
+
+def _short(name: str) -> str:
+    """The name of a class, no longer than fits above a picture."""
+    return name if len(name) <= _NAME else f"{name[:_NAME - 3]}..."
 
 
 def _number(value: float | None) -> str:

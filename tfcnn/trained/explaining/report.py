@@ -20,8 +20,8 @@ def record(network: TrainedNetwork, explanation: Explanation) -> dict[str, Any]:
     Returns:
       `source`, `network`; `pictures`, for each its `name`, true `class` or null, `predicted` class and `explained`
       class with their probabilities; `randomization`, with `seed` and `test`; `explanations`, for each its `name`,
-      `title`, `source`, `settings`, `rank_correlation` (null if undefined) and `rank_correlations`, one a picture, map,
-      filter or unit; `left_out`, what was not made and why.
+      `title`, `source`, `settings`, `rank_correlation` (null if undefined) and, but for feature maps,
+      `rank_correlations`, one a picture, filter or unit; `left_out`, what was not made and why.
     """
     pictures, names = explanation.pictures, network.class_names
     return {
@@ -36,12 +36,17 @@ def record(network: TrainedNetwork, explanation: Explanation) -> dict[str, Any]:
         "randomization": {"seed": explanation.seed, "test": TEST},
         "explanations": [
             {"name": pair.name, "title": pair.title, "source": pair.source, "settings": pair.settings,
-             "rank_correlation": pair.similarity,
-             "rank_correlations": [round(float(value), 6) if np.isfinite(value) else None
-                                   for value in pair.correlations]}
+             "rank_correlation": pair.similarity, **_single(pair)}
             for pair in pairs(explanation)],
         "left_out": explanation.left_out,
     }
+
+
+def _single(pair: Pair) -> dict[str, Any]:
+    """The correlations one by one; those of feature maps, one for each channel and picture, are too many."""
+    if pair.name == "feature_maps":
+        return {}
+    return {"rank_correlations": [float(value) if np.isfinite(value) else None for value in pair.correlations]}
 
 
 def pairs(explanation: Explanation) -> Iterator[Pair]:
