@@ -75,7 +75,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     if reason:
         found.left_out["units"] = reason
     record = report.record(network, found)
-    drawn = pictures.draw(found, network.class_names, network.folder.name)
+    drawn = pictures.draw(found, network.class_names, network.folder.resolve().name)
     for name, picture in drawn.items():
         files.write(folder / name, picture)
     files.write(folder / "explanation.json", json.dumps(record, indent=2) + "\n")
