@@ -30,7 +30,7 @@ LEVELS = {
     "trained": 5, "description": 5, "commands": 5,
     "training": 6,
     "cli": 8,
-    "benchmarks": 9, "describe": 9, "evaluate": 9, "predict": 9, "export": 9, "convert": 9,
+    "benchmarks": 9, "describe": 9, "evaluate": 9, "predict": 9, "explain": 9, "export": 9, "convert": 9,
     "experiments": 10,
     "study": 11, "claims": 11,
     "studies": 12,

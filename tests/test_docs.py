@@ -116,7 +116,8 @@ def _parse_module(module: str, arguments: list[str]) -> None:
             describe._parser(network).parse_args([network, *arguments] if network else arguments)
     elif module == "tfcnn.runs":
         runs_command._parser().parse_args(arguments)
-    elif module in ("tfcnn.evaluate", "tfcnn.export", "tfcnn.predict", "tfcnn.trained", "tfcnn.convert"):
+    elif module in ("tfcnn.evaluate", "tfcnn.export", "tfcnn.predict", "tfcnn.trained", "tfcnn.convert",
+                    "tfcnn.explain"):
         importlib.import_module("tfcnn.trained.__main__" if module == "tfcnn.trained" else module)._parser().parse_args(
             arguments)
     elif module == "tfcnn.data.streaming":
@@ -154,7 +155,7 @@ def test_flags_named_in_prose_exist(page: str) -> None:
     known = {name for options in OPTIONS.values() for name in options} | {field.name for field in settings()}
     known |= set(flags.of_recipe(RECIPE, {"any": {}})) | {"all", "format", "readme", "diagram", "check"}  # describe
     known |= {"rounds", "seconds", "precisions", "modes", "networks", "processes"}  # benchmarks
-    known |= {"tta", "quantize", "largest_loss", "mean", "std", "classes", "zeros"}  # trained networks
+    known |= {"tta", "layer", "quantize", "largest_loss", "mean", "std", "classes", "zeros"}  # trained networks
     known |= {"name", "weights", "network"}  # runs, and their conversion
     known |= {"images", "logdir", "help", "gpus-per-task"}  # streaming, TensorBoard, Slurm
     for span in pages.code_spans(page):

@@ -20,11 +20,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfcnn import console
+from tfcnn import console, exit_status
 from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import UsageError
 from tfcnn.startup import import_tensorflow
@@ -123,4 +122,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

@@ -15,13 +15,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tfcnn import console, files
+from tfcnn import console, exit_status, files
 from tfcnn.recipe import UsageError
 from tfcnn.startup import import_tensorflow
 
@@ -107,4 +106,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

@@ -15,11 +15,10 @@ package. If a probability of a float export differs by more than 1e-4, or a quan
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfcnn import console
+from tfcnn import console, exit_status
 from tfcnn.recipe import UsageError
 from tfcnn.startup import import_tensorflow
 
@@ -81,4 +80,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tfcnn import console
+from tfcnn import console, exit_status
 from tfcnn.recipe import UsageError
 from tfcnn.startup import import_tensorflow
 
@@ -106,4 +106,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

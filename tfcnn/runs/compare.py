@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcnn import files, markdown
+from tfcnn import drawing, files, markdown
 from tfcnn.recipe import UsageError, flag_text
-from tfcnn.runs.curves import drawing, finite_columns, label_epochs
+from tfcnn.runs.curves import STYLE, finite_columns, label_epochs
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.record import dataset_label
 from tfcnn.runs.tables import Run, duration, group_by_seed, mean_and_deviation, run_name, span
@@ -130,9 +129,9 @@ def draw(groups: Sequence[Group], path: Path) -> None:
     """
     if path.suffix.lower() != ".png":
         raise UsageError(f"--out={path} must end in .png")
-    picture = io.BytesIO()
     legend_rows = -(-len(groups) // 3)
-    with drawing((7.0, 3.2 + 0.18 * legend_rows), [1, 1]) as (figure, panels):
+    with drawing.figure(STYLE, figsize=(7.0, 3.2 + 0.18 * legend_rows), dpi=200, layout="constrained") as figure:
+        panels = figure.subplots(1, 2)
         handles = [_draw_group(panels, group, colour) for group, colour in zip(groups, _colours(len(groups)))]
         panels[0].set_title("Loss")
         panels[1].set_title("Error, %")
@@ -142,8 +141,8 @@ def draw(groups: Sequence[Group], path: Path) -> None:
         label_epochs(panels, range(1, max(run.result["epochs"] for group in groups for run in group.runs) + 1))
         figure.legend(handles=handles, labels=[group.label for group in groups], loc="outside lower center",
                       ncols=min(3, len(groups)))
-        figure.savefig(picture, format="png")
-    files.write(path, picture.getvalue())
+        picture = drawing.png(figure)
+    files.write(path, picture)
 
 
 def _colours(count: int) -> list[Any]:

@@ -13,7 +13,7 @@ from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs.folder import CURVES, Metrics, RunFolder
 from tfcnn.runs.record import dataset_label
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold",
     "axes.linewidth": 0.8, "figure.titlesize": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
@@ -54,7 +54,7 @@ def draw(folder: RunFolder, result: Mapping[str, Any] | None = None) -> Path:
     columns = finite_columns(rows)
     rate_varies = len(set(columns["learning_rate"])) > 1
     width = 7.0 if rate_varies else 6.0
-    with drawing.figure(_STYLE, figsize=(width, 2.9), dpi=200, layout="constrained") as figure:
+    with drawing.figure(STYLE, figsize=(width, 2.9), dpi=200, layout="constrained") as figure:
         widths = [1, 1, 0.6] if rate_varies else [1, 1]
         panels = figure.subplots(1, len(widths), width_ratios=widths)
         _draw_loss_and_accuracy(panels[0], panels[1], columns, result)

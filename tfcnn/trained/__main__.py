@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfcnn import console, markdown
+from tfcnn import console, exit_status, markdown
 from tfcnn.startup import import_tensorflow
 from tfcnn.trained import shipped
 
@@ -59,4 +58,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status.end_process(main)

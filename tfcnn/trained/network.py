@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 import tfcnn.networks.layers  # noqa: F401  Keras must know the suite's layers to load a network
 from tfcnn import networks
@@ -84,7 +83,7 @@ class TrainedNetwork:
             raise UsageError(f"images must be uint8 [batch, height, width, 1 or 3], not {images.dtype} "
                              f"{list(images.shape)}")
         if self.image_size and images.shape[1:3] not in (self.image_size, self.input_shape[:2]):
-            images = np.stack([pictures.fit(_picture(image), self.image_size) for image in images])
+            images = np.stack([pictures.fit(image, self.image_size) for image in images])
         return pipeline.fit(Split(images, np.zeros(len(images), np.int32)), self.input_shape).images
 
     def read(self, file: str | Path | bytes) -> np.ndarray:
@@ -151,10 +150,6 @@ def load(source: str | Path) -> TrainedNetwork:
             classes=len(class_names), image_size=shape[0], **recipe.network_options())
         weights.load(model, folder / weights.WEIGHTS)
     return TrainedNetwork(str(source), folder, model, stored, class_names, recipe, result)
-
-
-def _picture(image: np.ndarray) -> Image.Image:
-    return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
 def _find(source: str | Path) -> Path:

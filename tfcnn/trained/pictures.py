@@ -6,18 +6,18 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tfcnn import drawing
 from tfcnn.contact_sheet import contact_sheet
 from tfcnn.trained import metrics
 from tfcnn.trained.evaluation import Evaluation
 from tfcnn.trained.prediction import softmax
 
+_STYLE = {"font.size": 9, "legend.frameon": False}
 _MISTAKES = 25
 _MOST_NUMBERS = 20  # classes whose counts are legible in the cells
 
@@ -94,13 +94,9 @@ def mistakes(evaluation: Evaluation) -> bytes:
 
 
 def _drawn(draw_on: Callable[[Figure], None], size: tuple[float, float]) -> bytes:
-    stream = io.BytesIO()
-    with matplotlib.rc_context({"font.size": 9, "legend.frameon": False}):
-        figure = Figure(figsize=size, dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
+    with drawing.figure(_STYLE, figsize=size, dpi=150, layout="constrained") as figure:
         draw_on(figure)
-        figure.savefig(stream, format="png")
-    return stream.getvalue()
+        return drawing.png(figure)
 
 
 def _png(pixels: np.ndarray) -> bytes:
