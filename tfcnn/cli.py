@@ -188,9 +188,7 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
         print(f"\nerror: {error}", file=sys.stderr)
         return exit_status.NOT_FINITE
     except machines.MachineLost as error:
-        there = run and (run.workdir / COMMAND).exists()  # not if the machines have never met
-        line = f"error: {error}{_resume(run) if there else ''}"
-        print(f"\n{line}" if begun else line, file=sys.stderr)
+        print("\n" * begun + f"error: {error}{_resume(run)}", file=sys.stderr)
         return exit_status.MACHINE_LOST
     if reports:
         _print_result(recipe, result, command_flags)
@@ -200,7 +198,8 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
 
 
 def _resume(run: commands.RunCommands | None) -> str:
-    return f"\nresume: {run.resume}" if run else ""
+    """A further line that says how to go on, unless the run has not begun, as when machines have never met."""
+    return f"\nresume: {run.resume}" if run and (run.workdir / COMMAND).exists() else ""
 
 
 def _print_result(recipe: Recipe, result: Result, command_flags: Sequence[str]) -> None:
