@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ _SERVER.set_forkserver_preload(["tests.imported"])
 class Forked:
     """A process that calls a function, with the part of `subprocess.Popen` that the tests need."""
 
-    def __init__(self, action: Callable[..., None], *arguments: Any, cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, action: Callable[..., None], *arguments: Any, cwd: Path, env: Mapping[str, str],
+                 ignored: Sequence[signal.Signals] = ()) -> None:
         """Starts the process.
 
         Args:
@@ -36,10 +37,11 @@ class Forked:
           arguments: what it is called with.
           cwd: the working directory.
           env: the whole environment.
+          ignored: the signals that the process ignores from its start on.
         """
         self._texts = tempfile.TemporaryDirectory()
-        self._process = _SERVER.Process(target=_call, args=(action, arguments, cwd, dict(env), self._texts.name),
-                                        daemon=True)
+        self._process = _SERVER.Process(
+            target=_call, args=(action, arguments, cwd, dict(env), self._texts.name, ignored), daemon=True)
         self._process.start()
 
     @property
@@ -55,6 +57,17 @@ class Forked:
         """Sends a signal, unless the process has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def wait_for_error_text(self, text: str) -> None:
+        """Waits until the process has written a text on standard error.
+
+        Raises:
+          AssertionError: it ended without.
+        """
+        errors = Path(self._texts.name, "err")
+        while not (errors.exists() and text in errors.read_text()):
+            assert self.poll() is None, errors.read_text()
+            self._process.join(0.1)
 
     def communicate(self, timeout: float = LIMIT_SECONDS) -> tuple[str, str]:
         """Waits for the end; returns what the process wrote on standard output and standard error.
@@ -84,7 +97,8 @@ def run_module(name: str, *arguments: str) -> None:
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
-def _call(action: Callable[..., None], arguments: tuple[Any, ...], cwd: Path, env: dict[str, str], texts: str) -> None:
+def _call(action: Callable[..., None], arguments: tuple[Any, ...], cwd: Path, env: dict[str, str], texts: str,
+          ignored: Sequence[signal.Signals]) -> None:
     """What the new process does: it takes on its folder, environment and output files, and calls the function."""
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(Path(texts, name), os.O_WRONLY | os.O_CREAT), number)
@@ -93,4 +107,6 @@ def _call(action: Callable[..., None], arguments: tuple[Any, ...], cwd: Path, en
     os.environ.update(env)
     tempfile.tempdir = None  # cached from the server's environment
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore SIGINT
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
     action(*arguments)

@@ -145,6 +145,29 @@ def test_apply_without_reduction_takes_summed_gradients(tmp_path: Path) -> None:
     assert not _compat.apply_without_reduction(object())
 
 
+def test_joining_calls_the_c_interface_within_the_context_and_the_binding_outside() -> None:
+    from tensorflow.python.eager import context
+    binding, owner = context.pywrap_tfe, context.Context
+    before = binding.TFE_EnableCollectiveOps, owner.configure_coordination_service
+    context.ensure_initialized()
+    with _compat.joining_in_background(1):
+        assert binding.TFE_EnableCollectiveOps is not before[0]  # the private parts are there
+        with pytest.raises(tf.errors.InvalidArgumentError, match="ServerDef"):  # the library's answer to nonsense
+            binding.TFE_EnableCollectiveOps(context.context()._handle, b"\xff\0")
+        settings = type("Settings", (owner,), {"__init__": lambda self: None, "_context_handle": None})()
+        settings.configure_coordination_service("standalone")
+        assert settings.coordination_service.cluster_register_timeout_in_ms == 1000
+    assert before == (binding.TFE_EnableCollectiveOps, owner.configure_coordination_service)
+
+
+def test_joining_is_unchanged_without_the_private_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorflow.python.eager import context
+    before = context.pywrap_tfe.TFE_EnableCollectiveOps
+    monkeypatch.delattr(context.Context, "configure_coordination_service")
+    with _compat.joining_in_background(1):
+        assert context.pywrap_tfe.TFE_EnableCollectiveOps is before
+
+
 def test_producer_is_the_call_that_created_the_tensor() -> None:
     """The layer is called twice, which the public `layer.output` does not distinguish."""
     layer = keras.layers.Dense(3)

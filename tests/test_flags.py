@@ -10,7 +10,7 @@ from tfcnn import flags
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError, settings
 
-RUN_FLAGS = {"workdir", "data_dir", "devices", "overwrite", "histograms", "checkpoint_every", "cluster"}
+RUN_FLAGS = {"workdir", "data_dir", "devices", "overwrite", "histograms", "checkpoint_every", "cluster", "wait"}
 
 
 def _parse(*arguments: str):

@@ -7,11 +7,14 @@ each entry, which tells when the private part has changed or is no longer needed
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import typing
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 if typing.TYPE_CHECKING:
@@ -167,3 +170,68 @@ def producer(tensor: keras.KerasTensor) -> Any:
     except AttributeError as error:
         raise RuntimeError("this version of Keras does not tell which layer made a tensor: networks cannot be described"
                            ) from error
+
+
+@contextmanager
+def joining_in_background(register_seconds: float) -> Iterator[None]:
+    """Within the context a process that joins its cluster, in another thread, leaves Python's interpreter free.
+
+    Works around: TensorFlow holds Python's global lock while it waits for the other workers. No other thread runs, not
+    even the main one: no signal is handled, nothing is printed, until the last worker is there. And after an hour
+    TensorFlow gives up, which no public function changes.
+
+    Seen in: TensorFlow 2.21.0 (`TFE_EnableCollectiveOps`, called through ctypes, which releases the lock, instead of
+    through Python's binding, which does not; `cluster_register_timeout_in_ms`).
+
+    Without it: the process joins as TensorFlow does it, cannot be interrupted meanwhile, and prints nothing.
+
+    Args:
+      register_seconds: how long TensorFlow itself waits at most.
+    """
+    try:
+        import tensorflow as tf
+        from tensorflow.python.eager import context
+        binding, owner = context.pywrap_tfe, context.Context
+        join, configure = binding.TFE_EnableCollectiveOps, owner.configure_coordination_service
+        library = ctypes.CDLL(str(next(Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc*"))))
+        call = library.TFE_EnableCollectiveOps
+    except (ImportError, AttributeError, StopIteration, OSError):
+        yield
+        return
+
+    def join_without_lock(handle: Any, server: bytes) -> None:
+        _call_with_status(library, call, _pointer(handle), ctypes.c_char_p(server), ctypes.c_size_t(len(server)))
+
+    binding.TFE_EnableCollectiveOps = join_without_lock
+    owner.configure_coordination_service = functools.partialmethod(
+        configure, cluster_register_timeout_in_ms=int(1000 * register_seconds))
+    try:
+        yield
+    finally:
+        binding.TFE_EnableCollectiveOps, owner.configure_coordination_service = join, configure
+
+
+def _pointer(capsule: Any) -> ctypes.c_void_p:
+    """The pointer in a capsule, whatever the capsule's name."""
+    name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return ctypes.c_void_p(pointer(capsule, name(capsule)))
+
+
+def _call_with_status(library: ctypes.CDLL, function: Any, *arguments: Any) -> None:
+    """Calls a function of TensorFlow's C interface whose last argument is a status; raises the status's error."""
+    import tensorflow as tf
+
+    library.TF_NewStatus.restype = ctypes.c_void_p
+    library.TF_Message.restype = ctypes.c_char_p
+    status = ctypes.c_void_p(library.TF_NewStatus())
+    function.restype = None
+    try:
+        function(*arguments, status)
+        code = library.TF_GetCode(status)
+        message = library.TF_Message(status).decode(errors="replace")
+    finally:
+        library.TF_DeleteStatus(status)
+    if code:
+        raise tf.compat.v1.errors.exception_type_from_error_code(code)(None, None, message)

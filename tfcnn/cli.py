@@ -152,7 +152,7 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
     from tfcnn.training.trainer import train
 
     workdir = files.expanded(values["workdir"].value) if values["workdir"].value else None
-    cluster = machines.cluster(values["cluster"].value)
+    cluster = machines.cluster(values["cluster"].value, values["wait"].value)
     if cluster and not workdir:
         raise UsageError("several machines need a --workdir that is the same folder for all of them")
     run = commands.RunCommands(recipe.experiment, workdir) if workdir else None
@@ -169,7 +169,7 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
     command_flags = flags.to_repeat(recipe, values)
     try:
         result = train(recipe, workdir, data_dir=values["data_dir"].value or None,
-                       devices=values["devices"].value, cluster=values["cluster"].value,
+                       devices=values["devices"].value, cluster=values["cluster"].value, wait=values["wait"].value,
                        overwrite=values["overwrite"].value, histograms=values["histograms"].value,
                        checkpoint_every=values["checkpoint_every"].value,
                        command_flags=command_flags, on_start=on_start, own_process=True, reference=reference)
@@ -188,7 +188,7 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
         print(f"\nerror: {error}", file=sys.stderr)
         return exit_status.NOT_FINITE
     except machines.MachineLost as error:
-        print(f"\nerror: {error}{_resume(run)}", file=sys.stderr)
+        print("\n" * begun + f"error: {error}{_resume(run)}", file=sys.stderr)
         return exit_status.MACHINE_LOST
     if reports:
         _print_result(recipe, result, command_flags)
@@ -198,7 +198,8 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
 
 
 def _resume(run: commands.RunCommands | None) -> str:
-    return f"\nresume: {run.resume}" if run else ""
+    """A further line that says how to go on, unless the run has not begun, as when machines have never met."""
+    return f"\nresume: {run.resume}" if run and (run.workdir / COMMAND).exists() else ""
 
 
 def _print_result(recipe: Recipe, result: Result, command_flags: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -80,12 +79,11 @@ def of_interrupt(interrupt: KeyboardInterrupt) -> int:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """Within the context SIGTERM raises an exception, as SIGINT does."""
+    """Within the context SIGTERM raises an exception, as SIGINT does, unless the process was started to ignore it."""
     def terminate(number: int, frame: object) -> None:
         raise _Terminated
 
-    # Python allows handlers in the main thread only.
-    if signals.is_ignored(signal.SIGTERM) or threading.current_thread() is not threading.main_thread():
+    if not signals.may_be_handled(signal.SIGTERM):
         yield
         return
     before = signal.signal(signal.SIGTERM, terminate)

@@ -27,6 +27,8 @@ _RUN_FLAGS: tuple[tuple[str, Scalar, str], ...] = (
     ("devices", 0, "number of GPUs, or of logical CPU devices, that share each batch; 0: every GPU, or one CPU device"),
     ("cluster", "", "slurm: the processes of this Slurm job step train together; otherwise the workers that TF_CONFIG "
                     "lists, if it is set. All of them need the same --workdir"),
+    ("wait", 0.0, "minutes to wait for the other machines at the start; without them the run then ends with status 4. "
+                  "0: without end"),
     ("checkpoint_every", "", "save the state within epochs too: every so many steps, such as 200, or minutes, such as "
                              "5m; by default at the end of each epoch only"),
     ("overwrite", False, "remove the run that is in --workdir and start from scratch"),
@@ -34,7 +36,7 @@ _RUN_FLAGS: tuple[tuple[str, Scalar, str], ...] = (
 )
 
 # Recorded with the recipe, so that a run continues as it began.
-_KEPT_FLAGS = ("data_dir", "devices", "cluster", "histograms", "checkpoint_every")
+_KEPT_FLAGS = ("data_dir", "devices", "cluster", "wait", "histograms", "checkpoint_every")
 
 
 def of_recipe(recipe: Recipe, presets: Presets = MappingProxyType({})) -> FlagValues:

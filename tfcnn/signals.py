@@ -2,12 +2,17 @@
 
 Python runs a signal handler only when the main thread returns from TensorFlow, which can take a minute: the first step
 waits for XLA. A call whose result is not needed after an interruption therefore runs in another thread.
+
+A signal that the process was started to ignore, as by `nohup` or by a shell that starts it in the background of a
+script, stays ignored: nothing in the suite installs a handler for it.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
@@ -17,14 +22,6 @@ _POLL_SECONDS = 0.1
 _Value = TypeVar("_Value")
 
 _interrupted_calls: list[futures.Future] = []
-
-
-def is_ignored(number: int) -> bool:
-    """Whether the process was told to ignore a signal when it was started: then it goes on ignoring it.
-
-    So a shell starts the background jobs of a script, and `nohup` its command.
-    """
-    return signal.getsignal(number) == signal.SIG_IGN
 
 
 class Interrupted(Exception):
@@ -45,18 +42,26 @@ class CallInterrupted(Exception):
     """A signal came during an interruptible call. The call may still be running in its thread."""
 
 
+class CallTimedOut(Exception):
+    """An interruptible call took too long. The call may still be running in its thread."""
+
+
+def may_be_handled(number: int) -> bool:
+    """Whether a signal may get a handler: in the main thread, where Python allows it, and if it is not ignored."""
+    # None: a handler that Python does not know, and so could not restore.
+    return (threading.current_thread() is threading.main_thread()
+            and signal.getsignal(number) not in (signal.SIG_IGN, None))
+
+
 @contextmanager
 def deferred() -> Iterator[list[int]]:
     """Within the context, SIGINT and SIGTERM are only appended to the list that it yields.
 
-    The training loop reads the list and stops where the state is consistent. In a thread other than the main one Python
-    allows no handlers: there the list stays empty and signals act as before.
+    The training loop reads the list and stops where the state is consistent. A signal that may not be handled acts as
+    before: one that is ignored, and all of them in a thread other than the main one.
     """
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if not is_ignored(number)]
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if may_be_handled(number)]
     handlers = [signal.signal(number, lambda number, frame: received.append(number)) for number in numbers]
     try:
         yield received
@@ -71,25 +76,38 @@ class InterruptibleCall:
     def __init__(self) -> None:
         self._thread = futures.ThreadPoolExecutor(max_workers=1)
 
-    def run(self, function: Callable[[], _Value], received: Sequence[int]) -> _Value:
+    def run(self, function: Callable[[], _Value], received: Sequence[int], seconds: float = math.inf) -> _Value:
         """Runs a function in the thread and returns its result.
 
         Args:
           function: the function.
           received: the list of `deferred`, which must be active: an exception raised by a handler anywhere in here
             could leave a lock acquired.
+          seconds: how long the function may take.
 
         Raises:
           CallInterrupted: a signal came before the function returned.
+          CallTimedOut: the function took longer.
         """
         if received:
             raise CallInterrupted
         future = self._thread.submit(function)
+        end = time.monotonic() + seconds
         while not futures.wait([future], _POLL_SECONDS).done:
-            if received:
+            _restore_handlers()
+            if received or time.monotonic() > end:
                 _interrupted_calls.append(future)
-                raise CallInterrupted
+                raise CallInterrupted if received else CallTimedOut
         return future.result()
+
+
+def _restore_handlers() -> None:
+    """Puts Python's handlers back: TensorFlow replaces that of SIGTERM by its own while it joins a cluster."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def calls_still_running() -> bool:

@@ -35,19 +35,21 @@ def precision(recipe: Recipe) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def strategy(recipe: Recipe, devices: int = 0, cluster: str = "") -> tf.distribute.Strategy:
+def strategy(recipe: Recipe, devices: int = 0, cluster: str = "", wait: float = 0.0) -> tf.distribute.Strategy:
     """Returns a strategy over GPUs, or over logical CPU devices without a GPU, of one machine or of several.
 
     Args:
       recipe: its global batch must divide among the devices, and each device's share into `accumulate` parts.
       devices: devices per machine; 0 for every GPU, or one CPU device.
       cluster: where the workers are described, see `tfcnn.training.machines.cluster`.
+      wait: minutes to wait for the other workers at most; 0 for without end.
 
     Raises:
       UsageError: there are not enough devices, the batch does not divide, or the cluster is invalid.
+      MachineLost: the other workers did not come in time.
     """
     gpus = tf.config.list_physical_devices("GPU")
-    workers = machines.cluster(cluster)
+    workers = machines.cluster(cluster, wait)
     count = devices or len(gpus) or 1
     replicas = count * (len(workers.addresses) if workers else 1)
     if count < 1 or recipe.batch_size % (replicas * recipe.accumulate):

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import zlib
@@ -22,8 +24,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfcnn import runs
+from tfcnn import _compat, runs
 from tfcnn.recipe import UsageError
+from tfcnn.training import waiting
 
 TF_CONFIG = "TF_CONFIG"
 _CHIEF, _WORKER = "chief", "worker"
@@ -32,6 +35,7 @@ _EXAMPLE = '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type
 # What TensorFlow raises from a collective that another worker no longer takes part in.
 _LOSS_ERRORS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnknownError,
                 tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError, tf.errors.InternalError)
+_YEAR_SECONDS = 365 * 24 * 3600
 
 
 class MachineLost(Exception):
@@ -45,22 +49,32 @@ class Cluster:
     Attributes:
       addresses: host:port of each worker, the chief first.
       index: index of this process's own address.
+      wait_minutes: how long to wait for the others at most; 0 for without end.
     """
 
     addresses: tuple[str, ...]
     index: int
+    wait_minutes: float = 0.0
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The addresses of the other workers."""
+        return self.addresses[:self.index] + self.addresses[self.index + 1:]
 
 
-def cluster(kind: str = "") -> Cluster | None:
+def cluster(kind: str = "", wait: float = 0.0) -> Cluster | None:
     """Returns the cluster that this process belongs to, or None if the process trains alone.
 
     Args:
       kind: where the cluster is described. "" reads the environment variable `TF_CONFIG` if it is set; "slurm" reads
         the environment of a Slurm job step.
+      wait: minutes to wait for the other workers at most; 0 for without end.
 
     Raises:
-      UsageError: the description is missing or malformed.
+      UsageError: the description is missing or malformed, or the time is negative.
     """
+    if not 0 <= wait < math.inf:
+        raise UsageError(f"--wait={wait:g} must be a number of minutes, or 0 to wait without end")
     if kind == "slurm":
         addresses, index = _read_slurm()
     elif kind:
@@ -69,7 +83,7 @@ def cluster(kind: str = "") -> Cluster | None:
         addresses, index = _read_tf_config()
     else:
         return None
-    return Cluster(tuple(addresses), index) if len(addresses) > 1 else None
+    return Cluster(tuple(addresses), index, wait) if len(addresses) > 1 else None
 
 
 def _read_tf_config() -> tuple[list[str], int]:
@@ -122,16 +136,41 @@ def join(cluster: Cluster, gpus: int) -> tf.distribute.MultiWorkerMirroredStrate
     Args:
       cluster: the workers.
       gpus: number of GPUs that this worker uses; 0 for its CPU.
+
+    Raises:
+      UsageError: this worker's own port cannot be used.
+      MachineLost: the others did not come in time, or one of them has stopped meanwhile.
     """
+    _check_port(cluster.addresses[cluster.index])
     print(f"worker {cluster.index + 1} of {len(cluster.addresses)}, {cluster.addresses[cluster.index]}: "
           "waiting for the others", file=sys.stderr, flush=True)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({_WORKER: list(cluster.addresses)}), task_type=_WORKER, task_id=cluster.index,
         num_accelerators={"GPU": gpus}, rpc_layer="grpc")
     # AUTO is NCCL between GPUs and a ring between CPUs.
-    return tf.distribute.MultiWorkerMirroredStrategy(
-        resolver, tf.distribute.experimental.CommunicationOptions(
-            implementation=tf.distribute.experimental.CommunicationImplementation.AUTO))
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=tf.distribute.experimental.CommunicationImplementation.AUTO)
+    try:
+        with _compat.joining_in_background(_YEAR_SECONDS):
+            return waiting.wait(lambda: tf.distribute.MultiWorkerMirroredStrategy(resolver, options), cluster.others,
+                                cluster.wait_minutes)
+    except waiting.TimeIsUp as error:
+        raise MachineLost(f"{error}; start the same command there, or correct the list of addresses") from error
+    except _LOSS_ERRORS as error:
+        names = ", ".join(waiting.missing(cluster.others)) or "all of them answer"
+        raise MachineLost(f"the machines could not join ({type(error).__name__}: {error.message.splitlines()[0]}); not "
+                          f"there: {names}") from error
+
+
+def _check_port(address: str) -> None:
+    """Raises a UsageError if this process cannot listen at its own address, which TensorFlow answers with a log."""
+    port = int(address.rpartition(":")[2])
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)  # Python's own text repeats the address
+        raise UsageError(f"port {port} of this machine's address {address} cannot be used: {reason}; is the run going on "
+                         "here already?") from error
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
@@ -163,6 +202,15 @@ def _mean_function(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf
     return reduce
 
 
+def _meet(strategy: tf.distribute.Strategy, values: Sequence[float] = (0.0,)) -> list[float]:
+    """As `mean`, and interruptible: for the barriers outside the training loop, in which workers may wait for long."""
+    if not is_multi_worker(strategy):
+        return mean(strategy, values)
+    resolver = strategy.cluster_resolver
+    everyone = Cluster(tuple(resolver.cluster_spec().as_dict()[_WORKER]), resolver.task_id)
+    return waiting.wait(lambda: mean(strategy, values), everyone.others)
+
+
 def check_equal(strategy: tf.distribute.Strategy, what: str, value: Any) -> None:
     """Checks that a value has the same text on all workers. A barrier: every worker must call it.
 
@@ -175,7 +223,7 @@ def check_equal(strategy: tf.distribute.Strategy, what: str, value: Any) -> None
       UsageError: the values differ. At least one worker raises it; the others then lose that one.
     """
     own = zlib.crc32(str(value).encode())
-    if mean(strategy, [own]) != [own]:
+    if _meet(strategy, [own]) != [own]:
         raise UsageError(f"{what} is not the same on all machines; start the same command everywhere")
 
 
@@ -220,18 +268,18 @@ def run_folder(strategy: tf.distribute.Strategy, path: str | Path,
     with tempfile.TemporaryDirectory(prefix="tfcnn-") as temporary, ExitStack() as stack:
         folder = runs.RunFolder(path)
         state = stack.enter_context(opened(folder)) if is_chief(strategy) else None
-        mean(strategy, [0])  # the others wait until the chief has prepared the folder
+        _meet(strategy)  # the others wait until the chief has prepared the folder
         if state is None:
             folder = runs.RunFolder(shutil.copytree(
                 path, Path(temporary, "run"), ignore=shutil.ignore_patterns(runs.TRAIN_EVENTS, runs.VALIDATION_EVENTS))
                 if Path(path).is_dir() else Path(temporary, "run"))
         check_equal(strategy, f"the run's folder {path}, which must be shared,", _contents(folder.path))
         yield folder, stack.enter_context(opened(folder)) if state is None else state
-        mean(strategy, [0])  # no worker leaves while another one still needs it
+        _meet(strategy)  # no worker leaves while another one still needs it
         # A worker that has what it needs from a collective may still owe the others a message. If it ends before they
         # have it, the collective fails for them. Only this last one can fail so, and nothing depends on it.
         with suppress(*_LOSS_ERRORS):
-            mean(strategy, [0])
+            _meet(strategy)
 
 
 def _contents(path: Path) -> list[tuple[str, int]]:

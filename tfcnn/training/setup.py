@@ -58,7 +58,8 @@ class Setup:
         return devices_module.distribute(self.strategy, batches.repeat()), len(batches)
 
 
-def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, cluster: str = "") -> Setup:
+def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, cluster: str = "", wait: float = 0.0
+            ) -> Setup:
     """Sets up devices, data, network and optimizer; writes nothing.
 
     The random seed of the process is set, and TensorFlow's determinism is enabled if the recipe asks for it.
@@ -68,12 +69,13 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
       data_dir: folder of the data set, as in `train`.
       devices: number of devices that share a batch, as in `train`.
       cluster: where the workers are described, as in `train`.
+      wait: minutes to wait for the other workers, as in `train`.
 
     Raises:
       UsageError: a value or the data is invalid.
     """
     devices_module.set_up(recipe)
-    strategy = devices_module.strategy(recipe, devices, cluster)
+    strategy = devices_module.strategy(recipe, devices, cluster, wait)
     machines.check_equal(strategy, "the recipe", recipe.to_json())
     height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
     input_shape = (recipe.image_size or height, recipe.image_size or width, channels)

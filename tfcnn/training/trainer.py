@@ -54,8 +54,9 @@ class Result:
 
 @machines.lost_workers_reported()
 def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | None = None, devices: int = 0,
-          cluster: str = "", overwrite: bool = False, histograms: bool = False, checkpoint_every: str = "",
-          command_flags: Sequence[str] = (), callbacks: Sequence[keras.callbacks.Callback] = (),
+          cluster: str = "", wait: float = 0.0, overwrite: bool = False, histograms: bool = False,
+          checkpoint_every: str = "", command_flags: Sequence[str] = (),
+          callbacks: Sequence[keras.callbacks.Callback] = (),
           on_start: Callable[[Path], None] | None = None, own_process: bool = False, reference: Recipe | None = None
           ) -> Result:
     """Trains the recipe's network, or resumes an interrupted run, and writes a run's folder.
@@ -70,6 +71,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
         device.
       cluster: where the workers of the run are described, see `tfcnn.training.machines.cluster`. Every worker makes the
         same call with the same folder; the chief writes it.
+      wait: minutes to wait for the other workers at the start, at most; 0 for without end.
       overwrite: remove the run in `workdir` and start again.
       histograms: write a histogram of every weight for TensorBoard after each epoch.
       checkpoint_every: also save the state within epochs, every so many steps ("200") or minutes ("5m"); "" saves it at
@@ -87,7 +89,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
       UsageError: a value, the data or the folder is invalid, and nothing has been written; or the disk is full, or the
         folder is gone, and what was saved before is intact.
       NotFiniteError: the loss is infinite or not a number; the last checkpoint is in the folder.
-      MachineLost: another worker of the run has stopped.
+      MachineLost: another worker of the run has stopped, or has not come within `wait` minutes.
       Interrupted: SIGINT or SIGTERM came; the state is saved. An evaluation or a first step that was interrupted keeps
         running in a thread until it ends.
     """
@@ -99,7 +101,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
             return _of_complete_run(given, given.path)
     if own_process:
         process.keep_freed_memory()
-    setup = prepare(recipe, data_dir, devices, cluster)
+    setup = prepare(recipe, data_dir, devices, cluster, wait)
     workdir = Path(workdir or runs.new_folder(f"{recipe.experiment}-{recipe.dataset}"))
 
     def opened(folder: runs.RunFolder) -> AbstractContextManager[runs.State]:
