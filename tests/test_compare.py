@@ -14,11 +14,11 @@ from PIL import Image
 
 from tests.conftest import environment
 from tests.toy_run import RECIPE, ROWS, complete_run
-from tfcnn import runs
+from tfcnn import drawing, runs
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs import compare
 from tfcnn.runs.__main__ import main
-from tfcnn.runs.curves import drawing
+from tfcnn.runs.curves import STYLE
 
 ACCURACIES = (0.9012, 0.9134, 0.8975)
 
@@ -63,7 +63,8 @@ def test_table_has_what_differs_and_what_was_reached(two_groups: list[runs.RunFo
 def test_several_seeds_are_a_mean_and_a_band(two_groups: list[runs.RunFolder]) -> None:
     group = compare.groups_of(two_groups)[1]
     error = [40 / epoch for epoch in (1, 2, 3)]  # of validation, in percent
-    with drawing((7, 3), [1, 1]) as (_, panels):
+    with drawing.figure(STYLE) as figure:
+        panels = figure.subplots(1, 2)
         compare._draw_group(panels, group, "red")
         losses, errors = panels
         np.testing.assert_allclose(losses.lines[0].get_ydata(), [1.2, 0.6, 0.4])
@@ -89,7 +90,8 @@ def test_picture_has_every_group_and_a_linear_axis_for_an_error_of_zero(two_grou
     scales = []
     for factor in (1.0, 0.0):
         group, = compare.groups_of([_run(tmp_path / f"times-{factor}", factor=factor)])
-        with drawing((7, 3), [1, 1]) as (_, panels):
+        with drawing.figure(STYLE) as figure:
+            panels = figure.subplots(1, 2)
             compare._draw_group(panels, group, "red")
             compare._scale(panels[1])
             scales.append(panels[1].get_yscale())

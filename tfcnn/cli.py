@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl.flags import FlagValues
 
-from tfcnn import commands, exit_status, files, flags, signals, streams
+from tfcnn import arguments, commands, exit_status, files, flags, signals, streams
 from tfcnn.recipe import Option, Presets, Recipe, UsageError
 from tfcnn.runs import COMMAND, CURVES, MISSING, RESULT, new_folder
 from tfcnn.runs.record import unfinished
@@ -74,6 +74,7 @@ def _run(recipe: Recipe, argv: list[str], action: Action, sample_changes: Mappin
         print(_help(recipe, sample_changes, presets))
         return exit_status.DONE
     given, values = flags.parse(recipe, argv, presets)
+    arguments.check(os.getcwd())  # where relative paths lead
     chosen = flags.preset(values, presets)
     on_sample = given.replace(dataset=_SAMPLE, **{
         name: value for name, value in sample_changes.items() if not values[name].present and name not in chosen})
@@ -100,6 +101,7 @@ def _measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping
         print(_usage(name) + flags.of_options(name, options).get_help())
         return exit_status.DONE
     values = flags.parse_options(name, options, argv)
+    arguments.check(os.getcwd())
     given = {option_name: values[option_name].value for option_name in (*options, "overwrite")}
     with _result_folder(name, values["workdir"].value, given["overwrite"]) as workdir:
         import_tensorflow()
@@ -209,12 +211,13 @@ def _print_result(recipe: Recipe, result: Result, command_flags: Sequence[str]) 
         print(f"this run was complete already; give --overwrite to repeat it here, or another --workdir: {workdir}")
     for name, why in result.unusable.items():
         print(f"not usable:    {name} {'is missing' if why == MISSING else why}")
+    drawn = f"curves:        {workdir / CURVES}\n" if (workdir / CURVES).exists() else ""
     print(f"\ntest accuracy: {result.test_accuracy:.4f} ({record['test']['images']:,} images; {recipe.dataset}: "
           f"{record['dataset']['source']})\n"
           f"training:      {record['epochs']} epochs, {record['train_seconds']:.0f} s, "
           f"{record['train_images_per_second']:,.0f} images/s\n"
           f"run:           {workdir}\n"
-          f"curves:        {workdir / CURVES}\n"
+          f"{drawn}"
           f"TensorBoard:   {run.tensorboard}\n"
           f"repeat:        {run.repeat}")
 
