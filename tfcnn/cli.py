@@ -48,9 +48,9 @@ def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None
         take minutes; a flag that is given takes precedence, and so does a preset.
       presets: what each value of --preset changes, by its name; a flag that is given takes precedence.
     """
-    arguments = list(sys.argv if argv is None else argv)
+    words = list(sys.argv if argv is None else argv)
     train = functools.partial(_train, reference=recipe)
-    exit_status.end_process(lambda: _run(recipe, arguments, action or train, sample or {}, presets or {}))
+    exit_status.end_process(lambda: _run(recipe, words, action or train, sample or {}, presets or {}))
 
 
 def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[str, Any], Path], None],
@@ -64,8 +64,8 @@ def measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[
         for the result: a new folder, one that may be overwritten, or one that holds an `unfinished` result.
       argv: the program's name and its arguments; by default those of the process.
     """
-    arguments = list(sys.argv if argv is None else argv)
-    exit_status.end_process(lambda: _measure(name, options, action, arguments))
+    words = list(sys.argv if argv is None else argv)
+    exit_status.end_process(lambda: _measure(name, options, action, words))
 
 
 def _run(recipe: Recipe, argv: list[str], action: Action, sample_changes: Mapping[str, Any],

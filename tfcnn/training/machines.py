@@ -169,8 +169,8 @@ def _check_port(address: str) -> None:
         socket.create_server(("", port)).close()
     except OSError as error:
         reason = os.strerror(error.errno or 0)  # Python's own text repeats the address
-        raise UsageError(f"port {port} of this machine's address {address} cannot be used: {reason}; is the run going on "
-                         "here already?") from error
+        raise UsageError(f"port {port} of this machine's address {address} cannot be used: {reason}; is the run going "
+                         "on here already?") from error
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
