@@ -148,8 +148,8 @@ def draw(groups: Sequence[Group], path: Path) -> None:
 def _colours(count: int) -> list[Any]:
     if count <= len(_COLOURS):
         return list(_COLOURS[:count])
-    import matplotlib
-    return [matplotlib.colormaps["viridis"](number / (count - 1)) for number in range(count)]
+    from matplotlib.cm import ScalarMappable
+    return [ScalarMappable(cmap="viridis").cmap(number / (count - 1)) for number in range(count)]
 
 
 def _draw_group(panels: Sequence[Any], group: Group, colour: Any) -> Any:

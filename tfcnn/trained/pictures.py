@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 from PIL import Image
 
 from tfcnn import drawing
@@ -34,7 +33,7 @@ def confusion(record: dict[str, Any]) -> bytes:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(3.0 + 0.42 * len(names), 12.0)
 
-    def draw_on(figure: Figure) -> None:
+    def draw_on(figure: Any) -> None:
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.4, vmin=0, vmax=1))  # so that a few errors can be seen
         axes.set(xlabel="predicted class", ylabel="true class",
@@ -58,7 +57,7 @@ def calibration(evaluation: Evaluation) -> bytes:
         curves.append((f"temperature {record['temperature']:.2f}", record["temperature"], record["ece_after"],
                        "#2166AC"))
 
-    def draw_on(figure: Figure) -> None:
+    def draw_on(figure: Any) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         above.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="calibrated")
         edges = np.linspace(0, 1, metrics.BINS + 1)
@@ -93,7 +92,7 @@ def mistakes(evaluation: Evaluation) -> bytes:
     return _png(contact_sheet(evaluation.images[worst], captions))
 
 
-def _drawn(draw_on: Callable[[Figure], None], size: tuple[float, float]) -> bytes:
+def _drawn(draw_on: Callable[[Any], None], size: tuple[float, float]) -> bytes:
     with drawing.figure(_STYLE, figsize=size, dpi=150, layout="constrained") as figure:
         draw_on(figure)
         return drawing.png(figure)

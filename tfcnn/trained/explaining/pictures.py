@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tfcnn import drawing
 from tfcnn.trained.explaining.explanation import Explanation, Pair, Pictures
@@ -59,7 +59,7 @@ def _overview(explanation: Explanation, captions: Sequence[str], name: str) -> b
     """The first pictures, and beside each what the methods make of it."""
     pictures, pairs = explanation.pictures.images[:_OVERVIEW], explanation.attributions
 
-    def draw_on(figure: Figure) -> None:
+    def draw_on(figure: Any) -> None:
         grid = figure.subplots(len(pictures), 1 + len(pairs), squeeze=False)
         for number, row in enumerate(grid):
             _show_image(row[0], pictures[number])
@@ -80,7 +80,7 @@ def _attribution(pair: Pair, images: np.ndarray, captions: Sequence[str], name: 
     blocks = -(-len(images) // _COLUMNS)
     columns = min(len(images), _COLUMNS)
 
-    def draw_on(figure: Figure) -> None:
+    def draw_on(figure: Any) -> None:
         grid = figure.subplots(3 * blocks, columns, squeeze=False)
         for axes in grid.flat:
             axes.axis("off")
@@ -102,7 +102,7 @@ def _attribution(pair: Pair, images: np.ndarray, captions: Sequence[str], name: 
 def _filters(pair: Pair, name: str) -> bytes:
     columns = _COLUMNS if len(pair.trained) >= 4 * _COLUMNS else max(1, len(pair.trained) // 2)
 
-    def draw_on(figure: Figure) -> None:
+    def draw_on(figure: Any) -> None:
         for axes, values, label in zip(figure.subplots(1, 2), (pair.trained, pair.redrawn), (_TRAINED, _REDRAWN)):
             _show_image(axes, _tiles([_centred(one) for one in values], columns))
             axes.set_title(label.replace("\n", " "))
@@ -116,7 +116,7 @@ def _filters(pair: Pair, name: str) -> bytes:
 
 def _feature_maps(stages: Sequence[Pair], image: np.ndarray, number: int, caption: str, name: str) -> bytes:
     """A row for each stage: its most varied channels for one picture, and the same channels with new weights."""
-    def draw_on(figure: Figure) -> None:
+    def draw_on(figure: Any) -> None:
         grid = figure.subplots(len(stages), 3, squeeze=False, width_ratios=[1, 3, 3])
         for pair, row in zip(stages, grid):
             trained, redrawn = pair.trained[number], pair.redrawn[number]
@@ -140,7 +140,7 @@ def _feature_maps(stages: Sequence[Pair], image: np.ndarray, number: int, captio
 
 def _units(pair: Pair, images: np.ndarray, name: str) -> bytes:
     """A row for each unit: the images that activate it most, and those that do so with new weights."""
-    def draw_on(figure: Figure) -> None:
+    def draw_on(figure: Any) -> None:
         for axes, key, label in zip(figure.subplots(1, 2), ("images", "images_redrawn"), (_TRAINED, _REDRAWN)):
             rows = pair.settings[key]
             picture = _tiles([_rgb(images[index]) for row in rows for index in row], len(rows[0]))
@@ -158,7 +158,7 @@ def _units(pair: Pair, images: np.ndarray, name: str) -> bytes:
 def _maximized(pair: Pair, name: str) -> bytes:
     titles = pair.settings["shown"]
 
-    def draw_on(figure: Figure) -> None:
+    def draw_on(figure: Any) -> None:
         grid = figure.subplots(2, len(titles), squeeze=False)
         for row, images, label in zip(grid, (pair.trained, pair.redrawn), (_TRAINED, _REDRAWN)):
             row[0].set_ylabel(label)
@@ -178,7 +178,7 @@ def _title(pair: Pair, name: str) -> str:
             f"{_number(pair.similarity)} (1: nothing changes)")
 
 
-def _head(figure: Figure, text: str) -> None:
+def _head(figure: Any, text: str) -> None:
     """The title of a figure, in lines that are not wider than it."""
     characters = int(12 * figure.get_figwidth())
     figure.suptitle("\n".join(textwrap.fill(line, characters) for line in text.splitlines()))
@@ -255,7 +255,7 @@ def _tiles(images: Sequence[np.ndarray], columns: int) -> np.ndarray:
     return picture
 
 
-def _drawn(draw_on: Callable[[Figure], None], size: tuple[float, float]) -> bytes:
+def _drawn(draw_on: Callable[[Any], None], size: tuple[float, float]) -> bytes:
     with drawing.figure(_STYLE, figsize=size, dpi=150, layout="constrained") as figure:
         draw_on(figure)
         return drawing.png(figure)
