@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -90,6 +91,12 @@ def test_an_ensemble_stands_beside_its_members(net, run: Path, class_folders: Pa
     for member, network in zip(found.record["members"], (net, other), strict=True):
         own = network.predict(images).argmax(axis=1) == found.labels
         assert member["accuracy"] == own.mean() and member["difference"] == pytest.approx(right.mean() - own.mean())
+
+
+def test_network_of_streamed_images_is_not_evaluated_on_other_cuts_of_them(net, class_folders: Path) -> None:
+    streamed = dataclasses.replace(net, recipe=net.recipe.replace(stream=True))
+    with pytest.raises(UsageError, match="streamed images"):
+        evaluation.evaluate([streamed], data_dir=str(class_folders))
 
 
 def test_views_are_moved_and_mirrored() -> None:

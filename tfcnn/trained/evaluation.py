@@ -88,9 +88,13 @@ def load_data(network: TrainedNetwork, name: str = "", data_dir: str | None = No
       data_dir: its folder.
 
     Raises:
-      UsageError: the data set is unavailable or not known, or has other classes.
+      UsageError: the data set is unavailable or not known, or has other classes, or the network was trained on streamed
+        images.
     """
     recipe = network.recipe
+    if recipe.stream:
+        raise UsageError(f"{network.name} was trained on streamed images, cut from larger ones, and data sets are read "
+                         "into memory here: its result.json has its test accuracy")
     name = name or recipe.dataset
     if not name:
         raise UsageError(f"{network.name} does not say which data set it was trained on: give --dataset, here or in "
