@@ -16,12 +16,10 @@ import argparse
 import io
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tfcnn import console, exit_status, files
-from tfcnn.recipe import UsageError
 from tfcnn.startup import import_tensorflow
 
 _SPLITS = ("test", "validation", "train")
@@ -47,15 +45,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     import_tensorflow()
     from tfcnn import trained
     from tfcnn.trained import evaluation, pictures
+    from tfcnn.trained.output import output_folder
 
     networks = [trained.load(source) for source in arguments.sources]
     result = evaluation.evaluate(networks, arguments.dataset, arguments.data_dir or None, arguments.split,
                                  arguments.tta)
-    folder = _output_folder(arguments, networks[0])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot use {folder}: {error.strerror}; give another --out") from error
+    folder = output_folder(arguments.out, _own_folder(arguments, networks[0]), "evaluation")
     stream = io.BytesIO()
     import numpy as np
     np.savez_compressed(stream, logits=result.logits.astype(np.float32), labels=result.labels)
@@ -67,14 +62,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _output_folder(arguments: argparse.Namespace, first: Any) -> Path:
-    if arguments.out:
-        return Path(arguments.out).expanduser()
+def _own_folder(arguments: argparse.Namespace, first: Any) -> Path | None:
+    """The folder in the run's own, for the evaluation of one run on its own test set."""
     plain = (len(arguments.sources) == 1 and arguments.dataset in ("", first.recipe.dataset)
              and arguments.split == "test" and arguments.tta == "none")
-    if plain and Path(arguments.sources[0]).expanduser().is_dir():
-        return first.folder / "evaluation"
-    return Path("runs", f"evaluation-{datetime.now():%Y%m%d-%H%M%S}")
+    return first.folder / "evaluation" if plain and files.expanded(arguments.sources[0]).is_dir() else None
 
 
 def _print(record: dict[str, Any], folder: Path) -> None:

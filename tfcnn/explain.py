@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     import_tensorflow()
     from tfcnn import trained
     from tfcnn.trained.explaining import explanation, layers, pictures, report
+    from tfcnn.trained.output import output_folder
 
     network = trained.load(arguments.source)
     if arguments.layer:
@@ -65,11 +65,8 @@ def _explain(arguments: argparse.Namespace) -> int:
         names = [f"test image {number}" for number in shown]
         images, labels = network.fit(test.images[shown]), [int(label) for label in test.labels[shown]]
     chosen = explanation.choose(network, images, names, labels, arguments.chosen_class)
-    folder = _output_folder(arguments, network)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot use {folder}: {error.strerror}; give another --out") from error
+    beside = network.folder / "explanation" if files.expanded(arguments.source).is_dir() else None
+    folder = output_folder(arguments.out, beside, "explanation")
     found = explanation.explain(network, chosen, None if test is None else network.fit(test.images), arguments.layer)
     if reason:
         found.left_out["units"] = reason
@@ -119,14 +116,6 @@ def _one_of_each_class(labels: Any) -> list[int]:
     order = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     rounds = (found[number] for number in range(max(map(len, order))) for found in order if number < len(found))
     return [int(index) for index, _ in zip(rounds, range(_TEST_IMAGES))]
-
-
-def _output_folder(arguments: argparse.Namespace, network: Any) -> Path:
-    if arguments.out:
-        return Path(arguments.out).expanduser()
-    if Path(arguments.source).expanduser().is_dir():
-        return network.folder / "explanation"
-    return Path("runs", f"explanation-{datetime.now():%Y%m%d-%H%M%S}")
 
 
 def _print(record: dict[str, Any], folder: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfcnn.networks.layers  # noqa: F401  Keras must know the suite's layers to load a network
-from tfcnn import networks
+from tfcnn import files, networks
 from tfcnn.data import images as pictures
 from tfcnn.data import normalization, pipeline
 from tfcnn.data.split import Split
@@ -154,7 +154,7 @@ def load(source: str | Path) -> TrainedNetwork:
 
 def _find(source: str | Path) -> Path:
     """The folder that a source names: of a file system, or else among the networks that ship."""
-    folder = Path(source).expanduser()
+    folder = files.expanded(source)
     if folder.is_dir():
         return folder
     if str(source) in shipped.names():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
 from tfcnn.trained.exporting import formats
 from tfcnn.trained.network import TrainedNetwork
@@ -87,7 +88,7 @@ def export(network: TrainedNetwork, kind: str, path: Path, images: np.ndarray, l
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(unfinished, path)
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+            raise files.usage_error(f"cannot write {path}", error, path) from error
     return checked
 
 
