@@ -32,8 +32,10 @@ LEVELS = {
     "cli": 8,
     "benchmarks": 9, "describe": 9, "evaluate": 9, "predict": 9, "explain": 9, "export": 9, "convert": 9,
     "experiments": 10,
-    "study": 11, "claims": 11,
-    "studies": 12,
+    "verdict": 11, "measures": 11, "trainings": 11,
+    "study": 12, "figures": 12,
+    "studies": 13,
+    "claims": 14,
 }
 # A room's command stands above it, beside another command.
 COMMANDS = {"runs/__main__.py": "evaluate"}

@@ -1,0 +1,212 @@
+"""Studies: the rule of the verdict, the choice of learning rates, runs in processes of their own, and every study."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfcnn import claims, console, figures, measures, studies, study, verdict
+from tfcnn.experiments.lenet5 import RECIPE
+from tfcnn.recipe import Recipe, UsageError
+from tfcnn.runs import RunFolder
+from tfcnn.trainings import Trainings
+from tfcnn.verdict import NOT_REPRODUCED, REPRODUCED, UNRESOLVED, Claim
+
+ROOT = Path(__file__).parents[1]
+
+
+def claim(**changes: Any) -> Claim:
+    return Claim(**{"name": "name", "statement": "A is larger than B.", "source": "a paper", "published": "none",
+                    "measure": "error", "contrast": {"A": 1, "B": -1}, "smallest": 0.5} | changes)
+
+
+def seeds(*values: float) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+@pytest.mark.parametrize("a, expected", [
+    ((3.0, 3.1, 3.2), REPRODUCED),  # differences 2.0, 2.1, 2.2
+    ((1.2, 1.1, 1.3), NOT_REPRODUCED),  # 0.2, 0.1, 0.3: an effect, but below the smallest that counts
+    ((-1.0, -1.1, -0.9), NOT_REPRODUCED),
+    ((1.0, 2.0, 3.0), UNRESOLVED),
+])
+def test_verdict_on_an_effect(a: tuple[float, ...], expected: str) -> None:
+    assert verdict.decide(claim(), {"A": seeds(*a), "B": seeds(1.0, 1.0, 1.0)}).verdict == expected
+
+
+@pytest.mark.parametrize("a, expected", [
+    ((1.1, 1.0, 1.2), REPRODUCED), ((3.0, 3.1, 3.2), NOT_REPRODUCED), ((-3.0, -3.1, -3.2), NOT_REPRODUCED),
+    ((1.0, 2.0, 0.0), UNRESOLVED),
+])
+def test_verdict_on_no_effect(a: tuple[float, ...], expected: str) -> None:
+    assert verdict.decide(claim(effect=False), {"A": seeds(*a), "B": seeds(1.0, 1.0, 1.0)}).verdict == expected
+
+
+def test_interval_is_students_of_paired_differences() -> None:
+    # Student's data on the sleep of ten patients under two drugs (1908), a published example: mean 1.58, 0.70 to 2.46.
+    first = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)
+    second = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
+    found = verdict.decide(claim(smallest=0.0), {"A": seeds(*second), "B": seeds(*first)})
+    assert found.measured == pytest.approx(1.58) and found.seeds == 10
+    assert found.interval == (pytest.approx(0.7001142, abs=1e-6), pytest.approx(2.4598858, abs=1e-6))
+
+
+def test_ratio_is_the_geometric_mean_of_paired_ratios() -> None:
+    found = verdict.decide(claim(ratio=True, smallest=2.0), {"A": seeds(2.0, 8.0, 4.0), "B": seeds(1.0, 2.0, 1.0)})
+    assert found.measured == pytest.approx(32 ** (1 / 3)) and found.interval
+    assert found.interval[0] * found.interval[1] == pytest.approx(found.measured ** 2)
+
+
+def test_seeds_without_a_pair_do_not_count_and_few_decide_nothing() -> None:
+    values = {"A": {0: 3.0, 1: 3.1, 2: math.nan, 3: 3.0}, "B": {0: 1.0, 1: 1.0, 2: 1.0}}
+    found = verdict.decide(claim(), values)
+    assert (found.seeds, found.verdict) == (2, UNRESOLVED)
+    assert verdict.decide(claim(seeds=2), values).verdict == REPRODUCED
+    assert verdict.decide(claim(), {"A": seeds(1.0)}) == verdict.Verdict(UNRESOLVED, None, None, 0)
+    assert verdict.decide(claim(), {"A": seeds(3.0), "B": seeds(1.0)}).interval is None
+
+
+def test_weights_of_four_arms_are_a_difference_of_differences() -> None:
+    four = claim(contrast={"A": 1, "B": -1, "C": -1, "D": 1})
+    values = {"A": seeds(5.0, 6.0), "B": seeds(1.0, 1.0), "C": seeds(2.0, 2.5), "D": seeds(1.0, 1.0)}
+    assert verdict.decide(four, values).measured == pytest.approx((3.0 + 3.5) / 2)
+
+
+class _Accuracies:
+    """Stands for `Trainings`: the accuracy of a recipe is a function of its learning rate."""
+
+    def __init__(self, peak: float) -> None:
+        self.peak, self.trained = peak, []
+
+    def complete(self, recipes: list[Recipe]) -> None:
+        self.trained += recipes
+
+    def validation_accuracy(self, recipe: Recipe) -> float:
+        return 1 - abs(math.log(recipe.learning_rate / self.peak)) / 10
+
+
+@pytest.mark.parametrize("peak, tried", [
+    (0.01, {0.005, 0.01, 0.02}), (0.08, {0.005, 0.01, 0.02, 0.04, 0.08, 0.16}), (0.004, {0.0025, 0.005, 0.01, 0.02})])
+def test_grid_of_learning_rates_grows_until_the_best_is_inside(peak: float, tried: set[float]) -> None:
+    trainings = _Accuracies(peak)
+    recipe = RECIPE.replace(learning_rate=0.01, epochs=12, warmup_epochs=2.0, schedule="step", decay_epochs="4,8")
+    found = study.choose_learning_rates(trainings, {"arm": recipe}, (0.5, 1, 2), 0.25)["arm"]  # type: ignore[arg-type]
+    assert set(found) == tried
+    assert min(found) < study.best(found) < max(found)
+    assert {(trial.epochs, trial.warmup_epochs, trial.decay_epochs) for trial in trainings.trained} == {(3, 0.5, "1,2")}
+
+
+def test_crossing_is_interpolated(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.write_metrics([{"epoch": 1, "step": 10, "loss": 2.0, "accuracy": 0.5},
+                       {"epoch": 2, "step": 20, "loss": 1.0, "accuracy": 0.7},
+                       {"epoch": 3, "step": 30, "loss": 0.5, "accuracy": 0.9}])
+    run.write_timings([{"epoch": 1, "seconds": 10.0}, {"epoch": 2, "seconds": 20.0}, {"epoch": 3, "seconds": 30.0}])
+    assert measures.epochs_to(25).of([run], None) == pytest.approx(2.25)
+    assert measures.seconds_to(25).of([run], None) == pytest.approx(30 + 0.25 * 30)
+    assert measures.steps_to_loss(1.5).of([run], None) == pytest.approx(15)
+    assert math.isnan(measures.epochs_to(5).of([run], None))
+
+
+def test_folder_of_a_run_is_named_by_all_that_decides_it_but_the_seed(tmp_path: Path) -> None:
+    trainings = Trainings("name", tmp_path)
+    name = trainings.folder(RECIPE).path.name
+    assert trainings.folder(RECIPE.replace(seed=3)).path.name == name.replace("seed0", "seed3")
+    assert trainings.folder(RECIPE.replace(dropout=0.1)).path.name != name
+    assert Trainings("other", tmp_path / "elsewhere").folder(RECIPE).path.name == name
+    assert Trainings("name", tmp_path, observer="module:function").folder(RECIPE).path.name != name
+    start = RECIPE.replace(initial_weights="one/run-seed0")
+    assert trainings.folder(start) != trainings.folder(RECIPE)
+    assert trainings.folder(start).path == trainings.folder(start.replace(initial_weights="two/run-seed0")).path
+
+
+TOY = study.Study(
+    name="toy", question="Does a higher learning rate train faster?", source="this test",
+    base=RECIPE.replace(batch_size=256, variant="modern"),
+    arms=[study.Arm("low"), study.Arm("high", {"learning_rate": 0.05}),
+          study.Arm("infinite", {"learning_rate": 1e30, "activation": "relu"})],
+    measures=[measures.TEST_ERROR, measures.TRAIN_LOSS, measures.SECONDS],
+    claims=[claim(measure="train_loss", contrast={"low": 1, "high": -1}, smallest=0.0, seeds=2)],
+    scales={"sample": study.Scale({"epochs": 1}, seeds=2), "full": study.Scale({"epochs": 1}, seeds=2)},
+    draw=lambda record, figure: figures.by_arm(record, figure.subplots(), "test_error"))
+
+
+def test_a_study_trains_measures_judges_and_goes_on_where_it_was_interrupted(
+        tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    program = ("import sys; sys.argv = ['toy', *sys.argv[1:]]\n"
+               "from tests.test_studies import TOY\n"
+               "from tfcnn import study; study.main(TOY)")
+    command = [sys.executable, "-c", program, "--seeds=2", f"--workdir={tmp_path}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+        while not list(tmp_path.glob("runs/*/result.json")):
+            time.sleep(0.05)
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/result.json")}
+    assert len(first) < 4 and not (tmp_path / "toy").exists()
+    capfd.readouterr()
+
+    assert subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
+    assert all(path.stat().st_mtime_ns == time_before for path, time_before in first.items())
+    record = json.loads((tmp_path / "toy" / study.RECORD).read_text())
+    runs = {arm["label"]: arm["runs"] for arm in record["arms"]}
+    assert [run["seed"] for run in runs["low"]] == [0, 1] == [run["seed"] for run in runs["infinite"]]
+    assert all(run["test_error"] is None for run in runs["infinite"])
+    for run in runs["low"]:
+        result = RunFolder(tmp_path / "runs" / run["runs"][0]).read_result()
+        assert run["test_error"] == pytest.approx(100 * (1 - result["test"]["accuracy"]), rel=1e-5)
+    differences = [low["train_loss"] - high["train_loss"] for low, high in zip(runs["low"], runs["high"])]
+    assert record["claims"][0]["measured"] == pytest.approx(sum(differences) / 2)
+    assert record["claims"][0]["verdict"] == UNRESOLVED  # the sample scale decides nothing
+    assert study.judged(TOY.claims[0], record["arms"], "full")["verdict"] != ""
+    assert (tmp_path / "toy" / study.FIGURE).read_bytes()[:4] == b"\x89PNG"
+    assert len((tmp_path / "toy" / study.ROWS).read_text().splitlines()) == 1 + 6
+    assert "runs done\n" in capfd.readouterr().out
+
+
+def test_a_run_that_fails_ends_the_study_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = dataclasses.replace(TOY, scales={"full": study.Scale({"dataset": "mnist"}, seeds=1)})
+    with pytest.raises(UsageError, match=f"ended with status 2: .*{tmp_path}") as error:
+        study.run(elsewhere, "full", 1, 1, str(tmp_path / "nothing"), tmp_path / "work")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", studies.studies())
+def test_every_arm_of_a_study_has_a_recipe_at_both_scales(name: str) -> None:
+    one, path = studies.studies()[name], Path(str(sys.modules[f"tfcnn.studies.{name}"].__file__))
+    assert one.name == name and len(path.read_text().splitlines()) <= 80
+    for scale in ("sample", "full"):
+        recipes = [one.recipe(arm, scale).to_json() for arm in one.chosen_arms(scale)]
+        assert len(recipes) > 1 and (len(set(recipes)) == len(recipes) or any(
+            arm.starts_from or arm.members > 1 for arm in one.arms))
+    labels, titles = {arm.label for arm in one.arms}, {measure.name for measure in one.measures}
+    assert all(set(claim.contrast) <= labels and claim.measure in titles for claim in one.claims)
+    assert abs(sum(sum(claim.contrast.values()) for claim in one.claims)) < 1e-9
+    assert {arm.starts_from for arm in one.arms} - {""} <= labels
+
+
+def test_claims_have_names_of_their_own() -> None:
+    names = [claim.name for one in studies.studies().values() for claim in one.claims]
+    assert len(set(names)) == len(names)
+
+
+def test_pages_show_the_recorded_studies() -> None:
+    assert not claims.stale_pages(ROOT)
+
+
+def test_arguments_that_are_no_numbers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--seeds=0"], ["--jobs=x"], ["--scale=huge"]):
+        assert console.run(study._parser(TOY), lambda arguments: 0, words) == 2
+        assert capsys.readouterr().err.startswith("error: ")

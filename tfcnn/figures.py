@@ -1,0 +1,140 @@
+"""Figures of studies, in one house style: every seed is visible, colours are safe for the colour-blind.
+
+Each function draws into an empty matplotlib figure, or into one of its panels, from the contents of a study.json.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfcnn import verdict
+
+# Okabe and Ito's, which the colour-blind can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
+
+Record = Mapping[str, Any]
+
+
+def values(record: Record, label: str, measure: str) -> list[float]:
+    """What was measured of an arm, seed by seed, without runs that have diverged; empty if it was not trained."""
+    return [run[measure] for arm in record["arms"] if arm["label"] == label for run in arm["runs"]
+            if run[measure] is not None]
+
+
+def labels(record: Record) -> list[str]:
+    """The arms that have runs."""
+    return [arm["label"] for arm in record["arms"] if arm["runs"]]
+
+
+def by_arm(record: Record, panel: Any, measure: str, chosen: Sequence[str] = (), log: bool = False) -> None:
+    """A row for each arm: a dot for each seed, the mean, and its 95% interval.
+
+    Args:
+      record: the contents of study.json.
+      panel: matplotlib's axes.
+      measure: the name of the measure.
+      chosen: the arms, from top to bottom; empty for all that have runs.
+      log: whether the axis of the measure is logarithmic.
+    """
+    rows = [label for label in chosen or labels(record) if label in labels(record)]
+    for row, label in enumerate(rows):
+        found = values(record, label, measure)
+        colour = COLOURS[row % len(COLOURS)]
+        if not found:
+            panel.text(0.02, row, "diverged", transform=panel.get_yaxis_transform(), va="center", color="0.4")
+            continue
+        mean, interval = verdict.t_interval(found)
+        if interval and not log:
+            panel.plot(interval, [row, row], color=colour, linewidth=2.5, alpha=0.35, solid_capstyle="butt")
+        panel.plot(found, [row] * len(found), linestyle="", marker="o", markersize=4, color=colour, alpha=0.6,
+                   markeredgewidth=0)
+        panel.plot([mean], [row], marker="|", markersize=15, markeredgewidth=2, color=colour)
+        panel.annotate(_number(mean), (mean, row), (0, 9), textcoords="offset points", ha="center", fontsize=7.5,
+                       color="0.25")
+    if log:
+        _plain_log(panel, "x")
+    panel.set_yticks(range(len(rows)), rows)
+    panel.set_ylim(len(rows) - 0.5, -0.7)
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel(record["measures"][measure])
+
+
+def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), error: bool = True,
+           log: bool = False) -> None:
+    """A curve over the epochs for each arm: the mean, and a band from the lowest to the highest seed.
+
+    Args:
+      record: the contents of study.json.
+      panel: matplotlib's axes.
+      column: of metrics.csv, such as `loss` or `validation_accuracy`, or what the runs' callbacks observed.
+      chosen: the arms; empty for all that have runs.
+      error: whether an accuracy is drawn as an error, in percent.
+      log: whether the vertical axis is logarithmic.
+    """
+    as_error = error and column.endswith("accuracy")
+    rows = [label for label in chosen or labels(record) if label in labels(record)]
+    for number, label in enumerate(rows):
+        runs = [run["curves"][column] for arm in record["arms"] if arm["label"] == label for run in arm["runs"]
+                if column in run["curves"]]
+        if not runs:
+            continue
+        points = [[100 * (1 - value) if as_error else value for value in epoch] for epoch in zip(*runs)]
+        epochs, colour = range(1, len(points) + 1), COLOURS[number % len(COLOURS)]
+        panel.fill_between(epochs, [min(row) for row in points], [max(row) for row in points], color=colour,
+                           alpha=0.2, linewidth=0)
+        panel.plot(epochs, [statistics.fmean(row) for row in points], color=colour, label=label,
+                   marker="o" if len(points) < 3 else "", markersize=3)
+    part = "validation" if column.startswith("validation") else "training"
+    panel.set_ylabel(f"{part} error, %" if as_error else f"{part} loss" if column.endswith("loss") else column)
+    panel.set_xlabel("epoch")
+    if log:
+        _plain_log(panel, "y")
+    panel.legend(fontsize=8)
+
+
+def against(record: Record, panel: Any, measure: str, groups: Mapping[str, Mapping[float, str]], title: str,
+            log_x: bool = False, log_y: bool = False) -> None:
+    """A line for each group of arms over a number in which they differ: a dot for each seed, a line of the means.
+
+    Args:
+      record: the contents of study.json.
+      panel: matplotlib's axes.
+      measure: the name of the measure.
+      groups: for each line its name, and its arms' labels by their number.
+      title: what the horizontal axis says.
+      log_x: whether the horizontal axis is logarithmic.
+      log_y: whether the vertical axis is logarithmic.
+    """
+    for number, (name, arms) in enumerate(groups.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        found = {x: values(record, label, measure) for x, label in sorted(arms.items())}
+        found = {x: seeds for x, seeds in found.items() if seeds}
+        for x, seeds in found.items():
+            panel.plot([x] * len(seeds), seeds, linestyle="", marker="o", markersize=3.5, color=colour, alpha=0.5,
+                       markeredgewidth=0)
+        panel.plot(list(found), [statistics.fmean(seeds) for seeds in found.values()], color=colour, label=name)
+    panel.set_xlabel(title)
+    panel.set_ylabel(record["measures"][measure])
+    if log_x:
+        _plain_log(panel, "x")
+    if log_y:
+        _plain_log(panel, "y")
+    if len(groups) > 1:
+        panel.legend(fontsize=8)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _plain_log(panel: Any, axis: str) -> None:
+    """Makes an axis logarithmic, with ticks that are plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    getattr(panel, f"set_{axis}scale")("log")
+    line = getattr(panel, f"{axis}axis")
+    line.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    line.set_minor_locator(NullLocator())

@@ -1,0 +1,171 @@
+"""What a study measures of its runs: each measure is a number with a unit, computed from the folders of runs.
+
+The runs are those of one arm and one seed: one run, or the members of an ensemble. A run that has diverged has no
+value, which is NaN.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tfcnn.runs import TIMINGS, RunFolder
+from tfcnn.startup import import_tensorflow
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A number that is measured of the runs of one arm and one seed.
+
+    Attributes:
+      name: its column in runs.csv.
+      title: what an axis says, with the unit.
+      of: takes the runs' folders and the folder of the data set, which may be None, and gives the number.
+    """
+
+    name: str
+    title: str
+    of: Callable[[Sequence[RunFolder], str | None], float]
+
+
+def _of_result(*path: str, factor: float = 1.0) -> Callable[[Sequence[RunFolder], str | None], float]:
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        result: Any = runs[0].read_result()
+        for key in path:
+            result = result[key]
+        return factor * float(result)
+
+    return value
+
+
+def _last_error(column: str) -> Callable[[Sequence[RunFolder], str | None], float]:
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        return 100 * (1 - runs[0].read_metrics()[-1][column])
+
+    return value
+
+
+def _test_error(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+    return 100 * (1 - runs[0].read_result()["test"]["accuracy"])
+
+
+TEST_ERROR = Measure("test_error", "test error, %", _test_error)
+TEST_LOSS = Measure("test_loss", "test loss", _of_result("test", "loss"))
+TRAIN_ERROR = Measure("train_error", "training error in the last epoch, %", _last_error("accuracy"))
+TRAIN_LOSS = Measure("train_loss", "training loss in the last epoch",
+                     lambda runs, data_dir: runs[0].read_metrics()[-1]["loss"])
+VALIDATION_ERROR = Measure("validation_error", "validation error, %", _last_error("validation_accuracy"))
+SECONDS = Measure("seconds", "training time, s", _of_result("train_seconds"))
+PARAMETERS = Measure("parameters", "parameters", _of_result("parameters"))
+
+
+def generalization_gap() -> Measure:
+    """The test error minus the training error of the last epoch, in points."""
+    return Measure("generalization_gap", "test error minus training error, points",
+                   lambda runs, data_dir: TEST_ERROR.of(runs, data_dir) - TRAIN_ERROR.of(runs, data_dir))
+
+
+def epochs_to(error: float, column: str = "accuracy") -> Measure:
+    """Epochs until an error is reached, interpolated between the ends of epochs; NaN if it is never reached.
+
+    Args:
+      error: in percent.
+      column: `accuracy`, of the training images as they were seen during the epoch, or `validation_accuracy`.
+    """
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        return _crossing(_errors(runs[0], column), error)
+
+    part = "validation" if column.startswith("validation") else "training"
+    return Measure(f"epochs_to_{error:g}", f"epochs to {error:g}% {part} error", value)
+
+
+def seconds_to(error: float, column: str = "accuracy") -> Measure:
+    """Seconds of training until an error is reached, as `epochs_to`. Validation and the first compilation count."""
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        epochs = _crossing(_errors(runs[0], column), error)
+        if not math.isfinite(epochs):
+            return math.nan
+        seconds = [0.0, *itertools.accumulate(_epoch_seconds(runs[0]))]
+        whole = min(int(epochs), len(seconds) - 2)
+        return seconds[whole] + (epochs - whole) * (seconds[whole + 1] - seconds[whole])
+
+    part = "validation" if column.startswith("validation") else "training"
+    return Measure(f"seconds_to_{error:g}", f"seconds to {error:g}% {part} error", value)
+
+
+def steps_to_loss(loss: float) -> Measure:
+    """Steps until the training loss is reached, interpolated between the ends of epochs; NaN if it never is."""
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        rows = runs[0].read_metrics()
+        return _crossing([row["loss"] for row in rows], loss) * rows[0]["step"]
+
+    return Measure(f"steps_to_loss_{loss:g}", f"steps to a training loss of {loss:g}", value)
+
+
+def test_error_with(views: str) -> Measure:
+    """The test error, in percent, with several views of each test image: `mirror`, `shift` or `ten_crop`."""
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        return 100 * (1 - evaluated(runs, data_dir, views)["accuracy"])
+
+    return Measure(f"test_error_{views}", f"test error with {views.replace('_', ' ')} views, %", value)
+
+
+def ensemble_error() -> Measure:
+    """The test error, in percent, of the mean of the runs' probabilities."""
+    return Measure("ensemble_error", "test error, %",
+                   lambda runs, data_dir: 100 * (1 - evaluated(runs, data_dir)["accuracy"]))
+
+
+def calibration_error() -> Measure:
+    """The expected calibration error over 15 bins, in points, of the mean of the runs' probabilities."""
+    return Measure("calibration_error", "calibration error, points",
+                   lambda runs, data_dir: 100 * evaluated(runs, data_dir)["calibration"]["ece"])
+
+
+def evaluated(runs: Sequence[RunFolder], data_dir: str | None, views: str = "none") -> dict[str, Any]:
+    """The contents of evaluation.json for the runs' networks, together, on their test set."""
+    import_tensorflow()
+    from tfcnn import trained
+    from tfcnn.trained import evaluation
+
+    networks = [trained.load(run.path) for run in runs]
+    return evaluation.evaluate(networks, data_dir=data_dir, tta=views).record
+
+
+def multiply_accumulates() -> Measure:
+    """Millions of multiply-accumulates for one image."""
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        import_tensorflow()
+        from tfcnn import trained
+        from tfcnn.description import analysis
+
+        return sum(analysis.describe(trained.load(run.path).model).multiply_accumulates for run in runs) / 1e6
+
+    return Measure("multiply_accumulates", "multiply-accumulates for one image, millions", value)
+
+
+def _errors(run: RunFolder, column: str) -> list[float]:
+    return [100 * (1 - row[column]) for row in run.read_metrics()]
+
+
+def _epoch_seconds(run: RunFolder) -> list[float]:
+    with open(run.path / TIMINGS, newline="", encoding="utf-8") as file:
+        return [float(row["seconds"]) for row in csv.DictReader(file)]
+
+
+def _crossing(values: Sequence[float], threshold: float) -> float:
+    """Where a falling sequence first reaches a threshold, in epochs; the first value stands at the end of epoch 1.
+
+    Between two epochs the sequence is taken for a straight line. NaN if it never reaches the threshold.
+    """
+    for number, value in enumerate(values):
+        if value <= threshold:
+            if not number:
+                return 1.0
+            before = values[number - 1]
+            return number + (before - threshold) / (before - value)
+    return math.nan
