@@ -5,13 +5,15 @@ authors' code, github.com/hantek/zlinnet.
 Command: python -m tfcnn.experiments.mlp
 Target: 0.696 on CIFAR-10's original pixels, 0.786 with deformed images (--variant=bottleneck_short --augment), both
 after unsupervised training of each layer on whitened images, which is left out here.
-Expected time on two CPU cores, estimated: three hours on CIFAR-10; three minutes on the sample, the substitute where
-CIFAR-10 is not available.
+On Fashion-MNIST, with --preset=fashion, the 256-128-100 units of the data set's benchmark table: 0.8833 there, and 0.90
+is the goal here.
+Expected time on two CPU cores, estimated: three hours on CIFAR-10; ten minutes with --preset=fashion; three minutes on
+the sample, the substitute where CIFAR-10 is not available.
 """
 
 from tfcnn import cli
 from tfcnn.networks.options import choose
-from tfcnn.recipe import Recipe
+from tfcnn.recipe import Presets, Recipe
 
 RECIPE = Recipe(
     experiment="mlp",
@@ -34,6 +36,10 @@ RECIPE = Recipe(
     schedule="cosine",
 )
 SAMPLE = {"epochs": 12}
+PRESETS: Presets = {
+    "fashion": {"variant": "fashion", "dataset": "fashion_mnist", "dropout": 0.2, "epochs": 100, "batch_size": 128,
+                "learning_rate": 0.1, "l2": 0.0003, "label_smoothing": 0.1},
+}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, sample=SAMPLE)
+    cli.run(RECIPE, sample=SAMPLE, presets=PRESETS)
