@@ -36,6 +36,7 @@ LEVELS = {
     "study": 12, "figures": 12,
     "studies": 13,
     "claims": 14,
+    "report": 15,
 }
 # A room's command stands above it, beside another command.
 COMMANDS = {"runs/__main__.py": "evaluate"}

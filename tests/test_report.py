@@ -1,0 +1,88 @@
+"""The page that shows everything: what it has, that it stands alone, and where it draws an interval."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tfcnn import claims, report, studies, study
+from tfcnn.verdict import Claim
+
+ROOT = Path(__file__).parents[1]
+
+
+class _Elements(html.parser.HTMLParser):
+    """Collects what a page refers to, its headings and the elements that are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        self.sources += [str(values[name]) for name in ("src", "href") if name in values]
+        if tag not in ("meta", "img", "br", "line", "rect", "hr", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("line", "rect"):
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one recorded study, of made-up numbers."""
+    for name in ("README.md", "setup.cfg", "docs/networks.md", "tfcnn/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    one = studies.studies()["relu_against_tanh"]
+    arms = [{"label": arm.label, "recipe": one.recipe(arm, "full").to_dict(), "search": {},
+             "runs": [{"seed": seed, "runs": [f"run-seed{seed}"], "curves": {"accuracy": [0.5, 0.8]},
+                       **{measure.name: 2.0 + number + 0.01 * seed for measure in one.measures}}
+                      for seed in range(3)]} for number, arm in enumerate(one.arms)]
+    record = {"name": one.name, "question": one.question, "source": one.source, "scale": "full", "arms": arms,
+              "measures": {measure.name: measure.title for measure in one.measures}, "claims": [], "commit": "none"}
+    folder = tmp_path / "work" / one.name
+    folder.mkdir(parents=True)
+    (folder / study.RECORD).write_text(json.dumps(record))
+    (folder / study.ROWS).write_text("")
+    (folder / study.FIGURE).write_bytes(study.draw(one, record))
+    claims.record_study(folder, tmp_path)
+    return tmp_path
+
+
+def test_page_has_results_ledger_studies_and_networks_and_stands_alone(repository: Path) -> None:
+    for path, text in claims.stale_pages(repository).items():
+        path.write_text(text)
+    assert not claims.stale_pages(repository)
+    page = report.page(repository)
+    elements = _Elements()
+    elements.feed(page)
+    assert not elements.open
+    assert elements.sources and all(source.startswith(("#", "data:image/png;base64,")) for source in elements.sources)
+    one = studies.studies()["relu_against_tanh"]
+    assert page.count(one.question) >= 2 and "ResNet-56" in page and "googlenet_auxiliary" in page
+    assert all(claim.statement in page for claim in one.claims)
+    assert page.count("<svg") == len(one.claims)
+    # tanh took 3.00 to 3.02 epochs, ReLU 2.00 to 2.02: a factor of 1.5, which is above 1.1 and below 3
+    verdicts = {claim.name: found["verdict"] for _, claim, found in claims.ledger(claims.recorded(repository))}
+    assert (verdicts["relu-faster"], verdicts["relu-six-times"]) == ("REPRODUCED", "NOT REPRODUCED")
+    assert "×1.50" in (repository / "README.md").read_text()
+
+
+def test_interval_is_drawn_to_scale() -> None:
+    claim = Claim("name", "statement", "source", "none", "error", {"A": 1, "B": -1}, smallest=1.0)
+    drawn = report.interval(claim, {"measured": 2.0, "interval": [1.5, 2.5]})
+    assert drawn and 0 < drawn.none < drawn.smallest < drawn.low < drawn.measured < drawn.high < 1
+    assert (drawn.high - drawn.low) / (drawn.smallest - drawn.none) == pytest.approx(1.0)
+    assert report.interval(claim, {"measured": 2.0, "interval": None}) is None
+
+
+def test_out_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([f"--out={tmp_path / 'nothing' / 'report.html'}"]) == 2
+    assert capsys.readouterr().err.startswith("error: cannot write")
