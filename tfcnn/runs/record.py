@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import shutil
@@ -93,6 +94,8 @@ def result_of_training(folder: RunFolder) -> dict[str, Any]:
 def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, bytes] | None = None) -> RunFolder:
     """Copies a complete run's small files to experiments/<experiment>/<name>/, all of them or none.
 
+    In its command, a `--data_dir` with an absolute path is left out.
+
     Args:
       folder: the run.
       root: the repository.
@@ -124,6 +127,8 @@ def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, 
         recorded.parent.mkdir(exist_ok=True)
         for file in (*_optional(folder, bool(weights)), *RECORDED):
             shutil.copyfile(folder.path / file, unfinished / file)
+        flags = [flag for flag in folder.read_command() if not _names_a_place(flag)]
+        files.write(unfinished / COMMAND, "".join(f"{flag}\n" for flag in flags))
         for file, content in (weights or {}).items():
             files.write(unfinished / file, content)
         unfinished.rename(recorded)
@@ -132,6 +137,12 @@ def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, 
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return RunFolder(recorded)
+
+
+def _names_a_place(flag: str) -> bool:
+    """Whether a flag says where the data or the other machines are, which is of no use on another machine."""
+    name, _, value = flag.partition("=")
+    return name in ("--data_dir", "--cluster") and os.path.isabs(value)
 
 
 def _optional(folder: RunFolder, with_weights: bool) -> list[str]:

@@ -54,6 +54,8 @@ def sha256(name: str) -> str:
 def ship(run: Path, name: str, data_dir: str | None = None) -> dict[str, Any]:
     """Puts a complete run's network into the package, and evaluates it there.
 
+    The weights are rounded to float16 if the accuracy on the test set stays that of the run, and else kept in float32.
+
     Args:
       run: the run's folder.
       name: NETWORK-DATASET.
@@ -77,8 +79,11 @@ def ship(run: Path, name: str, data_dir: str | None = None) -> dict[str, Any]:
     try:
         for file in (RECIPE, NORMALIZATION, RESULT):
             shutil.copyfile(run / file, folder / file)
-        weights.save(trained.model, folder / WEIGHTS)
-        measured = evaluation.evaluate([network.load(folder)], data_dir=data_dir).record
+        for dtype in ("float16", "float32"):  # float16 where that costs nothing
+            weights.save(trained.model, folder / WEIGHTS, dtype)
+            measured = evaluation.evaluate([network.load(folder)], data_dir=data_dir).record
+            if measured["accuracy"] == trained.result["test"]["accuracy"]:
+                break
         made = {
             "name": name, "network": trained.recipe.network, "dataset": trained.recipe.dataset,
             "seed": trained.recipe.seed, "commit": trained.result["commit"],
