@@ -15,7 +15,7 @@ import pytest
 
 from tests import pages
 from tests.conftest import ROOT, environment
-from tfcnn import describe, flags
+from tfcnn import describe, flags, studies, study
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import settings
@@ -120,6 +120,11 @@ def _parse_module(module: str, arguments: list[str]) -> None:
                     "tfcnn.explain"):
         importlib.import_module("tfcnn.trained.__main__" if module == "tfcnn.trained" else module)._parser().parse_args(
             arguments)
+    elif module.startswith("tfcnn.studies."):
+        name = module.rpartition(".")[2]
+        study._parser(studies.studies()["relu_against_tanh" if name == "NAME" else name]).parse_args(arguments)
+    elif module in ("tfcnn.claims", "tfcnn.report"):
+        importlib.import_module(module)._parser().parse_args(arguments)
     elif module == "tfcnn.data.streaming":
         assert all(re.fullmatch(r"--(images|batch_size|size)=\d+", argument) for argument in arguments)
     else:
@@ -157,6 +162,7 @@ def test_flags_named_in_prose_exist(page: str) -> None:
     known |= {"rounds", "seconds", "precisions", "modes", "networks", "processes"}  # benchmarks
     known |= {"tta", "layer", "quantize", "largest_loss", "mean", "std", "classes", "zeros"}  # trained networks
     known |= {"name", "weights", "network"}  # runs, and their conversion
+    known |= {"scale", "seeds", "jobs", "out"}  # studies, and the page of everything
     known |= {"images", "logdir", "help", "gpus-per-task"}  # streaming, TensorBoard, Slurm
     for span in pages.code_spans(page):
         for flag in re.findall(r"(?<!\S)--(?:no(?=[a-z]))?([\w-]+)", span):
