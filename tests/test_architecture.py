@@ -24,7 +24,7 @@ EXPERIMENTS = [module.name for module in pkgutil.iter_modules(experiments.__path
 LEVELS = {
     "drawing": 0, "augmentations": 0, "processor": 0, "_compat": 0,
     "startup": 1, "recipe": 1, "signals": 1, "streams": 1,
-    "files": 2, "arguments": 2, "contact_sheet": 2,
+    "files": 2, "arguments": 2, "contact_sheet": 2, "event_files": 2,
     "console": 3, "flags": 3, "markdown": 3, "exit_status": 3,
     "networks": 4, "data": 4, "runs": 4,
     "trained": 5, "description": 5, "commands": 5,

@@ -72,7 +72,7 @@ def test_keras_own_operations_normalize_the_same(kind: str) -> None:
                                             ("litert", "int8")])
 def test_exported_files_answer_the_same_in_other_programs(kind: str, quantize: str, tmp_path: Path) -> None:
     net = _trained("alexnet")
-    images = _images((20, 24, 3), 20)  # not of the network's size
+    images = net.fit(_images((20, 24, 3), 20))
     labels = net.predict(images).argmax(axis=1)
     path = tmp_path / f"net{formats.SUFFIXES[kind]}"
     found = check.export(net, kind, path, images, labels, quantize, images, largest_loss=0.5)

@@ -93,10 +93,28 @@ def test_an_ensemble_stands_beside_its_members(net, run: Path, class_folders: Pa
         assert member["accuracy"] == own.mean() and member["difference"] == pytest.approx(right.mean() - own.mean())
 
 
-def test_network_of_streamed_images_is_not_evaluated_on_other_cuts_of_them(net, class_folders: Path) -> None:
-    streamed = dataclasses.replace(net, recipe=net.recipe.replace(stream=True))
-    with pytest.raises(UsageError, match="streamed images"):
-        evaluation.evaluate([streamed], data_dir=str(class_folders))
+def test_images_that_a_member_was_trained_on_are_no_validation_images(net, class_folders: Path) -> None:
+    other = dataclasses.replace(net, recipe=net.recipe.replace(seed=5))  # which held out others
+    same = evaluation.evaluate([net, net], data_dir=str(class_folders), part="validation").record
+    assert same["images"] == 24 and same["calibration"]["temperature"] is not None
+    calibration = evaluation.evaluate([net, other], data_dir=str(class_folders)).record["calibration"]
+    assert calibration["temperature"] is calibration["ece_after"] is None
+    with pytest.raises(UsageError, match="or not the same: choose another --split"):
+        evaluation.evaluate([net, other], data_dir=str(class_folders), part="validation")
+
+
+def test_classes_of_an_older_run_are_those_of_its_data_set(net, run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    result = json.loads((copy / "result.json").read_text())
+    for field in ("class_names", "image_shape", "input_shape"):
+        del result["dataset"][field]
+    (copy / "result.json").write_text(json.dumps(result))
+    with pytest.raises(UsageError, match="earlier version"):
+        trained.load(copy)
+    (copy / "recipe.json").write_text(net.recipe.replace(dataset="cifar10").to_json())
+    again = trained.load(copy)
+    assert again.class_names[3] == "cat" and again.image_size == (32, 32)
 
 
 def test_views_are_moved_and_mirrored() -> None:

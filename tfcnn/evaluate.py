@@ -7,7 +7,8 @@ ships with the package (`python -m tfcnn.trained` lists them). Several are an en
 beside each of them.
 
 The output folder gets `evaluation.json`, `predictions.npz` (`logits` and `labels`, in the data set's order) and the
-pictures `confusion.png`, `calibration.png` and `mistakes.png`.
+pictures `confusion.png`, `calibration.png` and `mistakes.png`. In the run's own folder, TensorBoard shows the pictures
+as well.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfcnn import console, exit_status, files
+from tfcnn.runs.folder import EVALUATION, VALIDATION_EVENTS
 from tfcnn.startup import import_tensorflow
 
+# After the trainer's own files in alphabetical order, in which TensorBoard reads them.
+_EVENTS = "events.out.tfevents.evaluation"
 _SPLITS = ("test", "validation", "train")
 _VIEWS = ("none", "mirror", "shift", "ten_crop")
 
@@ -33,11 +38,12 @@ def _parser() -> console.Parser:
     parser.add_argument("--dataset", default="", help="data set; by default the one the network was trained on")
     parser.add_argument("--data_dir", default="", help="the data set's folder")
     parser.add_argument("--split", default="test", choices=_SPLITS, help="by default test")
-    parser.add_argument("--tta", default="none", choices=_VIEWS,
-                        help="views of each image whose probabilities are averaged; by default the image alone")
+    parser.add_argument("--tta", default="", choices=_VIEWS,
+                        help="views of each image whose probabilities are averaged; none: the image alone; by default "
+                             "as in the network's own test, which is ten_crop after --test_crops=10")
     parser.add_argument("--out", default="", metavar="FOLDER",
-                        help="by default evaluation/ in the run's folder; for several sources, or another data set, "
-                             "split or views, a new folder under runs/")
+                        help="by default evaluation/ in the run's folder; for several sources, another data set, split "
+                             "or views, a recorded run, or a network that ships, a new folder under runs/")
     return parser
 
 
@@ -50,23 +56,53 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     networks = [trained.load(source) for source in arguments.sources]
     result = evaluation.evaluate(networks, arguments.dataset, arguments.data_dir or None, arguments.split,
                                  arguments.tta)
-    folder = output_folder(arguments.out, _own_folder(arguments, networks[0]), "evaluation")
+    own = _own_folder(arguments, networks[0], result.record)
+    folder = output_folder(arguments.out, own, EVALUATION)
     stream = io.BytesIO()
     import numpy as np
     np.savez_compressed(stream, logits=result.logits.astype(np.float32), labels=result.labels)
-    for name, picture in pictures.draw(result).items():
+    drawn = pictures.draw(result)
+    for name, picture in drawn.items():
         files.write(folder / name, picture)
     files.write(folder / "predictions.npz", stream.getvalue())
     files.write(folder / "evaluation.json", json.dumps(result.record, indent=2) + "\n")
+    if own and not arguments.out and networks[0].is_run:
+        _show_in_tensorboard(networks[0], drawn)
     _print(result.record, folder)
     return 0
 
 
-def _own_folder(arguments: argparse.Namespace, first: Any) -> Path | None:
-    """The folder in the run's own, for the evaluation of one run on its own test set."""
-    plain = (len(arguments.sources) == 1 and arguments.dataset in ("", first.recipe.dataset)
-             and arguments.split == "test" and arguments.tta == "none")
-    return first.folder / "evaluation" if plain and files.expanded(arguments.sources[0]).is_dir() else None
+def _own_folder(arguments: argparse.Namespace, first: Any, record: Mapping[str, Any]) -> Path | None:
+    """The folder in the run's own, for the evaluation of one run on its own test set, as in its test.
+
+    None for a network that ships, and for a recorded run, which stays as it is.
+    """
+    from tfcnn.trained.evaluation import own_views
+
+    plain = (len(arguments.sources) == 1 and record["dataset"] == first.recipe.dataset and record["split"] == "test"
+             and record["tta"] == own_views(first))
+    return first.folder / EVALUATION if plain and (first.is_run or first.is_converted) else None
+
+
+def _show_in_tensorboard(network: Any, drawn: Mapping[str, bytes]) -> None:
+    """Adds the pictures to the run's event files, in place of those of an earlier evaluation.
+
+    A TensorBoard that is open reads on in a later file only, so the name says when it was written.
+    """
+    from PIL import Image
+
+    from tfcnn import event_files
+
+    folder = network.folder / VALIDATION_EVENTS
+    before = sorted(folder.glob(f"{_EVENTS}.*"))
+    events = [event_files.version()]
+    for name, png in drawn.items():
+        with Image.open(io.BytesIO(png)) as picture:
+            summary = event_files.picture(f"{EVALUATION}/{Path(name).stem}", png, *picture.size)
+        events.append(event_files.event(network.result["epochs"] - 1, summary))
+    files.write(folder / f"{_EVENTS}.{time.time_ns():020}", event_files.to_bytes(events))
+    for old in before:
+        old.unlink(missing_ok=True)
 
 
 def _print(record: dict[str, Any], folder: Path) -> None:

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tfcnn import console, exit_status, files
 from tfcnn.recipe import UsageError
+from tfcnn.runs.folder import EXPLANATION
 from tfcnn.startup import import_tensorflow
 
 _TEST_IMAGES = 8
@@ -38,8 +40,8 @@ def _parser() -> console.Parser:
     parser.add_argument("--class", default="", dest="chosen_class", metavar="CLASS",
                         help="name or number of the class that is explained; by default the one that is predicted")
     parser.add_argument("--out", default="", metavar="FOLDER",
-                        help="by default explanation/ in the run's folder; for a network that ships, a new folder "
-                             "under runs/")
+                        help="by default explanation/ in the run's folder; for a recorded run, or a network that "
+                             "ships, a new folder under runs/")
     parser.add_argument("--data_dir", default="", help="folder of the data set that the network was trained on")
     return parser
 
@@ -47,7 +49,7 @@ def _parser() -> console.Parser:
 def _explain(arguments: argparse.Namespace) -> int:
     import_tensorflow()
     from tfcnn import trained
-    from tfcnn.trained.explaining import explanation, layers, pictures, report
+    from tfcnn.trained.explaining import explanation, layers
     from tfcnn.trained.output import output_folder
 
     network = trained.load(arguments.source)
@@ -56,27 +58,36 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.chosen_class:
         explanation.find_class(network.class_names, arguments.chosen_class)
     own = [_read(network, file) for file in arguments.pictures]
-    test, reason = _test_part(network, arguments.data_dir, needed=not own)
-    labels: list[Any] = [None] * len(own)
-    if own:
-        names, images = arguments.pictures, _joined(own)
-    else:
-        shown = _one_of_each_class(test.labels)
-        names = [f"test image {number}" for number in shown]
-        images, labels = network.fit(test.images[shown]), [int(label) for label in test.labels[shown]]
-    chosen = explanation.choose(network, images, names, labels, arguments.chosen_class)
-    beside = network.folder / "explanation" if files.expanded(arguments.source).is_dir() else None
-    folder = output_folder(arguments.out, beside, "explanation")
-    found = explanation.explain(network, chosen, None if test is None else network.fit(test.images), arguments.layer)
-    if reason:
-        found.left_out["units"] = reason
+    with tempfile.TemporaryDirectory(prefix="tfcnn-") as temporary:
+        test, test_labels, reason = _test_part(network, arguments.data_dir, Path(temporary, "images"), needed=not own)
+        labels: list[Any] = [None] * len(own)
+        if own:
+            names, images = arguments.pictures, _joined(own)
+        else:
+            shown = _one_of_each_class(test_labels)
+            names = [f"test image {number}" for number in shown]
+            images, labels = test[shown], [int(label) for label in test_labels[shown]]
+        chosen = explanation.choose(network, images, names, labels, arguments.chosen_class)
+        beside = network.folder / EXPLANATION if network.is_run or network.is_converted else None
+        folder = output_folder(arguments.out, beside, EXPLANATION)
+        found = explanation.explain(network, chosen, test, arguments.layer)
+        if reason:
+            found.left_out["units"] = reason
+        record = _write(network, found, folder)
+    _print(record, folder)
+    return 0
+
+
+def _write(network: Any, found: Any, folder: Path) -> dict[str, Any]:
+    """Writes pictures and explanation.json; returns what the latter holds."""
+    from tfcnn.trained.explaining import pictures, report
+
     record = report.record(network, found)
     drawn = pictures.draw(found, network.class_names, network.folder.resolve().name)
     for name, picture in drawn.items():
         files.write(folder / name, picture)
     files.write(folder / "explanation.json", json.dumps(record, indent=2) + "\n")
-    _print(record, folder)
-    return 0
+    return record
 
 
 def _read(network: Any, file: str) -> Any:
@@ -84,7 +95,7 @@ def _read(network: Any, file: str) -> Any:
     try:
         return network.fit(network.read(file)[None])
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
+        raise files.usage_error(f"cannot read {file}", error, Path(file)) from error
 
 
 def _joined(images: Sequence[Any]) -> Any:
@@ -93,20 +104,26 @@ def _joined(images: Sequence[Any]) -> Any:
     return np.concatenate(images)
 
 
-def _test_part(network: Any, data_dir: str, needed: bool) -> tuple[Any, str]:
-    """The test set that the network was trained on, or None and the reason why there is none.
+def _test_part(network: Any, data_dir: str, file: Path, needed: bool) -> tuple[Any, Any, str]:
+    """The test images that the network was trained for, fitted, and labels; or None and the reason why there are none.
+
+    Args:
+      network: the network.
+      data_dir: the data set's folder.
+      file: a temporary file for the images.
+      needed: whether there is nothing else to explain.
 
     Raises:
-      UsageError: it is unavailable, and either needed or asked for.
+      UsageError: they are unavailable, and either needed or asked for.
     """
-    from tfcnn.trained import evaluation
+    from tfcnn.trained import data
 
     try:
-        return evaluation.load_data(network, data_dir=data_dir or None).test, ""
+        return *data.load(network, data_dir=data_dir or None).test.stored(file), ""
     except UsageError as error:
         if needed or data_dir:
             raise
-        return None, f"the test images are not there: {error}"
+        return None, None, f"the test images are not there: {error}"
 
 
 def _one_of_each_class(labels: Any) -> list[int]:

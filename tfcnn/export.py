@@ -15,6 +15,7 @@ package. If a probability of a float export differs by more than 1e-4, or a quan
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _parser() -> console.Parser:
 def _export(arguments: argparse.Namespace) -> int:
     import_tensorflow()
     from tfcnn import trained
-    from tfcnn.trained import evaluation
+    from tfcnn.trained import data
     from tfcnn.trained.exporting import check
 
     network = trained.load(arguments.source)
@@ -56,10 +57,13 @@ def _export(arguments: argparse.Namespace) -> int:
         (network.folder if run else Path()) / f"{'' if run else network.name + '-'}{'-'.join(words)}{suffix}")
     if suffix and path.suffix != suffix:
         raise UsageError(f"--out={arguments.out} must end in {suffix}")
-    data = evaluation.load_data(network, data_dir=arguments.data_dir or None)
-    representative = data.train.images[::max(1, len(data.train) // _REPRESENTATIVE)][:_REPRESENTATIVE]
-    checked = check.export(network, arguments.format, path, data.test.images, data.test.labels, arguments.quantize,
-                           representative, arguments.largest_loss)
+    loaded = data.load(network, data_dir=arguments.data_dir or None)
+    step = max(1, len(loaded.train) // _REPRESENTATIVE)
+    representative = loaded.train.at(range(0, len(loaded.train), step)[:_REPRESENTATIVE])
+    with tempfile.TemporaryDirectory(prefix="tfcnn-") as folder:
+        images, labels = loaded.test.stored(Path(folder, "images"))
+        checked = check.export(network, arguments.format, path, images, labels, arguments.quantize, representative,
+                               arguments.largest_loss)
     print(f"{checked.path}: {checked.bytes / 2**20:.2f} MiB\n"
           f"test accuracy ({checked.images:,} images): {checked.before:.4f} before, {checked.after:.4f} after; largest "
           f"difference of a probability: {checked.largest_difference:.2g}\n"

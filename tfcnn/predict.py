@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tfcnn import console, exit_status
+from tfcnn import console, exit_status, files
 from tfcnn.recipe import UsageError
 from tfcnn.startup import import_tensorflow
 
@@ -43,7 +43,7 @@ def _parser() -> console.Parser:
 def _predict(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise UsageError(f"--top={arguments.top} must be at least 1")
-    files = list(_files(arguments.pictures))
+    pictures = list(_files(arguments.pictures))
     import_tensorflow()
     from tfcnn import trained
 
@@ -51,10 +51,12 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.format == "csv":
         csv.writer(sys.stdout, lineterminator="\n").writerow(["file", "rank", "class", "probability"])
     status = 0
-    for file in files:
+    for file in pictures:
         try:
             image = network.read(file)
         except (UsageError, OSError) as error:
+            if isinstance(error, OSError):
+                error = files.usage_error(f"cannot read {file}", error, Path(file))
             print(f"error: {error}", file=sys.stderr)
             status = 2
             continue

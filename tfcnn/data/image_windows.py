@@ -48,19 +48,47 @@ def decode_window(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor], 
     """
     partial, shape = _shape(encoded)
     chosen = window(tf.cast(shape, tf.float32))
-    # The whole pixels that cover the window and the reach of antialiasing.
-    margin = tf.maximum(chosen[2:] / size, 1) + 1
-    first = tf.maximum(tf.cast(tf.floor(chosen[:2] - margin), tf.int32), 0)
-    last = tf.minimum(tf.cast(tf.math.ceil(chosen[:2] + chosen[2:] + margin), tf.int32), shape)
-    box = tf.concat([first, last - first], 0)
+    box = _box(chosen, shape, size)
     pixels = tf.cond(partial,
                      lambda: tf.io.decode_and_crop_jpeg(encoded, box, dct_method="INTEGER_ACCURATE"),
                      lambda: numpy_function(_decode_box, [encoded, box], tf.uint8))
+    return _resized(pixels[None], box, chosen, size, channels)[0]
+
+
+def cut_window(images: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor], size: int, channels: int) -> tf.Tensor:
+    """The same window of images that are decoded: the pixels that `decode_window` gives of their files.
+
+    Args:
+      images: [batch, height, width, 1 or 3], uint8.
+      window: as in `decode_window`.
+      size: height and width of the result.
+      channels: 1 for grey, 3 for colour.
+
+    Returns:
+      [batch, size, size, channels], uint8.
+    """
+    shape = tf.shape(images)[1:3]
+    chosen = window(tf.cast(shape, tf.float32))
+    box = _box(chosen, shape, size)
+    top, left, height, width = tf.unstack(box)
+    return _resized(images[:, top:top + height, left:left + width], box, chosen, size, channels)
+
+
+def _box(chosen: tf.Tensor, shape: tf.Tensor, size: int) -> tf.Tensor:
+    """The whole pixels that cover a window and the reach of antialiasing: int32 [4], top, left, height and width."""
+    margin = tf.maximum(chosen[2:] / size, 1) + 1
+    first = tf.maximum(tf.cast(tf.floor(chosen[:2] - margin), tf.int32), 0)
+    last = tf.minimum(tf.cast(tf.math.ceil(chosen[:2] + chosen[2:] + margin), tf.int32), shape)
+    return tf.concat([first, last - first], 0)
+
+
+def _resized(pixels: tf.Tensor, box: tf.Tensor, chosen: tf.Tensor, size: int, channels: int) -> tf.Tensor:
+    """The window of images of which only a box is given: [batch, height, width, 1 or 3], uint8."""
     scale = size / chosen[2:]
-    translation = (tf.cast(first, tf.float32) - chosen[:2]) * scale
-    resized = tf.raw_ops.ScaleAndTranslate(images=pixels[None], size=[size, size], scale=scale, translation=translation,
+    translation = (tf.cast(box[:2], tf.float32) - chosen[:2]) * scale
+    resized = tf.raw_ops.ScaleAndTranslate(images=pixels, size=[size, size], scale=scale, translation=translation,
                                            kernel_type="triangle", antialias=True)
-    return tf.ensure_shape(_to_channels(tf.cast(resized[0] + 0.5, tf.uint8), channels), (size, size, channels))
+    return tf.ensure_shape(_to_channels(tf.cast(resized + 0.5, tf.uint8), channels), (None, size, size, channels))
 
 
 def check(encoded: tf.Tensor, name: str) -> None:
@@ -118,7 +146,7 @@ def _content(encoded: bytes | np.ndarray) -> bytes:
 
 def _to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     """`images.to_channels` in a graph, where the number of channels is known only when it runs."""
-    colours = tf.tile(pixels, [1, 1, 3 // tf.shape(pixels)[-1]])
+    colours = tf.tile(pixels, [1, 1, 1, 3 // tf.shape(pixels)[-1]])
     if channels == 3:
         return colours
     red, green, blue = tf.unstack(tf.cast(colours, tf.float32), 3, axis=-1)

@@ -66,7 +66,7 @@ class Entry:
       test_images: the number of test images.
       layouts: the forms in which it is published; messages recommend the first.
       url: the address of the folder of the published files; empty if they come with tfcnn.
-      class_names: the names of the classes, if no file has them.
+      class_names: the names of the classes; empty if only a file has them.
       system_folder: where the files are once `system_source` is installed.
       system_source: what installs them, such as a package of Debian.
       advice: one more way to get the files.
@@ -266,6 +266,7 @@ _FASHION_MNIST = Entry(
 _CIFAR10 = Entry(
     image_shape=(32, 32, 3), classes=10, train_images=50_000, test_images=10_000,
     url="https://www.cs.toronto.edu/~kriz/",
+    class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     layouts=(
         Layout(train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)), test=("test_batch.bin",),
                parse=functools.partial(formats.parse_cifar_binary, label_bytes=1),

@@ -29,9 +29,9 @@ from PIL import Image
 
 from tfcnn import console, exit_status
 from tfcnn.augmentations import Operation
-from tfcnn.data import image_windows, normalization, streamed_crops
+from tfcnn.data import image_windows, normalization, streamed_crops, streamed_evaluation
 from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
-from tfcnn.data.parts import bounded, unreadable
+from tfcnn.data.parts import bounded
 from tfcnn.data.sources import Source, from_folder
 from tfcnn.recipe import Recipe, UsageError
 
@@ -118,26 +118,19 @@ class Streaming:
         """
         crops = self._recipe.test_crops if part == "test" else 1
         size = -(-(batch_size or self._recipe.batch_size) // crops)
-        count, side = len(self._parts[part]), streamed_crops.shorter_side(self._size)
+        batches = streamed_evaluation.batches(self._parts[part], self._size, self._channels, size, crops)
 
-        def image(index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            if crops > 1:
-                square = image_windows.decode_window(encoded, streamed_crops.largest_square, side, self._channels)
-                return streamed_crops.ten_crops(square[None], self._size)[0], label, tf.constant(1.0)
-            return self._evaluation_crop(encoded), label, tf.constant(1.0)
+        def filled(values: tf.Tensor) -> tf.Tensor:
+            missing = size - tf.shape(values)[0]
+            return tf.ensure_shape(tf.pad(values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1)),
+                                   (size, *values.shape[1:]))
 
-        def filled(*batch: tf.Tensor) -> list[tf.Tensor]:
-            missing = size - tf.shape(batch[0])[0]
-            return [tf.ensure_shape(tf.pad(values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1)),
-                                    (size, *values.shape[1:])) for values in batch]
-
-        def normalized(*batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            images, labels, weights = filled(*batch)
+        def normalized(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            weights = tf.ones_like(labels, tf.float32)
+            images, labels, weights = filled(images), filled(labels), filled(weights)
             flat = tf.reshape(images, (-1, *images.shape[-3:]))
             return tf.reshape(self.normalization.apply(flat), images.shape), labels, weights
 
-        images = self._parts[part].records(None, 0, count).map(image, _THREADS, deterministic=True)
-        batches = images.batch(size).apply(tf.data.experimental.assert_cardinality(-(-count // size)))
         return self._made_ahead(batches, normalized, size * crops)
 
     def examples(self, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -165,26 +158,18 @@ class Streaming:
             epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
             start = step_in_epoch * self._recipe.batch_size
             order = random_numbers.order_seed(self._recipe.seed, tf.constant(epoch, tf.int64))
-            self._check("train", order, start, start + self._recipe.batch_size)
+            streamed_evaluation.check(self._parts["train"], order, start, start + self._recipe.batch_size)
 
     def check_evaluation(self, part: str) -> None:
         """Decodes the images of a part again: see `check_training`."""
-        self._check(part, None, 0, len(self._parts[part]))
-
-    def _check(self, part: str, order: tf.Tensor | None, start: int, stop: int) -> None:
-        source = self._parts[part]
-        try:
-            for index, _, encoded in bounded(source.records(order, start, stop)):
-                image_windows.check(encoded, source.name(int(index)))
-        except tf.errors.OpError as error:
-            raise unreadable(source, error) from error
+        streamed_evaluation.check(self._parts[part])
 
     @contextmanager
     def _naming_damage(self, part: str, order: tf.Tensor | None, start: int, stop: int) -> Iterator[None]:
         try:
             yield
         except tf.errors.OpError:
-            self._check(part, order, start, min(stop, len(self._parts[part])))
+            streamed_evaluation.check(self._parts[part], order, start, min(stop, len(self._parts[part])))
             raise
 
     def _at_most(self, count: int) -> int:
@@ -193,17 +178,13 @@ class Streaming:
     def _sampled(self, count: int) -> tf.data.Dataset:
         """Random training images, cropped as for evaluation: uint8."""
         return self._parts["train"].records(self._sample_order(), 0, self._at_most(count)).map(
-            lambda index, label, encoded: self._evaluation_crop(encoded), _THREADS, deterministic=True)
+            lambda index, label, encoded: streamed_evaluation.centre(encoded, self._size, self._channels), _THREADS, deterministic=True)
 
     def _sampled_batches(self) -> Iterator[np.ndarray]:
         return (batch.numpy() for batch in bounded(self._sampled(_SAMPLE).batch(64)))
 
     def _sample_order(self) -> tf.Tensor:
         return random_numbers.order_seed(self._recipe.seed, tf.constant(-1, tf.int64))
-
-    def _evaluation_crop(self, encoded: tf.Tensor) -> tf.Tensor:
-        return image_windows.decode_window(encoded, lambda shape: streamed_crops.centre_window(shape, self._size),
-                                           self._size, self._channels)
 
     def _training_crop(self, epoch: tf.Tensor, index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor
                        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -32,6 +32,8 @@ NORMALIZATION = "normalization.npz"
 CURVES = "curves.png"
 TRAIN_EVENTS = "train"
 VALIDATION_EVENTS = "validation"
+EVALUATION = "evaluation"
+EXPLANATION = "explanation"
 LOCK = "run.lock"
 # Folder of the runs that are given none.
 RUNS = "runs"
@@ -41,7 +43,7 @@ MISSING = "missing"
 # In the order in which --overwrite removes them: the result goes first, so that a half-removed run is not taken for a
 # complete one. The recipe is replaced, not removed, so that the folder is a run's folder at any moment.
 _REPLACED = (RESULT, CHECKPOINTS, MODEL, NORMALIZATION, METRICS, TIMINGS, CURVES, TRAIN_EVENTS, VALIDATION_EVENTS,
-             COMMAND)
+             EVALUATION, EXPLANATION, COMMAND)
 
 # The fields that every result.json has at least; a dot leads into a nested object. Recorded runs are checked against
 # this list too, so a field that they lack cannot be added.

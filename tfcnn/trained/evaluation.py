@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tfcnn.data import datasets
 from tfcnn.recipe import UsageError
-from tfcnn.trained import metrics, prediction, views
+from tfcnn.trained import data, metrics, prediction, views
 from tfcnn.trained.network import TrainedNetwork
 
 PARTS = ("test", "validation", "train")
@@ -25,87 +24,64 @@ class Evaluation:
       logits: [images, classes], in the data set's order; of several networks or views the logarithm of the mean of
         their probabilities.
       labels: int32 [images].
-      images: uint8 [images, height, width, channels], as the first network was given them.
+      images: as the first network was given them.
     """
 
     record: dict[str, Any]
     logits: np.ndarray
     labels: np.ndarray
-    images: np.ndarray
+    images: data.Images
 
 
 def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: str | None = None, part: str = "test",
-             tta: str = "none") -> Evaluation:
+             tta: str = "") -> Evaluation:
     """Evaluates networks on a part of a data set; several are an ensemble, the mean of their probabilities.
 
     Args:
       networks: one or several, with the same classes.
       dataset: name of the data set; empty for the one that the first network was trained on.
       data_dir: its folder, as in `tfcnn.data.datasets.load`.
-      part: one of `PARTS`; the validation part is what the first network's run held out.
-      tta: test-time augmentation, one of `views.KINDS`.
+      part: one of `PARTS`; the validation part is what the networks' runs held out.
+      tta: test-time augmentation, one of `views.KINDS`; empty for that of the first network's own test, which is
+        `ten_crop` after `--test_crops=10` and otherwise `none`.
 
     Raises:
-      UsageError: the data set is unavailable or has other classes, the run held no validation images out, or the
-        networks have different classes.
+      UsageError: the data set is unavailable or has other classes, there are no validation images that no network was
+        trained on, or the networks have different classes.
     """
     first = networks[0]
     for network in networks[1:]:
         if network.class_names != first.class_names:
             raise UsageError(f"{network.name} has other classes than {first.name}: "
-                             f"{_listed(network.class_names)}; {_listed(first.class_names)}")
-    name = dataset or first.recipe.dataset
-    if part == "validation" and not _held_out(first, name):
-        raise UsageError(f"{first.name} held no validation images of {name} out: choose another --split")
-    data = load_data(first, name, data_dir)
-    split: datasets.Split = getattr(data, part)
-    labels = split.labels
-    logits = [_logits(network, split.images, tta) for network in networks]
-    together = prediction.log_mean(np.stack(logits)) if len(logits) > 1 else logits[0]
-    record: dict[str, Any] = {"sources": [network.name for network in networks], "dataset": name, "source": data.source,
-                              "split": part, "tta": tta, "class_names": list(data.class_names)}
-    record |= measure(together, labels, data.class_names)
-    if _held_out(first, name):
-        held_out = [_logits(network, data.validation.images, tta) for network in networks]
-        record["calibration"] |= calibrated(
-            together, labels, prediction.log_mean(np.stack(held_out)) if len(held_out) > 1 else held_out[0],
-            data.validation.labels)
+                             f"{data.listed(network.class_names)}; {data.listed(first.class_names)}")
+    name, tta = data.name_of(first, dataset), tta or own_views(first)
+    held_out = _held_out(networks, name)
+    if part == "validation" and not held_out:
+        raise UsageError(f"{' and '.join(network.name for network in networks)} held no validation images of {name} "
+                         f"out{'' if len(networks) == 1 else ', or not the same'}: choose another --split")
+    loader = data.Loader(name, data_dir, first.recipe)
+    loaded = [loader.load(network) for network in networks]
+    logits, labels = _of_all(networks, [getattr(one, part) for one in loaded], tta)
+    together = _together(logits)
+    class_names = loaded[0].class_names
+    record: dict[str, Any] = {"sources": [network.name for network in networks], "dataset": name,
+                              "source": loaded[0].source, "split": part, "tta": tta, "class_names": list(class_names)}
+    record |= measure(together, labels, class_names)
+    if held_out:
+        others, their_labels = _of_all(networks, [one.validation for one in loaded], tta)
+        record["calibration"] |= calibrated(together, labels, _together(others), their_labels)
+    images = getattr(loaded[0], part)
     if len(networks) > 1:
         record["members"] = [_beside(together, own, labels, network.name) for own, network in zip(logits, networks)]
     elif tta != "none":
-        record["members"] = [_beside(together, _logits(first, split.images, "none"), labels, f"{first.name}, one view")]
-    return Evaluation(record, together, labels, first.fit(split.images))
+        single, _ = _of_one(first, images, "none")
+        record["members"] = [_beside(together, single, labels, f"{first.name}, one view")]
+    return Evaluation(record, together, labels, images)
 
 
-def load_data(network: TrainedNetwork, name: str = "", data_dir: str | None = None) -> datasets.Dataset:
-    """Loads a data set for a network, split as in its training, with the network's labels.
-
-    A network whose classes are only numbered gets the data set's names.
-
-    Args:
-      network: the network.
-      name: name of the data set; empty for the one that the network was trained on.
-      data_dir: its folder.
-
-    Raises:
-      UsageError: the data set is unavailable or not known, or has other classes, or the network was trained on streamed
-        images.
-    """
-    recipe = network.recipe
-    if recipe.stream:
-        raise UsageError(f"{network.name} was trained on streamed images, cut from larger ones, and data sets are read "
-                         "into memory here: its result.json has its test accuracy")
-    name = name or recipe.dataset
-    if not name:
-        raise UsageError(f"{network.name} does not say which data set it was trained on: give --dataset, here or in "
-                         "its conversion")
-    data = datasets.load(name, data_dir, validation=recipe.validation, seed=recipe.seed,
-                         image_size=network.image_size or network.input_shape[:2])
-    order = _label_order(network, name, data.class_names)
-    train, validation, test = (datasets.Split(part.images, order[part.labels])
-                               for part in (data.train, data.validation, data.test))
-    class_names = data.class_names if network.numbered else network.class_names
-    return dataclasses.replace(data, class_names=class_names, train=train, validation=validation, test=test)
+def own_views(network: TrainedNetwork) -> str:
+    """The views that the network's own test averages: one of `views.KINDS`."""
+    return "ten_crop" if network.crops == 10 else "none"
 
 
 def measure(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
@@ -137,26 +113,34 @@ def _beside(together: np.ndarray, own: np.ndarray, labels: np.ndarray, name: str
             **metrics.paired_difference(right, own_right)}
 
 
-def _logits(network: TrainedNetwork, images: np.ndarray, tta: str) -> np.ndarray:
-    fitted, batch = network.fit(images), network.recipe.batch_size  # the batch of the run's own test
-    parts = [network.logits(view, batch) for view in views.views(fitted, tta, network.recipe.crop_padding)]
-    return prediction.log_mean(np.stack(parts)) if len(parts) > 1 else parts[0]
+def _of_all(networks: Sequence[TrainedNetwork], images: Sequence[data.Images], tta: str
+            ) -> tuple[list[np.ndarray], np.ndarray]:
+    """The logits of each network, and the labels."""
+    found = [_of_one(network, own, tta) for network, own in zip(networks, images)]
+    assert all(np.array_equal(labels, found[0][1]) for _, labels in found), "the images come in different orders"
+    return [logits for logits, _ in found], found[0][1]
 
 
-def _held_out(network: TrainedNetwork, dataset: str) -> bool:
-    """Whether the network's run held out images of this data set."""
-    return dataset == network.recipe.dataset and bool(network.result["dataset"]["validation_images"])
+def _of_one(network: TrainedNetwork, images: data.Images, tta: str) -> tuple[np.ndarray, np.ndarray]:
+    """The logits of a network, in batches of its run's own test, and the labels."""
+    crops = 10 if tta == "ten_crop" and images.larger else 1
+    size = -(-network.recipe.batch_size // crops)
+    rows, labels = [], []
+    for batch, batch_labels in images.batches(size, crops):
+        shown = [batch] if crops > 1 else views.views(batch, tta, network.recipe.crop_padding)
+        rows.append(_together([network.logits_of_fitted(view, size) for view in shown]))
+        labels.append(batch_labels)
+    return np.concatenate(rows), np.concatenate(labels)
 
 
-def _label_order(network: TrainedNetwork, dataset: str, names: Sequence[str]) -> np.ndarray:
-    """The network's label for each label of the data set, int32."""
-    if network.numbered and len(names) == len(network.class_names):
-        return np.arange(len(names), dtype=np.int32)
-    if sorted(names) != sorted(network.class_names):
-        raise UsageError(f"{dataset} has other classes than {network.name}: {_listed(names)}; the network has "
-                         f"{_listed(network.class_names)}")
-    return np.array([network.class_names.index(name) for name in names], np.int32)
+def _together(members: Sequence[np.ndarray]) -> np.ndarray:
+    """The logits themselves, or those of the mean of several members' probabilities."""
+    return prediction.log_mean(np.stack(members)) if len(members) > 1 else members[0]
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
+def _held_out(networks: Sequence[TrainedNetwork], dataset: str) -> bool:
+    """Whether the networks' runs held out images of this data set, and all of them the same ones."""
+    splits = {(network.recipe.dataset, network.recipe.stream, network.recipe.validation, network.recipe.seed)
+              for network in networks}
+    return len(splits) == 1 and networks[0].recipe.dataset == dataset and all(
+        network.result["dataset"]["validation_images"] for network in networks)

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tfcnn.networks.layers  # noqa: F401  Keras must know the suite's layers to load a network
 from tfcnn import files, networks
 from tfcnn.data import images as pictures
-from tfcnn.data import normalization, pipeline
+from tfcnn.data import normalization, official, pipeline, streamed_evaluation
 from tfcnn.data.split import Split
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs import MODEL, NORMALIZATION, RunFolder
@@ -55,26 +55,44 @@ class TrainedNetwork:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """Height and width of the training images before they were fitted to the input; None if it is not recorded."""
-        height, width, *_ = self.result["dataset"].get("image_shape") or (0, 0)
-        return (height, width) if height else None
+        """Height and width of the training images before they were fitted to the input; None if it is not known."""
+        known = official.KNOWN.get(self.recipe.dataset)
+        shape = self.result["dataset"].get("image_shape") or (known.image_shape if known else None)
+        return tuple(shape[:2]) if shape else None
 
     @property
     def numbered(self) -> bool:
         """Whether the classes have numbers for names: those of a converted network whose names are not known."""
         return not self.result.get("converted", {}).get("named_classes", True)
 
-    def fit(self, images: np.ndarray) -> np.ndarray:
+    @property
+    def is_run(self) -> bool:
+        """Whether the folder is that of a run, and not of a recorded one, of a network that ships or a converted one."""
+        return (self.folder / MODEL).is_file()
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the network was made from published weights."""
+        return "converted" in self.result
+
+    @property
+    def crops(self) -> int:
+        """How many crops of an image the run's own test averages: 1, or AlexNet's ten of a larger image."""
+        return self.recipe.test_crops if self.recipe.stream else 1
+
+    def fit(self, images: np.ndarray, crops: int = 1) -> np.ndarray:
         """Gives images the size and the channels of the network's input, as in training.
 
         Images of the training images' size are padded or resized as these were. Images of any other size are resized to
-        cover that size first, and cropped around the centre.
+        cover that size first, and cropped around the centre. For a network of streamed images the shorter side is
+        resized and the centre cropped, as in its test.
 
         Args:
           images: uint8 [batch, height, width, 1 or 3].
+          crops: 10 for AlexNet's ten crops, for a network of streamed images only.
 
         Returns:
-          uint8 [batch, *input_shape].
+          uint8 [batch, *input_shape], or [batch, 10, *input_shape].
 
         Raises:
           UsageError: the images do not have this type or shape.
@@ -82,6 +100,8 @@ class TrainedNetwork:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
             raise UsageError(f"images must be uint8 [batch, height, width, 1 or 3], not {images.dtype} "
                              f"{list(images.shape)}")
+        if self.recipe.stream:
+            return self._cut(tf.constant(images), crops).numpy()
         if self.image_size and images.shape[1:3] not in (self.image_size, self.input_shape[:2]):
             images = np.stack([pictures.fit(image, self.image_size) for image in images])
         return pipeline.fit(Split(images, np.zeros(len(images), np.int32)), self.input_shape).images
@@ -99,7 +119,7 @@ class TrainedNetwork:
         return pictures.decode(file)
 
     def logits(self, images: np.ndarray, batch_size: int = _BATCH) -> np.ndarray:
-        """The logits of images of any size.
+        """The logits of images of any size; after a test of ten crops, those of the mean of the crops' probabilities.
 
         Args:
           images: uint8 [batch, height, width, 1 or 3].
@@ -111,10 +131,23 @@ class TrainedNetwork:
         Raises:
           UsageError: as in `fit`.
         """
-        images = self.fit(images)
         if not len(images):
-            return np.zeros((0, len(self.class_names)), np.float32)
-        rows = []
+            return self.logits_of_fitted(self.fit(images))
+        size = -(-batch_size // self.crops)
+        return np.concatenate([self.logits_of_fitted(self.fit(images[start:start + size], self.crops), size)
+                               for start in range(0, len(images), size)])
+
+    def logits_of_fitted(self, images: np.ndarray, batch_size: int = _BATCH) -> np.ndarray:
+        """The logits of images that `fit` returned.
+
+        Args:
+          images: uint8 [batch, *input_shape], or [batch, crops, *input_shape], whose probabilities are averaged.
+          batch_size: how many of them the network sees at once.
+
+        Returns:
+          float32 [batch, classes].
+        """
+        rows = [np.zeros((0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), batch_size):
             part = images[start:start + batch_size]
             filled = np.resize(part, (batch_size, *part.shape[1:]))  # repeats images, so that one graph does for all
@@ -127,9 +160,19 @@ class TrainedNetwork:
 
     @functools.cached_property
     def _compiled(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """From uint8 images of the input's shape to logits."""
-        return tf.function(lambda images: prediction.logits(self.model, self.normalization.apply(images)),
-                           autograph=False)
+        """From uint8 images of the input's shape, or several crops of each, to logits."""
+        def logits(images: tf.Tensor) -> tf.Tensor:
+            flat = self.normalization.apply(tf.reshape(images, (-1, *self.input_shape)))
+            return prediction.logits(self.model, tf.reshape(flat, images.shape))
+
+        return tf.function(logits, autograph=False)
+
+    @functools.cached_property
+    def _cut(self) -> Callable[[tf.Tensor, int], tf.Tensor]:
+        """From decoded images to crops, as streamed images are cropped in a test."""
+        size, _, channels = self.input_shape
+        return tf.function(lambda images, crops: streamed_evaluation.cut(images, size, channels, crops),
+                           autograph=False, reduce_retracing=True)
 
 
 def load(source: str | Path) -> TrainedNetwork:
@@ -137,17 +180,18 @@ def load(source: str | Path) -> TrainedNetwork:
     folder = _find(source)
     run = RunFolder(folder)
     result, recipe = run.read_result(), run.read_recipe()
-    class_names = tuple(result["dataset"].get("class_names", ()))
-    shape = result["dataset"].get("input_shape")
-    if not class_names or not shape:
-        raise UsageError(f"{folder} was recorded by an earlier version, which did not keep the names of the classes: "
-                         "train the network again")
+    known = official.KNOWN.get(recipe.dataset)
+    class_names = tuple(result["dataset"].get("class_names") or (known.class_names if known else ()))
+    if not class_names:
+        raise UsageError(f"{folder} was recorded by an earlier version, which did not keep the names of the classes, and "
+                         f"those of --dataset={recipe.dataset} are not known: train the network again")
     stored = normalization.load(folder / NORMALIZATION)
     if (folder / MODEL).is_file():
         model = _load_model(folder / MODEL)
     else:
+        size, *_ = result["dataset"].get("input_shape") or [recipe.image_size]
         model = networks.find(recipe.network).build(
-            classes=len(class_names), image_size=shape[0], **recipe.network_options())
+            classes=len(class_names), image_size=size, **recipe.network_options())
         weights.load(model, folder / weights.WEIGHTS)
     return TrainedNetwork(str(source), folder, model, stored, class_names, recipe, result)
 
@@ -166,6 +210,8 @@ def _find(source: str | Path) -> Path:
 def _load_model(file: Path) -> keras.Model:
     try:
         return keras.saving.load_model(file, compile=False)
+    except PermissionError as error:
+        raise files.usage_error(f"cannot read {file}", error, file) from error
     except Exception as error:  # a damaged file fails in any way: zipfile's, h5py's, Keras's errors
         reason = " ".join(str(error).split())
         raise UsageError(f"{file} cannot be read as a network ({type(error).__name__}: {reason}): train it again"

@@ -89,7 +89,7 @@ def mistakes(evaluation: Evaluation) -> bytes:
         return _png(np.full((1, 1, 3), 255, np.uint8))
     captions = [[f"is {names[evaluation.labels[index]]}", f"{confidences[index]:.0%} {names[predicted[index]]}"]
                 for index in worst]
-    return _png(contact_sheet(evaluation.images[worst], captions))
+    return _png(contact_sheet(evaluation.images.at(worst.tolist()), captions))
 
 
 def _drawn(draw_on: Callable[[Any], None], size: tuple[float, float]) -> bytes:

@@ -54,6 +54,8 @@ def load(model: keras.Model, path: Path) -> None:
         names = [name.partition(" ")[2].rpartition("/")[2] for name in stored.files]
     except FileNotFoundError as error:
         raise UsageError(f"{path.parent} has no weights: it lacks model.keras and {path.name}") from error
+    except PermissionError as error:
+        raise files.usage_error(f"cannot read {path}", error, path) from error
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read as weights ({type(error).__name__}: {error})") from error
     own = [(weight.path.rpartition("/")[2], tuple(weight.shape)) for weight in model.weights]

@@ -3,16 +3,14 @@
 TensorBoard sorts cards by the names of their tags and opens the first two groups, a group being what stands before the
 first slash. So accuracy and loss are in `epoch`, and what else describes the whole network is in `global`.
 
-The event files are written here and not by `tf.summary`, because a run that is killed and resumed must show each epoch
-exactly once. `tf.summary` writes in a thread and names its files by the clock. Here everything is on the disk before
-the checkpoint that records the length of each file, and a resumed run cuts off what was written after that checkpoint.
-See BUILD_NOTES.md#a-runs-state-is-its-checkpoint.
+A run that is killed and resumed must show each epoch exactly once. So everything is on the disk before the checkpoint
+that records the length of each file, and a resumed run cuts off what was written after that checkpoint. See
+BUILD_NOTES.md#a-runs-state-is-its-checkpoint.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams.api import hparams_pb
 
-from tfcnn import files
+from tfcnn import event_files, files
 from tfcnn.recipe import Recipe, flat
 from tfcnn.runs import TRAIN_EVENTS, VALIDATION_EVENTS
 from tfcnn.contact_sheet import class_captions, contact_sheet
@@ -75,8 +73,8 @@ class Board:
         """
         sheet = contact_sheet(examples[0], class_captions(examples[1], class_names))
         height, width, _ = sheet.shape
-        picture = [str(width).encode(), str(height).encode(), tf.io.encode_png(sheet).numpy()]
-        self._write(TRAIN_EVENTS, 0, _summary("training_images", "images", picture))
+        picture = event_files.picture("training_images", tf.io.encode_png(sheet).numpy(), width, height)
+        self._write(TRAIN_EVENTS, 0, picture)
         # The Graphs page opens on the first tag in alphabetical order.
         self._write(TRAIN_EVENTS, 0, _graph_summary("network", network_graph(model)))
         if graph is not None:
@@ -89,7 +87,7 @@ class Board:
     def scalars(self, epoch: int, values: Mapping[str, float], part: str = TRAIN_EVENTS) -> None:
         """Writes values of an epoch, counted from 0, by their tags."""
         for tag, value in values.items():
-            self._write(part, epoch, _summary(tag, "scalars", np.float32(value)))
+            self._write(part, epoch, event_files.summary(tag, "scalars", np.float32(value)))
 
     def histograms(self, epoch: int, variables: Iterable[keras.Variable]) -> None:
         """Writes the distribution of each variable's finite values after an epoch, counted from 0."""
@@ -97,7 +95,7 @@ class Board:
             values = variable.numpy().astype(np.float64)
             counts, edges = np.histogram(values[np.isfinite(values)], _HISTOGRAM_BUCKETS)
             buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
-            self._write(TRAIN_EVENTS, epoch, _summary(f"histogram/{variable.path}", "histograms", buckets))
+            self._write(TRAIN_EVENTS, epoch, event_files.summary(f"histogram/{variable.path}", "histograms", buckets))
 
     def flush(self) -> dict[str, int]:
         """Brings everything to the disk.
@@ -113,7 +111,7 @@ class Board:
             try:
                 path.parent.mkdir(exist_ok=True)
                 with open(path, "ab") as file:
-                    file.write(_records(events))
+                    file.write(event_files.to_bytes(events))
                     file.flush()
                     os.fsync(file.fileno())
                     self._lengths[name] = file.tell()
@@ -126,22 +124,8 @@ class Board:
     def _write(self, part: str, step: int, summary: tf.compat.v1.Summary) -> None:
         name = f"{part}/{self._name}"
         if name not in self._pending:
-            version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
-            self._pending[name] = [] if name in self._lengths else [version]
-        self._pending[name].append(tf.compat.v1.Event(wall_time=time.time(), step=step, summary=summary))
-
-
-def _records(events: Iterable[tf.compat.v1.Event]) -> bytes:
-    """The events as an event file has them, each with its length and checksums.
-
-    TensorFlow's writer cannot append to a file, and TensorBoard's, which can, is not public.
-    """
-    with tempfile.TemporaryDirectory(prefix="tfcnn-") as folder:
-        path = Path(folder, "events")
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for event in events:
-                writer.write(event.SerializeToString())
-        return path.read_bytes()
+            self._pending[name] = [] if name in self._lengths else [event_files.version()]
+        self._pending[name].append(event_files.event(step, summary))
 
 
 def hyperparameters(recipe: Recipe, reference: Recipe | None) -> dict[str, Any]:
@@ -160,16 +144,8 @@ def hyperparameters(recipe: Recipe, reference: Recipe | None) -> dict[str, Any]:
             if name in _COMMON_HYPERPARAMETERS or name not in usual or value != usual[name]}
 
 
-def _summary(tag: str, plugin: str, content: Any, plugin_content: bytes = b"") -> tf.compat.v1.Summary:
-    """A summary in the format of one of TensorBoard's plugins."""
-    metadata = tf.compat.v1.SummaryMetadata(plugin_data={"plugin_name": plugin, "content": plugin_content})
-    summary = tf.compat.v1.Summary()
-    summary.value.add(tag=tag, metadata=metadata, tensor=tf.make_tensor_proto(content))
-    return summary
-
-
 def _graph_summary(tag: str, graph: tf.compat.v1.GraphDef) -> tf.compat.v1.Summary:
     """A graph in the format of the Graphs page."""
     metadata = tf.compat.v1.RunMetadata()
     metadata.function_graphs.add().pre_optimization_graph.CopyFrom(graph)
-    return _summary(tag, "graph_run_metadata_graph", metadata.SerializeToString(), b"1")
+    return event_files.summary(tag, "graph_run_metadata_graph", metadata.SerializeToString(), b"1")

@@ -118,7 +118,7 @@ def write(converted: Converted, folder: Path, file: Path, normalize: Normalizati
         RunFolder(unfinished).write_result(_result(converted, recipe, file, normalize, class_names))
         os.replace(unfinished, folder)
     except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}") from error
+        raise files.usage_error(f"cannot write {folder}", error, folder, after_remedy="; --out names it") from error
     finally:
         with suppress(OSError):
             shutil.rmtree(unfinished)

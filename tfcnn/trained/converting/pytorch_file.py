@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
 
 # Name -> float32 values.
@@ -45,7 +46,7 @@ def read(path: Path) -> Tensors:
     try:
         stored = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise files.usage_error(f"cannot read {path}", error, path) from error
     try:
         content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
         found = content.get("state_dict", content) if isinstance(content, Mapping) else content

@@ -108,7 +108,7 @@ def choose(network: TrainedNetwork, images: np.ndarray, names: Sequence[str], la
     Raises:
       UsageError: there is no such class.
     """
-    probabilities = network.predict(images)
+    probabilities = prediction.softmax(network.logits_of_fitted(images))
     classes = probabilities.argmax(axis=1)
     if chosen_class:
         classes = np.full(len(images), find_class(network.class_names, chosen_class))

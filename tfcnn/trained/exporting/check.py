@@ -15,6 +15,7 @@ from tfcnn import files
 from tfcnn.recipe import UsageError
 from tfcnn.trained.exporting import formats
 from tfcnn.trained.network import TrainedNetwork
+from tfcnn.trained.prediction import softmax
 
 # The largest difference of a probability, of a float export.
 TOLERANCE = 1e-4
@@ -54,10 +55,10 @@ def export(network: TrainedNetwork, kind: str, path: Path, images: np.ndarray, l
       network: the network.
       kind: one of `formats.SUFFIXES`.
       path: the file, or for saved_model the folder; must not exist.
-      images: the test images, uint8 [batch, height, width, channels], of any size.
+      images: the test images, uint8 [batch, *network.input_shape]: see `TrainedNetwork.fit`.
       labels: their classes in the network's order.
       quantize: as in `formats.write`.
-      representative: training images, as in `formats.write`.
+      representative: training images, likewise, as in `formats.write`.
       largest_loss: how much accuracy a quantized export may lose, as a fraction.
 
     Raises:
@@ -66,13 +67,11 @@ def export(network: TrainedNetwork, kind: str, path: Path, images: np.ndarray, l
     """
     if path.exists():
         raise UsageError(f"{path} exists already: choose another --out, or remove it")
-    fitted = network.fit(images)
-    expected = network.predict(fitted, network.recipe.batch_size)
+    expected = softmax(network.logits_of_fitted(images, network.recipe.batch_size))
     with tempfile.TemporaryDirectory(prefix="tfcnn-export-") as temporary:
         unfinished = Path(temporary, f"exported{formats.SUFFIXES[kind]}")
-        formats.write(network, kind, unfinished, quantize,
-                      None if representative is None else network.fit(representative))
-        found = _run(kind, unfinished, fitted, Path(temporary))
+        formats.write(network, kind, unfinished, quantize, representative)
+        found = _run(kind, unfinished, images, Path(temporary))
         probabilities = found["probabilities"]
         before, after = ((values.argmax(axis=1) == labels).mean() for values in (expected, probabilities))
         difference = float(np.abs(probabilities - expected).max())

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcnn.recipe import UsageError
+from tfcnn.startup import messages_hidden
 from tfcnn.trained import prediction
 from tfcnn.trained.exporting.standard_layers import keras_application
 from tfcnn.trained.network import TrainedNetwork
@@ -41,7 +42,8 @@ def write(network: TrainedNetwork, kind: str, path: Path, quantize: str = "none"
     """
     if quantize not in QUANTIZED[kind]:
         raise UsageError(f"--format={kind} can be quantized as {', '.join(QUANTIZED[kind])} only, not {quantize}")
-    _WRITERS[kind](network, path, quantize, representative)
+    with messages_hidden():  # converters tell of their own doings, and give advice that does not apply
+        _WRITERS[kind](network, path, quantize, representative)
 
 
 def _application(network: TrainedNetwork) -> tf.Module:

@@ -80,7 +80,7 @@ def _latency(run: Run, images: np.ndarray) -> float:
 def main() -> None:
     """Runs all images in batches, then measures."""
     kind, file, images_file, result_file = sys.argv[1:]
-    images = np.load(images_file)
+    images = np.load(images_file, mmap_mode="r")
     run = _RUNNERS[kind](file)
     probabilities = np.concatenate([run(images[start:start + _BATCH]) for start in range(0, len(images), _BATCH)])
     some = np.resize(images, (_BATCH, *images.shape[1:]))
