@@ -15,9 +15,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import environment
-from tests.forked import Forked, run_module
+from tests.forked import Forked
 from tests.streamed_images import encoded_image, photograph
-from tfcnn import evaluate, explain, runs, startup, trained
+from tfcnn import evaluate, explain, export, runs, startup, trained
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
 from tfcnn.runs import __main__ as runs_command
@@ -26,6 +26,7 @@ from tfcnn.trained.explaining import gradients, maximization, occlusion
 from tfcnn.training.trainer import train
 
 SIZE, TEST = 14, 23  # the shorter side of an image is resized to 16
+PICTURES = ("calibration", "confusion", "mistakes")
 RUN = RECIPE.replace(dataset="folder", stream=True, augment="alexnet", test_crops=10, image_size=SIZE, epochs=2,
                      batch_size=16, validation=0.25, warmup_epochs=0.0, learning_rate=0.003)
 
@@ -128,13 +129,14 @@ def test_tensorboard_shows_the_last_evaluation_of_a_run(run: Path, folders: Path
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
+    drawn = {f"{name}.png": encoded_image(photograph(8, 9, seed=seed)) for seed, name in enumerate(PICTURES)}
+    monkeypatch.setattr("tfcnn.trained.pictures.draw", lambda _: drawn)
     before = EventAccumulator(str(copy / "validation"), {"tensors": 0}).Reload().Tags()["tensors"]
     for _ in range(2):
         assert evaluate.main([str(copy), f"--data_dir={folders}"]) == 0
         events = EventAccumulator(str(copy / "validation"), {"tensors": 0}).Reload()
-        names = ("calibration", "confusion", "mistakes")
-        assert sorted(events.Tags()["tensors"]) == sorted([*before, *(f"evaluation/{name}" for name in names)])
-        for name in names:
+        assert sorted(events.Tags()["tensors"]) == sorted([*before, *(f"evaluation/{name}" for name in PICTURES)])
+        for name in PICTURES:
             event, = events.Tensors(f"evaluation/{name}")
             width, height, png = tf.make_ndarray(event.tensor_proto).tolist()
             assert event.step == 1 and png == (copy / "evaluation" / f"{name}.png").read_bytes()
@@ -163,14 +165,18 @@ def test_test_images_are_explained(run: Path, folders: Path, tmp_path: Path, mon
     assert [entry["class"] for entry in record["pictures"]] == ["bright", "dark"] and not record["left_out"]
 
 
+def _export(*words: str) -> None:
+    """Exports to both formats whose converters are the talkative ones."""
+    for kind, suffix in (("onnx", "onnx"), ("litert", "tflite")):
+        assert export.main([*words, f"--format={kind}", f"--out=net.{suffix}"]) == 0
+
+
 def test_exporting_prints_nothing_but_our_lines(run: Path, folders: Path, tmp_path: Path) -> None:
     variables = {name: value for name, value in environment(tmp_path).items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    for kind, suffix in (("onnx", "onnx"), ("litert", "tflite")):  # whose converters are the talkative ones
-        done = Forked(run_module, "tfcnn.export", str(run), f"--format={kind}", "--quantize=int8", "--largest_loss=1",
-                      f"--data_dir={folders}", f"--out={tmp_path}/net.{suffix}", cwd=tmp_path, env=variables
-                      ).completed()
-        assert (done.returncode, done.stderr) == (0, "")
-        assert f"test accuracy ({TEST} images)" in done.stdout and len(done.stdout.splitlines()) == 3
+    done = Forked(_export, str(run), "--quantize=int8", "--largest_loss=1", f"--data_dir={folders}", cwd=tmp_path,
+                  env=variables).completed()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(f"test accuracy ({TEST} images)") == 2 and len(done.stdout.splitlines()) == 6
 
 
 def test_hidden_messages_are_shown_after_an_error(capfd: pytest.CaptureFixture) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import environment
 from tests.forked import Forked, run_module
 from tfcnn import trained
-from tfcnn.data import datasets
+from tfcnn.data import datasets, official
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
 from tfcnn.runs import __main__ as runs_command
@@ -103,7 +103,8 @@ def test_images_that_a_member_was_trained_on_are_no_validation_images(net, class
         evaluation.evaluate([net, other], data_dir=str(class_folders), part="validation")
 
 
-def test_classes_of_an_older_run_are_those_of_its_data_set(net, run: Path, tmp_path: Path) -> None:
+def test_classes_of_an_older_run_are_those_of_its_data_set(net, run: Path, tmp_path: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     result = json.loads((copy / "result.json").read_text())
@@ -113,8 +114,12 @@ def test_classes_of_an_older_run_are_those_of_its_data_set(net, run: Path, tmp_p
     with pytest.raises(UsageError, match="earlier version"):
         trained.load(copy)
     (copy / "recipe.json").write_text(net.recipe.replace(dataset="cifar10").to_json())
+    with pytest.raises(UsageError, match="3 classes and 10 names"):
+        trained.load(copy)
+    entry = dataclasses.replace(official.KNOWN["cifar10"], class_names=("cat", "deer", "dog"), image_shape=(30, 30, 3))
+    monkeypatch.setitem(official.KNOWN, "cifar10", entry)
     again = trained.load(copy)
-    assert again.class_names[3] == "cat" and again.image_size == (32, 32)
+    assert again.class_names == ("cat", "deer", "dog") and again.image_size == (30, 30)
 
 
 def test_views_are_moved_and_mirrored() -> None:

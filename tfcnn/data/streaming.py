@@ -178,7 +178,8 @@ class Streaming:
     def _sampled(self, count: int) -> tf.data.Dataset:
         """Random training images, cropped as for evaluation: uint8."""
         return self._parts["train"].records(self._sample_order(), 0, self._at_most(count)).map(
-            lambda index, label, encoded: streamed_evaluation.centre(encoded, self._size, self._channels), _THREADS, deterministic=True)
+            lambda index, label, encoded: streamed_evaluation.centre(encoded, self._size, self._channels), _THREADS,
+            deterministic=True)
 
     def _sampled_batches(self) -> Iterator[np.ndarray]:
         return (batch.numpy() for batch in bounded(self._sampled(_SAMPLE).batch(64)))

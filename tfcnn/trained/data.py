@@ -61,7 +61,7 @@ class Images(abc.ABC):
         labels = []
         with open(path, "wb") as file:
             for images, some in self.batches(_BATCH):
-                file.write(np.ascontiguousarray(images))
+                file.write(images.tobytes())
                 shape = images.shape[1:]
                 labels.append(some)
         return np.memmap(path, np.uint8, "r", shape=(len(self), *shape)), np.concatenate(labels)

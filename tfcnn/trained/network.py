@@ -67,7 +67,7 @@ class TrainedNetwork:
 
     @property
     def is_run(self) -> bool:
-        """Whether the folder is that of a run, and not of a recorded one, of a network that ships or a converted one."""
+        """Whether the folder is a run's own, and not that of a recorded run, a network that ships or a converted one."""
         return (self.folder / MODEL).is_file()
 
     @property
@@ -183,8 +183,8 @@ def load(source: str | Path) -> TrainedNetwork:
     known = official.KNOWN.get(recipe.dataset)
     class_names = tuple(result["dataset"].get("class_names") or (known.class_names if known else ()))
     if not class_names:
-        raise UsageError(f"{folder} was recorded by an earlier version, which did not keep the names of the classes, and "
-                         f"those of --dataset={recipe.dataset} are not known: train the network again")
+        raise UsageError(f"{folder} was recorded by an earlier version, which did not keep the names of the classes, "
+                         f"and those of --dataset={recipe.dataset} are not known: train the network again")
     stored = normalization.load(folder / NORMALIZATION)
     if (folder / MODEL).is_file():
         model = _load_model(folder / MODEL)
@@ -193,6 +193,10 @@ def load(source: str | Path) -> TrainedNetwork:
         model = networks.find(recipe.network).build(
             classes=len(class_names), image_size=size, **recipe.network_options())
         weights.load(model, folder / weights.WEIGHTS)
+    classes = model.outputs[0].shape[-1]
+    if classes != len(class_names):
+        raise UsageError(f"{folder} has a network of {classes} classes and {len(class_names)} names of classes: train "
+                         "it again")
     return TrainedNetwork(str(source), folder, model, stored, class_names, recipe, result)
 
 
