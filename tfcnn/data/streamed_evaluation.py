@@ -54,7 +54,8 @@ def cut(images: tf.Tensor, size: int, channels: int, crops: int = 1) -> tf.Tenso
     if crops == 1:
         return image_windows.cut_window(images, lambda shape: streamed_crops.centre_window(shape, size), size, channels)
     side = streamed_crops.shorter_side(size)
-    return streamed_crops.ten_crops(image_windows.cut_window(images, streamed_crops.largest_square, side, channels), size)
+    squares = image_windows.cut_window(images, streamed_crops.largest_square, side, channels)
+    return streamed_crops.ten_crops(squares, size)
 
 
 def check(part: Part, order: tf.Tensor | None = None, start: int = 0, stop: int | None = None) -> None:

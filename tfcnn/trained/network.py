@@ -67,7 +67,7 @@ class TrainedNetwork:
 
     @property
     def is_run(self) -> bool:
-        """Whether the folder is a run's own, and not that of a recorded run, a network that ships or a converted one."""
+        """Whether the folder is a run's own: recorded, shipped and converted networks have no model.keras."""
         return (self.folder / MODEL).is_file()
 
     @property
