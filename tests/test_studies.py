@@ -154,9 +154,9 @@ def test_a_study_trains_measures_judges_and_goes_on_where_it_was_interrupted(
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 143
+    assert "the same command goes on" in capfd.readouterr().err
     first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/result.json")}
     assert len(first) < 4 and not (tmp_path / "toy").exists()
-    capfd.readouterr()
 
     assert subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
     assert all(path.stat().st_mtime_ns == time_before for path, time_before in first.items())

@@ -9,6 +9,7 @@ script, stays ignored: nothing in the suite installs a handler for it.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import signal
 import threading
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 _POLL_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1  # prctl(2): the signal a process gets when its parent dies
 _Value = TypeVar("_Value")
 
 _interrupted_calls: list[futures.Future] = []
@@ -51,6 +53,11 @@ def may_be_handled(number: int) -> bool:
     # None: a handler that Python does not know, and so could not restore.
     return (threading.current_thread() is threading.main_thread()
             and signal.getsignal(number) not in (signal.SIG_IGN, None))
+
+
+def receive_when_parent_dies(number: int) -> None:
+    """Lets this process get a signal when its parent dies, even if that is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 @contextmanager

@@ -138,20 +138,23 @@ def run(study: Study, scale: str, seeds: int, jobs: int, data_dir: str | None, w
     Raises:
       UsageError: the data is unavailable, a folder cannot be used, or a run ends with an error of its own.
     """
-    arms, grid = study.chosen_arms(scale), study.scales[scale].grid
     trainings = Trainings(study.name, workdir / "runs", jobs, data_dir,
                           _SAMPLE_SECONDS if scale == "sample" else math.inf, study.observer)
-    recipes = {arm.label: study.recipe(arm, scale) for arm in arms}
-    searches = {label: {recipe.learning_rate: math.nan} for label, recipe in recipes.items()}
-    if grid:
-        searches = choose_learning_rates(trainings, recipes, grid, study.scales[scale].search)
-        recipes = {label: recipe.replace(learning_rate=best(searches[label])) for label, recipe in recipes.items()}
-    runs = {(arm.label, seed): [_member(trainings, arm, recipes, seed, number) for number in range(arm.members)]
-            for seed in range(seeds) for arm in arms}
-    following = {arm.label for arm in arms if arm.starts_from}
-    for late in (False, True):  # a network must be complete before another one starts from it
-        trainings.complete([recipe for (label, _), members in runs.items() for recipe in members
-                            if (label in following) is late])
+    recipes: dict[str, Recipe] = {}
+    searches: dict[str, dict[float, float]] = {}
+    runs: dict[tuple[str, int], list[Recipe]] = {}
+    for follows in (False, True):  # a network must be complete before another one starts from it
+        stage = [arm for arm in study.chosen_arms(scale) if bool(arm.starts_from) is follows]
+        recipes |= {arm.label: study.recipe(arm, scale) for arm in stage}
+        if study.scales[scale].grid:
+            own = {arm.label: _member(trainings, arm, recipes, 0, 0) for arm in stage}
+            searches |= choose_learning_rates(trainings, own, study.scales[scale].grid, study.scales[scale].search)
+            recipes |= {arm.label: recipes[arm.label].replace(learning_rate=best(searches[arm.label]))
+                        for arm in stage}
+        new = {(arm.label, seed): [_member(trainings, arm, recipes, seed, number) for number in range(arm.members)]
+               for seed in range(seeds) for arm in stage}
+        trainings.complete([recipe for members in new.values() for recipe in members])
+        runs |= new
     measured = {key: _measured(study, trainings, members, workdir / study.name) for key, members in runs.items()
                 if all(trainings.has_ended(recipe) for recipe in members)}
     _write(study, scale, workdir / study.name, trainings, recipes, searches, runs, measured)
@@ -198,10 +201,15 @@ def choose_learning_rates(trainings: Trainings, recipes: Mapping[str, Recipe], g
 
 def shortened(recipe: Recipe, length: float) -> Recipe:
     """The recipe with a fraction of its epochs, its schedule compressed with them."""
-    epochs = max(1, round(length * recipe.epochs))
+    epochs = shortened_epochs(recipe.epochs, length)
     ratio = epochs / recipe.epochs
     points = ",".join(f"{ratio * point:g}" for point in recipe.decay_points())
     return recipe.replace(epochs=epochs, warmup_epochs=ratio * recipe.warmup_epochs, decay_epochs=points)
+
+
+def shortened_epochs(epochs: int, length: float) -> int:
+    """A fraction of a number of epochs, at least one."""
+    return max(1, round(length * epochs))
 
 
 def best(values: Mapping[float, float]) -> float:
@@ -247,7 +255,7 @@ def _write(study: Study, scale: str, folder: Path, trainings: Trainings, recipes
                  **_finite(values), "curves": _curves(trainings.folder(runs[label, seed][0]))}
                 for (arm, seed), values in measured.items() if arm == label]
         arms.append({"label": label, "recipe": recipe.to_dict(),
-                     "search": {f"{rate:g}": value for rate, value in searches[label].items() if math.isfinite(value)},
+                     "search": {f"{rate:g}": value for rate, value in searches.get(label, {}).items()},
                      "runs": rows})
     record = {"name": study.name, "question": study.question, "source": study.source, "scale": scale,
               "measures": {measure.name: measure.title for measure in study.measures}, "arms": arms,
@@ -255,7 +263,7 @@ def _write(study: Study, scale: str, folder: Path, trainings: Trainings, recipes
               **environment(), "cores": len(os.sched_getaffinity(0)), "written": datetime.now().date().isoformat()}
     folder.mkdir(parents=True, exist_ok=True)
     files.write(folder / RECORD, json.dumps(record, indent=1) + "\n")
-    files.write(folder / ROWS, _rows(study, trainings, arms, runs))
+    files.write(folder / ROWS, _rows(study, scale, trainings, arms, runs))
     drawing.warn_if_not(lambda: files.write(folder / FIGURE, draw(study, record)), folder / FIGURE)
     missing = len(runs) - len(measured)
     print(f"{study.name}: {len(measured)} runs measured" + (f", {missing} left out for want of time" if missing else "")
@@ -293,7 +301,7 @@ def _curves(run: RunFolder) -> dict[str, list[float]]:
     return curves | (json.loads(observed.read_text()) if observed.is_file() else {})
 
 
-def _rows(study: Study, trainings: Trainings, arms: Sequence[Mapping[str, Any]],
+def _rows(study: Study, scale: str, trainings: Trainings, arms: Sequence[Mapping[str, Any]],
           runs: Mapping[tuple[str, int], Sequence[Recipe]]) -> str:
     """The text of runs.csv: a row for each trial of a learning rate, and for each run."""
     names = [measure.name for measure in study.measures]
@@ -301,8 +309,9 @@ def _rows(study: Study, trainings: Trainings, arms: Sequence[Mapping[str, Any]],
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["arm", "purpose", "seed", "learning_rate", "epochs", "validation_accuracy", *names, "run"])
     for arm in arms:
+        search_epochs = shortened_epochs(arm["recipe"]["epochs"], study.scales[scale].search)
         for rate, accuracy in arm["search"].items():
-            writer.writerow([arm["label"], "search", 0, rate, "", accuracy, *[""] * len(names), ""])
+            writer.writerow([arm["label"], "search", 0, rate, search_epochs, accuracy, *[""] * len(names), ""])
         for row in arm["runs"]:
             for number, recipe in enumerate(runs[arm["label"], row["seed"]]):
                 measured = [row[name] if number == 0 else "" for name in names]
@@ -338,7 +347,12 @@ def _positive(word: str) -> int:
 def _command(study: Study, arguments: argparse.Namespace) -> int:
     seeds = arguments.seeds or study.scales[arguments.scale].seeds
     data_dir = str(files.expanded(arguments.data_dir)) if arguments.data_dir else None
-    run(study, arguments.scale, seeds, arguments.jobs, data_dir, files.expanded(arguments.workdir))
+    workdir = files.expanded(arguments.workdir)
+    try:
+        run(study, arguments.scale, seeds, arguments.jobs, data_dir, workdir)
+    except KeyboardInterrupt as interrupt:
+        print(f"\ninterrupted; what was trained is in {workdir}, and the same command goes on", file=sys.stderr)
+        return exit_status.of_interrupt(interrupt)
     return exit_status.DONE
 
 

@@ -163,6 +163,7 @@ def _code_version() -> str:
 
 def _work(job: Mapping[str, Any]) -> int:
     """Trains one run, in a process of its own; returns the exit status."""
+    signals.receive_when_parent_dies(signal.SIGTERM)
     os.sched_setaffinity(0, job["cores"])
     import_tensorflow()
     from tfcnn.training.loop import NotFiniteError

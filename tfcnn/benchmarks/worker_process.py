@@ -14,7 +14,6 @@ This module imports no framework: a PyTorch process never loads TensorFlow.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import math
@@ -31,8 +30,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from tfcnn import signals
+
 _MAX_REASON_LENGTH = 300
-_PR_SET_PDEATHSIG = 1  # prctl(2): the signal a process gets when its parent dies
 
 
 class WorkerFailed(Exception):
@@ -153,7 +153,7 @@ def serve(request: str) -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         # Otherwise a paused process would outlive a parent that was killed.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        signals.receive_when_parent_dies(signal.SIGKILL)
         try:
             _serve(json.loads(request), answers)
         except Exception as error:
