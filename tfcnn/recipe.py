@@ -95,6 +95,15 @@ class Recipe:
     test_crops: int = _setting(
         1, "1: the centre of each test image; 10: AlexNet's ten crops, whose predictions are averaged (streamed images "
            "only)", (1, 10))
+    train_images: int = _setting(
+        0, "train on so many images only, as many of each class as possible, drawn from the training images after "
+           "validation images were held out; 0: all", minimum=0)
+    random_labels: float = _setting(
+        0.0, "probability with which the label of a training image is replaced by a random one, the same in all "
+             "epochs; validation and test labels stay true", minimum=0)
+    classes: str = _setting(
+        "", "use the images of these classes only: names, numbers and ranges of numbers, separated by commas, such as "
+            "0-4 or cat,dog; they are numbered anew in this order. By default all")
 
     initial_weights: str = _setting(
         "", "a trained network to start from instead of random weights: the folder of a run, or the name of one that "
@@ -156,7 +165,8 @@ class Recipe:
     precision: str = _setting(
         "float32", "arithmetic of the layers; weights stay float32", ("float32", "bfloat16", "float16"))
     seed: int = _setting(
-        0, "seed of the weights, the order of the images, augmentation, dropout and the validation split", minimum=0)
+        0, "seed of the weights, the order of the images, augmentation, dropout, the validation split, train_images and "
+           "random_labels", minimum=0)
     deterministic: bool = _setting(False, "use only operations whose results are the same to the last bit each time")
 
     def __post_init__(self) -> None:
@@ -170,6 +180,8 @@ class Recipe:
             check(field.name, getattr(self, field.name), type(field.default), **_limits(field))
         for name, option in options.items():
             check(name, option.value, type(option.value), option.choices)
+        if self.random_labels > 1:
+            raise UsageError(f"--random_labels={self.random_labels:g} must be at most 1")
         self.decay_points()
         self.augmentations()
         if self.test_crops > 1 and not self.stream:

@@ -14,7 +14,7 @@ import dataclasses
 
 import numpy as np
 
-from tfcnn.data import folders, official, tfds
+from tfcnn.data import folders, official, subset, tfds
 from tfcnn.data.data_dir import find_folder
 from tfcnn.data.errors import Unavailable, permission_denied
 from tfcnn.data.split import Contents, Split, split_validation
@@ -45,7 +45,8 @@ class Dataset:
 
 
 def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, seed: int = 0,
-         image_size: tuple[int, int] | None = None) -> Dataset:
+         image_size: tuple[int, int] | None = None, train_images: int = 0, random_labels: float = 0.0,
+         classes: str = "") -> Dataset:
     """Reads a data set into memory and holds out a part of its training set for validation.
 
     If `data_dir` is given, it must hold the data set: official files in `data_dir` or `data_dir/NAME`, class folders,
@@ -58,17 +59,20 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
         data set of tensorflow-datasets.
       data_dir: folder of the data: official files, class folders, or data prepared by tensorflow-datasets.
       validation: share of the training images to hold out, in [0, 1).
-      seed: seed of the choice of the validation images.
+      seed: seed of the choice of the validation images, of `train_images` and of `random_labels`.
       image_size: height and width, in pixels, for images of different sizes: the shorter side is resized and the centre
         cropped. Images that all have the same size are left as they are.
+      train_images: how many of the other training images to keep, equally many of each class; 0 for all.
+      random_labels: probability with which the label of each of these is replaced by a random one, in [0, 1].
+      classes: the classes to keep, as in `subset.parse_classes`; empty for all.
 
     Returns:
       The data set, with images in the order of the files.
 
     Raises:
       Unavailable: the data set is not on this machine and cannot be downloaded.
-      UsageError: the data set is unknown or damaged, `data_dir` does not hold it, or the validation share is
-        impossible.
+      UsageError: the data set is unknown or damaged, `data_dir` does not hold it, or the validation share, the number
+        of training images or a class is impossible.
     """
     try:
         folder = find_folder(name, data_dir)
@@ -79,7 +83,12 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
     except PermissionError as error:
         raise permission_denied(error) from error
     _check(name, contents)
+    if classes:
+        contents = subset.of_classes(contents, classes)
+        _check(name, contents)
     train, held_out = split_validation(contents.train, validation, seed)
+    train = subset.reduced(train, train_images, seed)
+    train = Split(train.images, subset.randomized(train.labels, random_labels, len(contents.class_names), seed))
     return Dataset(name, contents.source, contents.class_names, train, held_out, contents.test)
 
 

@@ -175,6 +175,35 @@ class SequentialRecords(Part):
         return tf.data.Dataset.from_tensors(seed).flat_map(shuffle)
 
 
+class Relabelled(Part):
+    """A part some of whose images have other labels.
+
+    Args:
+      part: the part.
+      labels: int32, the new label by the index of an image; -1 where the label stays.
+    """
+
+    def __init__(self, part: Part, labels: np.ndarray) -> None:
+        self.origin = part.origin
+        self._part = part
+        with tf.device("CPU"):
+            self._labels = tf.constant(labels, tf.int32)
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def records(self, order: tf.Tensor | None, start: tf.Tensor | int, stop: tf.Tensor | int,
+                wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
+        def relabelled(index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor) -> Record:
+            new = self._labels[index]
+            return index, tf.where(new < 0, label, new), encoded
+
+        return self._part.records(order, start, stop, wanted).map(relabelled, _THREADS, deterministic=True)
+
+    def name(self, index: int) -> str:
+        return self._part.name(index)
+
+
 def bounded(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The data set with options that keep its memory and time within what the data set itself says."""
     options = tf.data.Options()

@@ -24,6 +24,7 @@ RECIPE = Recipe(
         # which is too many for 40 epochs.
         dropout=0.0,
         initializer="paper",
+        dropout_placement="after",
     ),
     dataset="cifar10",
     epochs=40,

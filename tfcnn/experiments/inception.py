@@ -24,6 +24,8 @@ RECIPE = Recipe(
         activation="relu",
         dropout=0.2,
         initializer="paper",
+        reductions=True,
+        width=1.0,
     ),
     dataset="cifar10",
     epochs=100,

@@ -1,10 +1,11 @@
-"""GoogLeNet, which won ImageNet in 2014, a relative of it for 32x32 images, and Inception-v3.
+"""GoogLeNet, which won ImageNet in 2014, relatives of it for 28x28 and 32x32 images, and Inception-v3.
 
 *Source*: for `googlenet` and `cifar` Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, to which sections,
 figures and table 1 below refer unless stated otherwise; for `v3` Szegedy et al., "Rethinking the Inception Architecture
 for Computer Vision", CVPR 2016, in the layout of `keras.applications.InceptionV3`. `cifar` is what is commonly trained
 on CIFAR-10 (kuangliu's `pytorch-cifar`, huyvnphan's `PyTorch_CIFAR10`): table 1 from inception (3a) on, after a single
-3x3 convolution instead of the early layers, which reduce height and width by a factor of eight.
+3x3 convolution instead of the early layers, which reduce height and width by a factor of eight. `small` is the small
+Inception of Zhang et al., "Understanding deep learning requires rethinking generalization", ICLR 2017, figure 3.
 
 *Input / output*: images `[batch, height, width, 3]`, each channel with mean zero and unit variance; class logits
 `[batch, classes]` in float32, without softmax. With auxiliary heads (section 5) a list of three such logits: those of
@@ -23,6 +24,11 @@ the network, of the head at (4a) and of the head at (4d). The heads are for trai
   at 35x35 have a 5x5 convolution where figure 5 has a 3x3 one, and the first has 256 channels. Modules after figure 10
   halve height and width. Batch normalization has no scale. As in keras.applications there is no auxiliary head, and no
   dropout unless asked for.
+- `small`: the paper does not say how its layers pad. Here all do, so that the last pooling spans 7x7 positions, as in
+  the figure. Batch normalization has no scale, which gives the paper's number of parameters.
+- `reductions=False` leaves out the 1x1 convolutions before the 3x3 and the 5x5 ones, as in figure 2a. The 1x1
+  convolution after the pooling stays, where figure 2a has none: without it a module's output would have all channels of
+  its input in addition to its own, and could not keep its size.
 - The moving averages of batch normalization keep 0.9 of their value in each step, for shorter training than ImageNet's.
 """
 
@@ -45,14 +51,15 @@ Convolve = Callable[..., KerasTensor]
 @options.checked
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0, auxiliary: bool = False,
           normalization: str = "paper", activation: str = "relu", dropout: float | None = None,
-          initializer: str = "paper") -> keras.Model:
+          initializer: str = "paper", reductions: bool = True, width: float = 1.0) -> keras.Model:
     """Builds an untrained network.
 
     Args:
-      classes: number of logits; None: 10 for `cifar`, 1,000 for the others.
-      image_size: height and width of the input in pixels; 0: the variant's own, 32, 224 or 299. With auxiliary heads
+      classes: number of logits; None: 10 for `cifar` and `small`, 1,000 for the others.
+      image_size: height and width of the input in pixels; 0: the variant's own, 28, 32, 224 or 299. With auxiliary heads
         `cifar` needs 9 or more, `googlenet` 65 or more.
-      variant, auxiliary, normalization, activation, dropout, initializer: see `options.OPTIONS["inception"]`.
+      variant, auxiliary, normalization, activation, dropout, initializer, reductions, width: see
+        `options.OPTIONS["inception"]`.
 
     Returns:
       A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`, or with auxiliary heads to
@@ -61,10 +68,7 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     Raises:
       UsageError: a value that is not allowed.
     """
-    if auxiliary and variant == "v3":
-        raise UsageError("auxiliary=True needs variant=cifar or variant=googlenet: v3 has no auxiliary heads")
-    if variant == "v3":
-        check_choice("normalization", normalization, ("paper", "batch"))
+    _check_options(variant, auxiliary, normalization, reductions)
     table = VARIANTS[variant]
     normalization = _NORMALIZATION[variant] if normalization == "paper" else normalization
     units = int(table.options["classes"]) if classes is None else classes
@@ -72,17 +76,16 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     dropout = _DROPOUT[variant] if dropout is None else dropout
     check_size(image_size, _SMALLEST_WITH_HEADS[variant] if auxiliary else table.smallest)
 
-    convolve: Convolve = functools.partial(_convolution, normalization=normalization, scaled=variant != "v3",
-                                           activation=activation, initializer=initializer)
-
+    convolve: Convolve = functools.partial(_convolution, normalization=normalization, scaled=variant not in ("v3", "small"),
+                                           activation=activation, initializer=initializer, width=width)
     classify = functools.partial(_classify, units=units, initializer=initializer)
 
     images = keras.Input((image_size, image_size, 3), name="images")
-    if variant == "v3":
-        features, heads = _v3(images, convolve), []
+    if variant in ("v3", "small"):
+        features, heads = (_v3 if variant == "v3" else _small)(images, convolve), []
     else:
         stem = _cifar_stem if variant == "cifar" else _googlenet_stem
-        modules = _modules(stem(images, convolve, normalization), convolve)
+        modules = _modules(stem(images, convolve, normalization), convolve, reductions)
         features, heads = modules["5b"], [modules["4a"], modules["4d"]] if auxiliary else []  # section 5
     logits = classify(keras.layers.GlobalAveragePooling2D(name="average_pool")(features), dropout)
     outputs = [logits]
@@ -90,6 +93,20 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
         x = _auxiliary_features(x, f"auxiliary{number}", convolve, activation, initializer)
         outputs.append(classify(x, 0.7 if dropout else 0.0, f"auxiliary{number}_"))  # section 5
     return keras.Model(images, outputs if auxiliary else logits, name=f"inception_{variant}")
+
+
+def _check_options(variant: str, auxiliary: bool, normalization: str, reductions: bool) -> None:
+    """Raises UsageError unless the options go together."""
+    if variant in ("v3", "small"):
+        if auxiliary:
+            raise UsageError(f"auxiliary=True needs variant=cifar or variant=googlenet: {variant} has no auxiliary "
+                             "heads")
+        if not reductions:
+            raise UsageError(f"reductions=False needs variant=cifar or variant=googlenet: not for variant={variant}")
+    if variant == "v3":
+        check_choice("normalization", normalization, ("paper", "batch"))
+    if variant == "small":
+        check_choice("normalization", normalization, ("paper", "batch", "none"))
 
 
 def _classify(x: KerasTensor, rate: float, prefix: str = "", *, units: int, initializer: str) -> KerasTensor:
@@ -134,23 +151,23 @@ def _cifar_stem(x: KerasTensor, convolve: Convolve, normalization: str) -> Keras
     return _normalize(convolve(x, 192, 3, "conv1"), normalization, "norm1")  # 32x32x192
 
 
-def _modules(x: KerasTensor, convolve: Convolve) -> dict[str, KerasTensor]:
+def _modules(x: KerasTensor, convolve: Convolve, reductions: bool) -> dict[str, KerasTensor]:
     """The output of each inception module of table 1."""
     outputs = {}
     for name, *filters in TABLE_1:
         if name in ("4a", "5a"):
             x = _pool(x, f"pool{int(name[0]) - 1}")  # 14x14x480, cifar: 16x16x480; then 7x7x832, cifar: 8x8x832
-        x = outputs[name] = _inception(x, f"inception_{name}", convolve, *filters)
+        x = outputs[name] = _inception(x, f"inception_{name}", convolve, reductions, *filters)
     return outputs
 
 
-def _inception(x: KerasTensor, name: str, convolve: Convolve, filters_1x1: int, reduce_3x3: int, filters_3x3: int,
-               reduce_5x5: int, filters_5x5: int, pool_projection: int) -> KerasTensor:
+def _inception(x: KerasTensor, name: str, convolve: Convolve, reductions: bool, filters_1x1: int, reduce_3x3: int,
+               filters_3x3: int, reduce_5x5: int, filters_5x5: int, pool_projection: int) -> KerasTensor:
     """Figure 2b: four branches see the same input at different scales; their channels are concatenated."""
     one = convolve(x, filters_1x1, 1, f"{name}_1x1")
-    three = convolve(x, reduce_3x3, 1, f"{name}_3x3_reduce")
+    three = convolve(x, reduce_3x3, 1, f"{name}_3x3_reduce") if reductions else x
     three = convolve(three, filters_3x3, 3, f"{name}_3x3")
-    five = convolve(x, reduce_5x5, 1, f"{name}_5x5_reduce")
+    five = convolve(x, reduce_5x5, 1, f"{name}_5x5_reduce") if reductions else x
     five = convolve(five, filters_5x5, 5, f"{name}_5x5")
     pooled = keras.layers.MaxPooling2D(3, 1, padding="same", name=f"{name}_pool")(x)
     pooled = convolve(pooled, pool_projection, 1, f"{name}_pool_projection")
@@ -245,12 +262,43 @@ def _factorized(x: KerasTensor, name: str, strides: int, branches: tuple[str, ..
     return keras.layers.Concatenate(name=name)(outputs)
 
 
+# The small network of Zhang et al. 2017: its figure 3
+
+# Inception modules, with the filters of their 1x1 and 3x3 convolutions, and modules that halve height and width, with
+# the filters of their 3x3 convolution. The shapes are for 28x28 images.
+SMALL_MODULES = (
+    ("inception1", 32, 32),  # 28x28x64
+    ("inception2", 32, 48),  # 28x28x80
+    ("downsample1", 80),  # 14x14x160
+    ("inception3", 112, 48),  # 14x14x160
+    ("inception4", 96, 64),  # 14x14x160
+    ("inception5", 80, 80),  # 14x14x160
+    ("inception6", 48, 96),  # 14x14x144
+    ("downsample2", 96),  # 7x7x240
+    ("inception7", 176, 160),  # 7x7x336
+    ("inception8", 176, 160),  # 7x7x336
+)
+
+
+def _small(x: KerasTensor, convolve: Convolve) -> KerasTensor:
+    """The layers before the logits; the shapes are for 28x28 images."""
+    x = convolve(x, 96, 3, "conv1")  # 28x28x96
+    for name, *filters in SMALL_MODULES:
+        if name.startswith("inception"):
+            branches = [convolve(x, filters[0], 1, f"{name}_1x1"), convolve(x, filters[1], 3, f"{name}_3x3")]
+        else:
+            branches = [convolve(x, filters[0], 3, f"{name}_3x3", strides=2), _pool(x, f"{name}_pool")]
+        x = keras.layers.Concatenate(name=name)(branches)
+    return x
+
+
 # What all variants share
 
 def _convolution(x: KerasTensor, filters: int, size: int | tuple[int, int], name: str, strides: int = 1,
-                 padding: str = "same", *, normalization: str, scaled: bool, activation: str,
-                 initializer: str) -> KerasTensor:
+                 padding: str = "same", *, normalization: str, scaled: bool, activation: str, initializer: str,
+                 width: float) -> KerasTensor:
     """A convolution and its activation, with batch normalization between them if it is chosen."""
+    filters = max(1, round(width * filters))
     x = layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=normalization != "batch",
                       kernel_initializer=_weights(initializer), name=name)(x)
     if normalization == "batch":
@@ -263,8 +311,8 @@ def _weights(initializer: str) -> str | keras.Initializer:
 
 
 # What normalization="paper" and dropout=None stand for.
-_NORMALIZATION = {"cifar": "batch", "googlenet": "local_response", "v3": "batch"}
-_DROPOUT = {"cifar": 0.2, "googlenet": 0.4, "v3": 0.0}
+_NORMALIZATION = {"cifar": "batch", "googlenet": "local_response", "v3": "batch", "small": "batch"}
+_DROPOUT = {"cifar": 0.2, "googlenet": 0.4, "v3": 0.0, "small": 0.0}
 
 # The 5x5 pooling of a head must fit into the image at (4a), which is smaller by a factor of 2 or 16, rounded up.
 _SMALLEST_WITH_HEADS = {"cifar": 9, "googlenet": 65}
@@ -287,4 +335,7 @@ VARIANTS = {
         input_shape=(299, 299, 3), parameters=23_817_352, options={"variant": "v3", "classes": 1000},
         source="keras.applications.InceptionV3: 23,851,784, of which 34,432 are moving averages", year=2016,
         smallest=75),  # leaves one position after mixed8
+    "small": Variant(
+        input_shape=(28, 28, 3), parameters=1_649_402, options={"variant": "small", "classes": 10},
+        source="Zhang et al. 2017, table 1, Inception", year=2017, smallest=1),
 }

@@ -3,7 +3,9 @@
 *Source*: for `bottleneck` and `bottleneck_short` Lin, Memisevic and Konda, "How far can we go without convolution:
 improving fully-connected networks", 2015, arXiv 1511.02580, and where the paper leaves something open the authors' code
 (github.com/hantek/zlinnet and NeuroBricks); for `fashion` github.com/heitorrapela/fashion-mnist-mlp, which is "MLP
-256-128-100" in the table of Fashion-MNIST's README. `plain` is this suite's own.
+256-128-100" in the table of Fashion-MNIST's README; for `one_layer` and `three_layers` Zhang, Bengio, Hardt, Recht and
+Vinyals, "Understanding deep learning requires rethinking generalization", ICLR 2017, table 1 and appendix A. `plain`,
+`bottleneck_small` and `plain_small` are this suite's own.
 
 *Input / output*: images `[batch, height, width, channels]`, each channel with mean zero and unit variance; class logits
 `[batch, classes]` in float32, without softmax. The order of the pixels does not matter, as long as it is the same in
@@ -54,7 +56,7 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
     """
     table, bottleneck = VARIANTS[variant], variant.startswith("bottleneck")
     activation = ("tanh" if variant == "fashion" else "relu") if activation is None else activation
-    dropout = {"plain": 0.0, "fashion": 0.4}.get(variant, 0.1) if dropout is None else dropout
+    dropout = (0.1 if bottleneck else {"fashion": 0.4}.get(variant, 0.0)) if dropout is None else dropout
     classes = int(table.options["classes"]) if classes is None else classes
     image_size = image_size or table.input_shape[0]
     if normalization == "paper":
@@ -94,6 +96,13 @@ HIDDEN = {
     # As many layers of rectifiers as `bottleneck`, each as wide as its bottlenecks.
     "plain": {"dense1": 1000, "dense2": 1000, "dense3": 1000, "dense4": 1000},
     "fashion": {"dense1": 256, "dense2": 128, "dense3": 100},
+    # An eighth of `bottleneck`, and the plain network with as many layers of rectifiers and as many parameters.
+    "bottleneck_small": {
+        "zero_bias1": 500, "linear1": 125, "zero_bias2": 500, "linear2": 125, "zero_bias3": 500, "linear3": 125,
+        "zero_bias4": 500},
+    "plain_small": {"dense1": 436, "dense2": 436, "dense3": 436, "dense4": 436},
+    "one_layer": {"dense1": 512},
+    "three_layers": {"dense1": 512, "dense2": 512, "dense3": 512},
 }
 
 VARIANTS = {
@@ -111,4 +120,17 @@ VARIANTS = {
     "fashion": Variant(
         input_shape=(28, 28, 1), parameters=247_766, options={"variant": "fashion", "classes": 10},
         source="heitorrapela/fashion-mnist-mlp, README: 200,960 + 32,896 + 12,900 + 1,010", year=2017, smallest=1),
+    "bottleneck_small": Variant(
+        input_shape=(32, 32, 3), parameters=1_916_010, options={"variant": "bottleneck_small", "classes": 10},
+        source="this suite's own, an eighth of bottleneck's units", year=2015, smallest=1),
+    "plain_small": Variant(
+        input_shape=(32, 32, 3), parameters=1_915_794, options={"variant": "plain_small", "classes": 10},
+        source="this suite's own, with the layers of rectifiers and the parameters of bottleneck_small", year=2015,
+        smallest=1),
+    "one_layer": Variant(
+        input_shape=(28, 28, 3), parameters=1_209_866, options={"variant": "one_layer", "classes": 10},
+        source="Zhang et al. 2017, table 1, MLP 1x512", year=2017, smallest=1),
+    "three_layers": Variant(
+        input_shape=(28, 28, 3), parameters=1_735_178, options={"variant": "three_layers", "classes": 10},
+        source="Zhang et al. 2017, table 1, MLP 3x512", year=2017, smallest=1),
 }

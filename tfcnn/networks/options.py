@@ -80,27 +80,38 @@ def _dropout(default: float | None, where: str, none: str = "") -> Declaration:
 
 OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
     "alexnet": {
-        "variant": Declaration("cifar", ("cifar", "paper", "one_tower"), (
-            "cifar: the small network for 32x32 images; paper: the network for ImageNet, in two groups; one_tower: the "
+        "variant": Declaration("cifar", ("cifar", "paper", "one_tower", "cifar_four_layers"), (
+            "cifar: the small network for 32x32 images; cifar_four_layers: cuda-convnet's three convolutions and one "
+            "dense layer, for 32x32 images; paper: the network for ImageNet, in two groups; one_tower: the "
             "same without groups")),
         "normalization": _normalization("local_response", "none", "batch", help=(
             "batch: between each convolution and its activation; section 3.3 of the paper compares the other two")),
         "activation": _ACTIVATION,
-        "dropout": _dropout(None, "after each hidden dense layer", "0 for cifar, 0.5 for the others (section 4.2)"),
+        "dropout": _dropout(None, "where dropout_placement says",
+                            "0 for 32x32 images, 0.5 for the others (section 4.2)"),
         "initializer": _INITIALIZER,
+        "dropout_placement": Declaration("after", ("after", "before", "convolutions"), (
+            "where dropout is; after: after the activation of each hidden dense layer; before: before that activation; "
+            "convolutions: as after, and after each pooling, too. cifar_four_layers, without hidden dense layers, has "
+            "it before its dense layer, or before the activation of conv3")),
     },
     "inception": {
-        "variant": Declaration("cifar", ("cifar", "googlenet", "v3"), (
-            "cifar: GoogLeNet for 32x32 images; googlenet: the paper's network for ImageNet; v3: Inception-v3")),
+        "variant": Declaration("cifar", ("cifar", "googlenet", "v3", "small"), (
+            "cifar: GoogLeNet for 32x32 images; googlenet: the paper's network for ImageNet; v3: Inception-v3; small: "
+            "the small Inception of Zhang et al. 2017, for 28x28 images")),
         "auxiliary": Declaration(False, help=(
-            "add the two auxiliary heads, which are for training only; v3 has none")),
+            "add the two auxiliary heads, which are for training only; v3 and small have none")),
         "normalization": _normalization("paper", "batch", "local_response", "none", help=(
             "batch: between each convolution and its activation; local_response: in the first layers only; paper: "
-            "local_response for googlenet, batch for the others; v3 always has batch")),
+            "local_response for googlenet, batch for the others; v3 always has batch, and small has no local_response")),
         "activation": _ACTIVATION,
         "dropout": _dropout(None, "before the logits; auxiliary heads drop 0.7, or nothing if this is 0",
-                            "0.2 for cifar, 0.4 for googlenet (table 1), 0 for v3"),
+                            "0.2 for cifar, 0.4 for googlenet (table 1), 0 for v3 and small"),
         "initializer": _INITIALIZER,
+        "reductions": Declaration(True, help=(
+            "reduce the channels by a 1x1 convolution before each 3x3 and 5x5 convolution of a module; if not, these "
+            "see all channels, as in figure 2a; for cifar and googlenet only")),
+        "width": Declaration(1.0, help="factor of the channels of all convolutions", limits=(0.01, 2.0)),
     },
     "lenet": {
         "variant": Declaration("modern", ("modern", "original"), (
@@ -115,17 +126,21 @@ OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
         "initializer": _INITIALIZER,
     },
     "mlp": {
-        "variant": Declaration("bottleneck", ("bottleneck", "bottleneck_short", "plain", "fashion"), (
-            "bottleneck: seven hidden layers, every second one linear and narrow; bottleneck_short: three of these, "
-            "which the paper trains on deformed images; plain: four layers of 1,000 units; fashion: 256-128-100 units "
-            "for 28x28 grey pixels")),
+        "variant": Declaration("bottleneck", (
+            "bottleneck", "bottleneck_short", "plain", "fashion", "bottleneck_small", "plain_small", "one_layer",
+            "three_layers"), (
+                "bottleneck: seven hidden layers, every second one linear and narrow; bottleneck_short: three of "
+                "these, which the paper trains on deformed images; plain: four layers of 1,000 units; fashion: "
+                "256-128-100 units for 28x28 grey pixels; bottleneck_small: an eighth of the units of bottleneck; "
+                "plain_small: four layers of 436 units, with as many parameters; one_layer, three_layers: layers of "
+                "512 units for 28x28 pixels, as in Zhang et al. 2017")),
         "normalization": _normalization("paper", "layer", "batch", "none", help=(
             "layer: each image's activations, after each hidden layer but the last, without parameters; batch: after "
             "each hidden layer's product; paper: layer for the bottleneck networks, none for the others")),
         "activation": Declaration(None, ACTIVATIONS, none="tanh for fashion, relu for the others", help=(
             "activation function of all hidden layers but the linear ones")),
         "dropout": _dropout(None, "after each hidden layer, and in the bottleneck networks of the images, too",
-                            "0.1 for the bottleneck networks, 0.4 for fashion, 0 for plain"),
+                            "0.1 for the bottleneck networks, 0.4 for fashion, 0 for the others"),
         "initializer": _INITIALIZER,
     },
     "network_in_network": {
@@ -153,17 +168,21 @@ OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
     },
     "vgg": {
         "variant": Declaration(
-            "cifar16", ("cifar16", "cifar16_one_dense", "cifar19_one_dense", "A", "A-LRN", "B", "C", "D", "E"), (
+            "cifar16", (
+                "cifar16", "cifar16_one_dense", "cifar19_one_dense", "A", "A-LRN", "B", "C", "D", "E", "two_3x3",
+                "one_5x5", "one_5x5_wide", "three_3x3", "one_7x7", "one_7x7_narrow"), (
                 "A to E: the columns of the paper's table 1, for ImageNet; D is VGG-16 and E is VGG-19; cifar16: D for "
                 "32x32 images, with two smaller hidden dense layers; cifar16_one_dense and cifar19_one_dense: D and E "
-                "for 32x32 images, without hidden dense layers")),
+                "for 32x32 images, without hidden dense layers; two_3x3, one_5x5, three_3x3, one_7x7: small networks for "
+                "32x32 images, whose three stages have these convolutions, the first two with equal receptive fields, "
+                "and the last two; one_5x5_wide, one_7x7_narrow: with as many parameters as the stack")),
         "normalization": _normalization("paper", "batch", "none", "local_response", help=(
             "batch: between each convolution and its activation; local_response: after the first activation, as in "
             "A-LRN; paper: batch for 32x32 images, local_response for A-LRN, none for the others")),
         "activation": _ACTIVATION,
         "dropout": _dropout(None, "after each hidden dense layer; for 32x32 images also before the first dense layer "
                                   "and, 0.6 or 0.8 of this fraction, between the convolutions of a stage",
-                            "0.5 (section 3.1), or 0 in the one-dense variants"),
+                            "0.5 (section 3.1), or 0 in the variants without hidden dense layers"),
         "initializer": _INITIALIZER,
     },
 }

@@ -4,7 +4,8 @@
 sections and tables below refer to it. The variants for CIFAR-10 follow widely used implementations of columns D and E
 of table 1. `cifar16` has the dense layers of github.com/chengyangfu/pytorch-vgg-cifar10, and dropout and batch
 normalization as in github.com/szagoruyko/cifar.torch; the variants with one dense layer are those of
-github.com/kuangliu/pytorch-cifar.
+github.com/kuangliu/pytorch-cifar. `two_3x3` to `one_7x7_narrow` are this suite's own, to compare stacks of small kernels
+with single larger ones: section 4.1 replaces each pair of 3x3 convolutions of `B` by one of 5x5.
 
 *Input / output*: images `[batch, height, width, 3]`, each channel with mean zero (section 2.1) and, as the suite feeds
 them, unit variance; class logits `[batch, classes]` in float32, without softmax.
@@ -47,15 +48,26 @@ _COLUMNS = {
     "C": ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)),
     "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
     "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
+    # Not in table 1: three stages, whose shapes for 32x32 pixels are 16x16x32, 8x8x64, 4x4x128.
+    "two_3x3": ((3, 3),) * 3,
+    "one_5x5": ((5,),) * 3,
+    "three_3x3": ((3, 3, 3),) * 3,
+    "one_7x7": ((7,),) * 3,
 }
 
 
 class _Network(NamedTuple):
-    column: str  # of table 1
+    column: str  # of _COLUMNS
     hidden: tuple[int, ...] = (4096, 4096)  # units of the dense layers before the last
     normalization: str = "none"
     dropout: float = 0.5  # section 3.1
+    filters: tuple[int, ...] = _FILTERS  # in each stage
     bias: bool = False  # whether convolutions have one before batch normalization, whose offset makes it redundant
+
+
+def _field(column: str, *filters: int) -> _Network:
+    """A network to compare receptive fields, with so many filters in each stage."""
+    return _Network(column, (), "batch", dropout=0.0, filters=filters)
 
 
 _NETWORKS = {
@@ -68,6 +80,12 @@ _NETWORKS = {
     "C": _Network("C"),
     "D": _Network("D"),
     "E": _Network("E"),
+    "two_3x3": _field("two_3x3", 32, 64, 128),
+    "one_5x5": _field("one_5x5", 32, 64, 128),
+    "one_5x5_wide": _field("one_5x5", 34, 67, 135),  # as many parameters as `two_3x3`, as nearly as possible
+    "three_3x3": _field("three_3x3", 32, 64, 128),
+    "one_7x7": _field("one_7x7", 32, 64, 128),
+    "one_7x7_narrow": _field("one_7x7", 31, 62, 126),  # as many parameters as `three_3x3`, as nearly as possible
 }
 
 
@@ -93,10 +111,10 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     dropout = network.dropout if dropout is None else dropout
     image_size = image_size or table.input_shape[0]
     check_size(image_size, table.smallest)
-    cifar = variant.startswith("cifar")
+    cifar = table.input_shape[0] == 32
 
     x = images = keras.Input((image_size, image_size, 3), name="images")
-    for stage, (filters, sizes) in enumerate(zip(_FILTERS, _COLUMNS[network.column]), 1):
+    for stage, (filters, sizes) in enumerate(zip(network.filters, _COLUMNS[network.column]), 1):
         for number, size in enumerate(sizes, 1):
             name = f"conv{stage}_{number}"
             x = _convolve(x, filters, size, name, normalization, normalization != "batch" or network.bias, activation,
@@ -104,7 +122,7 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
             if cifar and number < len(sizes):
                 x = layers.drop(x, dropout * (0.6 if name == "conv1_1" else 0.8), f"{name}_dropout")
         x = keras.layers.MaxPooling2D(2, 2, name=f"pool{stage}")(x)
-    x = keras.layers.Flatten(name="flatten")(x)  # 25088, or 512
+    x = keras.layers.Flatten(name="flatten")(x)  # 25088; for 32x32 images 512, or 2048 after three stages
     if cifar:
         x = layers.drop(x, dropout, "flatten_dropout")
     for units, name in zip(network.hidden, ("fc6", "fc7")):
@@ -138,10 +156,11 @@ def _dense_weights(initializer: str, cifar: bool) -> str | keras.Initializer:
     return layers.initializer(initializer, torch if cifar else "glorot_uniform")
 
 
+_OWN = "this suite's own, after Simonyan and Zisserman 2015, sections 2.3 and 4.1"
 _PAPER = "Simonyan and Zisserman 2015, table 1; table 2 says"
 VARIANTS = {name: Variant(
     input_shape=(size, size, 3), parameters=parameters, options={"variant": name, "classes": classes}, source=source,
-    year=2015, smallest=32)  # leaves one position after the five poolings
+    year=2015, smallest=2 ** len(_NETWORKS[name].filters))  # leaves one position after the poolings
     for name, size, classes, parameters, source in (
         ("cifar16", 32, 10, 15_249_354, "pytorch-vgg-cifar10, vgg16_bn, less the biases before batch normalization"),
         ("cifar16_one_dense", 32, 10, 14_728_266, "kuangliu/pytorch-cifar, VGG16"),
@@ -151,4 +170,7 @@ VARIANTS = {name: Variant(
         ("B", 224, 1000, 133_047_848, f"{_PAPER} 133 million"),
         ("C", 224, 1000, 133_638_952, f"{_PAPER} 134 million"),
         ("D", 224, 1000, 138_357_544, f"{_PAPER} 138 million"),
-        ("E", 224, 1000, 143_667_240, f"{_PAPER} 144 million"))}
+        ("E", 224, 1000, 143_667_240, f"{_PAPER} 144 million"),
+        ("two_3x3", 32, 10, 307_946, _OWN), ("one_5x5", 32, 10, 279_338, _OWN),
+        ("one_5x5_wide", 32, 10, 307_707, _OWN), ("three_3x3", 32, 10, 501_930, _OWN),
+        ("one_7x7", 32, 10, 527_402, _OWN), ("one_7x7_narrow", 32, 10, 502_131, _OWN))}

@@ -10,6 +10,7 @@ import abc
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -146,9 +147,13 @@ class Loader:
         Args:
           name: name of the data set.
           data_dir: its folder.
-          split: the recipe that says what is held out for validation.
+          split: the recipe that says which classes are used and what is held out for validation, and, if it is of this
+            data set, which images it trained on, with which labels.
         """
-        self._name, self._data_dir, self._split = name, data_dir, split
+        self._name, self._data_dir = name, data_dir
+        self._split: dict[str, Any] = {"validation": split.validation, "seed": split.seed, "classes": split.classes}
+        if name == split.dataset:
+            self._split |= {"train_images": split.train_images, "random_labels": split.random_labels}
         self._loaded: dict[tuple[int, ...], datasets.Dataset] = {}
 
     def load(self, network: TrainedNetwork) -> Data:
@@ -170,13 +175,12 @@ class Loader:
         return Data(found.source, found.class_names if network.numbered else network.class_names, *parts)
 
     def _source(self) -> sources.Source:
-        return sources.load(self._name, self._data_dir, validation=self._split.validation, seed=self._split.seed)
+        return sources.load(self._name, self._data_dir, **self._split)
 
     def _dataset(self, network: TrainedNetwork) -> datasets.Dataset:
         size = network.image_size or network.input_shape[:2]
         if size not in self._loaded:
-            self._loaded[size] = datasets.load(self._name, self._data_dir, validation=self._split.validation,
-                                               seed=self._split.seed, image_size=size)
+            self._loaded[size] = datasets.load(self._name, self._data_dir, image_size=size, **self._split)
         return self._loaded[size]
 
 

@@ -99,9 +99,10 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
 def _load_data(recipe: Recipe, data_dir: str | None, input_shape: tuple[int, int, int]
                ) -> tuple[datasets.Dataset | sources.Source, Pipeline | Streaming]:
     """Loads the data set into memory, or opens it for streaming; returns it and its batches."""
+    chosen = {"validation": recipe.validation, "seed": recipe.seed, "train_images": recipe.train_images,
+              "random_labels": recipe.random_labels, "classes": recipe.classes}
     if recipe.stream:
-        source = sources.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed)
+        source = sources.load(recipe.dataset, data_dir, **chosen)
         return source, Streaming(source, recipe, input_shape)
-    dataset = datasets.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed,
-                            image_size=input_shape[:2])
+    dataset = datasets.load(recipe.dataset, data_dir, image_size=input_shape[:2], **chosen)
     return dataset, Pipeline(dataset, recipe, input_shape)
