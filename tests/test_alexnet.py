@@ -70,6 +70,66 @@ def test_stages_of_the_small_network() -> None:
         ("local3", (384,)), ("local4", (192,)), ("logits", (10,))]
 
 
+def test_parameters_of_the_small_network_in_zhang_et_al_2017() -> None:
+    assert trainable(alexnet.build(image_size=28)) == 1_387_786  # their table 1, "Alexnet"
+
+
+def test_four_layers_match_cuda_convnet() -> None:
+    model = built("cifar_four_layers")
+    assert stages(model) == [
+        ("images", (32, 32, 3)), ("conv1", (32, 32, 32)), ("pool1", (16, 16, 32)), ("norm1", (16, 16, 32)),
+        ("conv2", (16, 16, 32)), ("pool2", (8, 8, 32)), ("norm2", (8, 8, 32)), ("conv3", (8, 8, 64)),
+        ("pool3", (4, 4, 64)), ("flatten", (1024,)), ("logits", (10,))]
+    names = [layer.name for layer in model.layers]
+    assert names.index("pool1") < names.index("conv1_activation") < names.index("conv2")
+    for name, deviation in (("conv1", 0.0064), ("conv2", 0.01), ("conv3", 0.01), ("logits", 0.01)):
+        kernel, bias = numpy_layers.weights(model)(name)
+        assert kernel.std() == pytest.approx(deviation, rel=0.05) and not bias.any()
+
+
+@pytest.mark.parametrize("normalization", ["local_response", "none", "batch"])
+def test_logits_of_the_four_layers_match_numpy(normalization: str) -> None:
+    model = alexnet.build("cifar_four_layers", image_size=13, normalization=normalization, activation="tanh")
+    shake(model)
+    of = numpy_layers.weights(model)
+
+    def normalize(y: np.ndarray) -> np.ndarray:
+        if normalization != "local_response":
+            return y
+        return numpy_layers.response_normalization(y, 1, 1.0, 0.00005 / 9, 0.75)
+
+    def convolve(y: np.ndarray, name: str) -> np.ndarray:
+        y = numpy_layers.convolution(y, *of(name), padding="same")
+        return numpy_layers.batch_normalization(y, *of(f"{name}_normalization"), 1e-5) if normalization == "batch" \
+            else y
+
+    x = images(13, scale=30.0)
+    y = normalize(np.tanh(max_pool(convolve(x, "conv1"), 3, 2, "same")))
+    y = normalize(numpy_layers.average_pool(np.tanh(convolve(y, "conv2")), 3, 2, "same"))
+    y = numpy_layers.average_pool(np.tanh(convolve(y, "conv3")), 3, 2, "same")
+    y = y.reshape(len(y), -1) @ of("logits")[0] + of("logits")[1]
+    np.testing.assert_allclose(model(x), y, rtol=1e-3, atol=1e-3 * np.abs(y).max())
+
+
+@pytest.mark.parametrize("variant, placement, before", [
+    ("cifar", "after", {"local3": "local3_activation", "local4": "local4_activation"}),
+    ("cifar", "before", {"local3": "local3", "local4": "local4"}),
+    ("cifar", "convolutions", {"pool1": "pool1", "pool2": "pool2", "local3": "local3_activation",
+                               "local4": "local4_activation"}),
+    ("cifar_four_layers", "after", {"flatten": "flatten"}),
+    ("cifar_four_layers", "before", {"conv3": "conv3_normalization"}),
+    ("cifar_four_layers", "convolutions", {"pool1": "conv1_activation", "pool2": "pool2", "flatten": "flatten"}),
+    ("one_tower", "convolutions", {"pool1": "pool1", "pool2": "pool2", "pool5": "pool5", "fc6": "fc6_activation",
+                                   "fc7": "fc7_activation"})])
+def test_dropout_is_where_it_is_placed(variant: str, placement: str, before: dict[str, str]) -> None:
+    size = {"image_size": 67} if variant == "one_tower" else {}
+    model = alexnet.build(variant, dropout=0.3, dropout_placement=placement, normalization="batch",
+                          initializer="he_normal", **size)
+    found = {layer.name.removesuffix("_dropout"): layer.input._keras_history.operation.name
+             for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    assert found == before
+
+
 @pytest.mark.parametrize("variant", ["paper", "one_tower"])
 def test_stages_match_the_paper(variant: str) -> None:
     found = stages(built(variant))
@@ -222,7 +282,7 @@ def test_batch_normalization_precedes_the_activation_of_each_convolution() -> No
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"variant": "alexnet2"}, "variant='alexnet2' must be one of cifar, paper, one_tower"),
+    ({"variant": "alexnet2"}, "variant='alexnet2' must be one of cifar, paper, one_tower, cifar_four_layers"),
     ({"normalization": "layer"}, "normalization='layer' must be one of local_response, none, batch"),
     ({"activation": "rleu"}, "activation='rleu' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
     ({"classes": 0}, "classes=0 must be at least 1"),

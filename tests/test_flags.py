@@ -24,7 +24,7 @@ def test_every_field_and_option_is_a_flag_whose_default_is_the_experiments_value
     for field in settings():
         assert values[field.name].default == getattr(RECIPE, field.name)
         assert values[field.name].help.endswith(field.metadata["help"])
-    assert values["variant"].parser.enum_values == ["cifar", "paper", "one_tower"]
+    assert values["variant"].parser.enum_values == ["cifar", "paper", "one_tower", "cifar_four_layers"]
     assert _parse()[0] == RECIPE
 
 

@@ -345,7 +345,7 @@ def test_low_precision_gives_float32_logits_in_every_head(precision: str, varian
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"variant": "googlenet_auxiliary"}, "variant='googlenet_auxiliary' must be one of cifar, googlenet, v3"),
+    ({"variant": "googlenet_auxiliary"}, "variant='googlenet_auxiliary' must be one of cifar, googlenet, v3, small"),
     ({"variant": "v3", "auxiliary": True},
      "auxiliary=True needs variant=cifar or variant=googlenet: v3 has no auxiliary heads"),
     ({"normalization": "layer"}, "normalization='layer' must be one of paper, batch, local_response, none"),

@@ -57,6 +57,17 @@ def test_parameters_of_the_fashion_network_match_its_source() -> None:
     assert [layer.count_params() for layer in model.layers if layer.weights] == [200_960, 32_896, 12_900, 1010]
 
 
+def test_parameters_of_the_networks_of_zhang_et_al_and_of_the_equal_pair() -> None:
+    model = mlp.build("three_layers")
+    assert [layer.count_params() for layer in model.layers if layer.weights] == [
+        28 * 28 * 3 * 512 + 512, 512 * 512 + 512, 512 * 512 + 512, 5130]
+    bottleneck, plain = (mlp.build(variant) for variant in ("bottleneck_small", "plain_small"))
+    assert plain.count_params() == pytest.approx(bottleneck.count_params(), rel=0.0002)
+    rectifiers = [sum(layer.name.endswith("_activation") for layer in model.layers) for model in (bottleneck, plain)]
+    assert rectifiers == [4, 4]
+    assert [units * 8 for units in mlp.HIDDEN["bottleneck_small"].values()] == list(mlp.HIDDEN["bottleneck"].values())
+
+
 def test_order_of_the_layers() -> None:
     assert order(mlp.build("bottleneck_short", **SMALL)) == [
         "images", "flatten", "images_dropout",
@@ -85,7 +96,7 @@ def test_dropout_and_activation_match_the_sources(variant: str, rate: float | No
     assert functions == [activation] * len([name for name in mlp.HIDDEN[variant] if "linear" not in name])
 
 
-@pytest.mark.parametrize("variant", ["bottleneck", "bottleneck_short"])
+@pytest.mark.parametrize("variant", ["bottleneck", "bottleneck_short", "bottleneck_small"])
 @pytest.mark.parametrize("normalization", ["layer", "none"])
 def test_logits_of_bottleneck_networks_match_numpy(variant: str, normalization: str) -> None:
     model = mlp.build(variant, normalization=normalization, **SMALL)
@@ -93,7 +104,7 @@ def test_logits_of_bottleneck_networks_match_numpy(variant: str, normalization: 
     of = weights(model)
     x = images()
     y = x.reshape(5, -1).astype(np.float64)
-    for number in range(1, 5 if variant == "bottleneck" else 3):
+    for number in range(1, 3 if variant == "bottleneck_short" else 5):
         if number > 1:
             y = y @ of(f"linear{number - 1}")[0]
             y = normalize(y) if normalization == "layer" else y
@@ -104,7 +115,8 @@ def test_logits_of_bottleneck_networks_match_numpy(variant: str, normalization: 
     np.testing.assert_allclose(model(x), y, rtol=1e-3, atol=1e-3 * np.abs(y).max())
 
 
-@pytest.mark.parametrize("variant, normalization", [("plain", "none"), ("plain", "batch"), ("fashion", "none")])
+@pytest.mark.parametrize("variant, normalization", [
+    ("plain", "none"), ("plain", "batch"), ("fashion", "none"), ("one_layer", "none"), ("three_layers", "batch")])
 def test_logits_of_plain_networks_match_numpy(variant: str, normalization: str) -> None:
     model = mlp.build(variant, normalization=normalization, **SMALL)
     shake(model)
@@ -168,7 +180,8 @@ def test_batch_normalization_replaces_the_bias() -> None:
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"variant": "wide"}, "variant='wide' must be one of bottleneck, bottleneck_short, plain, fashion"),
+    ({"variant": "wide"}, "variant='wide' must be one of bottleneck, bottleneck_short, plain, fashion, "
+                          "bottleneck_small, plain_small, one_layer, three_layers"),
     ({"normalization": "local_response"}, "normalization='local_response' must be one of paper, layer, batch, none"),
     ({"activation": "linear"}, "activation='linear' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
     ({"image_size": -1}, "image_size=-1 must be at least 1 for this network"),

@@ -1,4 +1,4 @@
-"""Fewer classes, fewer training images and random labels: what is drawn, in memory and streamed, and what is refused."""
+"""Fewer classes, fewer training images and random labels: what is drawn, in memory and streamed."""
 
 from __future__ import annotations
 

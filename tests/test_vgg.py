@@ -243,3 +243,21 @@ def test_bfloat16_is_close_to_float32_and_logits_are_float32(policy: Any) -> Non
     x = numpy_layers.random(1, 32, 32, 3)
     assert model.get_layer("conv5_3").compute_dtype == "bfloat16" and model(x).dtype == tf.float32
     np.testing.assert_allclose(model(x), exact(x), atol=0.1 * np.abs(exact(x)).max())
+
+
+@pytest.mark.parametrize("stack, single, equal, size", [
+    ("two_3x3", "one_5x5", "one_5x5_wide", 5), ("three_3x3", "one_7x7", "one_7x7_narrow", 7)])
+def test_stacks_and_single_convolutions_have_equal_fields_and_equal_parameters(stack: str, single: str, equal: str,
+                                                                               size: int) -> None:
+    models = [vgg.build(variant) for variant in (stack, single, equal)]
+    stacked, _, adapted = (sum(math.prod(variable.shape) for variable in model.trainable_variables) for model in models)
+    assert adapted == pytest.approx(stacked, rel=0.001)
+    for model in models:
+        filters = [layer.output.shape[-1] for layer in model.layers if layer.name.startswith("pool")]
+        assert [layer.output.shape[1:3] for layer in model.layers if layer.name.startswith("pool")] == [
+            (16, 16), (8, 8), (4, 4)]
+        assert model is models[2] or filters == [32, 64, 128]
+        for stage in (1, 2, 3):
+            sizes = [layer.kernel_size[0] for layer in convolutions(model) if layer.name.startswith(f"conv{stage}_")]
+            assert 1 + sum(kernel - 1 for kernel in sizes) == size
+            assert sizes == [3] * len(sizes) if model is models[0] else sizes == [size]

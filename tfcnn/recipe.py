@@ -165,8 +165,8 @@ class Recipe:
     precision: str = _setting(
         "float32", "arithmetic of the layers; weights stay float32", ("float32", "bfloat16", "float16"))
     seed: int = _setting(
-        0, "seed of the weights, the order of the images, augmentation, dropout, the validation split, train_images and "
-           "random_labels", minimum=0)
+        0, "seed of the weights, the order of the images, augmentation, dropout, the validation split, train_images "
+           "and random_labels", minimum=0)
     deterministic: bool = _setting(False, "use only operations whose results are the same to the last bit each time")
 
     def __post_init__(self) -> None:

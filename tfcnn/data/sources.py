@@ -108,7 +108,8 @@ def from_tfds(builder: Any, validation: float = 0.1, seed: int = 0, train_images
     """A data set that tensorflow-datasets has prepared.
 
     The validation part and `train_images` are drawn from all training images, not from each class: labels are known
-    only after reading everything. The test set is `test`, or `validation` if there is no `test` or it has no labels (as in ImageNet).
+    only after reading everything. The test set is `test`, or `validation` if there is no `test` or it has no labels (as
+    in ImageNet).
 
     Args:
       builder: of the data set, an image classification, prepared.
@@ -140,9 +141,10 @@ def from_tfds(builder: Any, validation: float = 0.1, seed: int = 0, train_images
     train, held_out = _random_split(count, validation, seed)
     if train_images:  # all images as if they were of one class
         train = subset.reduced(Split(train, np.zeros(len(train), np.int32)), train_images, seed).images
-    training = part("train", train)
+    training: Part = part("train", train)
     if random_labels:
-        training = Relabelled(training, subset.randomized(np.full(count, -1, np.int32), random_labels, len(names), seed))
+        kept = np.full(count, -1, np.int32)
+        training = Relabelled(training, subset.randomized(kept, random_labels, len(names), seed))
     return Source(builder.info.name, f"tensorflow-datasets, {name}", names, training, part("train", held_out),
                   labelled[0])
 

@@ -2,9 +2,9 @@
 
 *Source*: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS
 2012; section numbers below refer to it. `cifar` is the network of TensorFlow's CIFAR-10 tutorial (`cifar10.py`), which
-resembles the network for CIFAR-10 on which section 3.3 tries response normalization. `cifar_four_layers` is the network
-of `layers-18pct.cfg` in Krizhevsky's cuda-convnet, which reaches 18% test error without augmentation: three convolutions
-and one dense layer, as "a four-layer convolutional network" in figure 1.
+resembles the network for CIFAR-10 on which section 3.3 tries response normalization. `cifar_four_layers` is that of
+`layers-18pct.cfg` in Krizhevsky's cuda-convnet, which reaches 18% test error without augmentation: three convolutions
+and one dense layer. Figure 1 is drawn with "a four-layer convolutional network" that the paper does not describe.
 
 *Input / output*: images `[batch, height, width, 3]`, each channel with mean zero (section 2) and, as the suite feeds
 them, unit variance; class logits `[batch, classes]` in float32, without softmax.
@@ -21,9 +21,9 @@ them, unit variance; class logits `[batch, classes]` in float32, without softmax
 - `cifar`: Glorot's initialization and zero biases for every activation. The tutorial draws convolutions with a standard
   deviation of 0.05, hidden dense layers with 0.04 and the last layer with 1/192, and starts the biases of the three
   layers in between at 0.1.
-- `cifar_four_layers`: pixels have unit variance instead of a deviation of about 64, so the first weights of conv1 are 64
-  times larger than the source's 0.0001, for the same responses. Response normalization sums over 3 channels, as in the
-  paper; the source's `rnorm` sums over 3x3 positions of the same channel, with the constants that are used here.
+- `cifar_four_layers`: pixels have unit variance instead of a deviation of about 64. For the same responses the first
+  weights of conv1 have 64 times the source's deviation of 0.0001. Response normalization sums over 3 channels, as in
+  the paper; the source's `rnorm` sums over 3x3 positions of the same channel, with the constants that are used here.
 - `dropout_placement` is for comparisons: the paper's is `after`. With ReLU `before` computes the same as `after`, since
   it commutes with a factor of 0 or more. With `convolutions` and batch normalization, dropout changes the variance of
   what is normalized after it, but only in training (Li et al. 2018, "Understanding the disharmony between dropout and

@@ -56,8 +56,8 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
 
     Args:
       classes: number of logits; None: 10 for `cifar` and `small`, 1,000 for the others.
-      image_size: height and width of the input in pixels; 0: the variant's own, 28, 32, 224 or 299. With auxiliary heads
-        `cifar` needs 9 or more, `googlenet` 65 or more.
+      image_size: height and width of the input in pixels; 0: the variant's own, 28, 32, 224 or 299. With auxiliary
+        heads `cifar` needs 9 or more, `googlenet` 65 or more.
       variant, auxiliary, normalization, activation, dropout, initializer, reductions, width: see
         `options.OPTIONS["inception"]`.
 
@@ -76,7 +76,8 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     dropout = _DROPOUT[variant] if dropout is None else dropout
     check_size(image_size, _SMALLEST_WITH_HEADS[variant] if auxiliary else table.smallest)
 
-    convolve: Convolve = functools.partial(_convolution, normalization=normalization, scaled=variant not in ("v3", "small"),
+    scaled = variant not in ("v3", "small")
+    convolve: Convolve = functools.partial(_convolution, normalization=normalization, scaled=scaled,
                                            activation=activation, initializer=initializer, width=width)
     classify = functools.partial(_classify, units=units, initializer=initializer)
 

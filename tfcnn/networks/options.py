@@ -103,7 +103,7 @@ OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
             "add the two auxiliary heads, which are for training only; v3 and small have none")),
         "normalization": _normalization("paper", "batch", "local_response", "none", help=(
             "batch: between each convolution and its activation; local_response: in the first layers only; paper: "
-            "local_response for googlenet, batch for the others; v3 always has batch, and small has no local_response")),
+            "local_response for googlenet, batch for the others; v3 always has batch, small has no local_response")),
         "activation": _ACTIVATION,
         "dropout": _dropout(None, "before the logits; auxiliary heads drop 0.7, or nothing if this is 0",
                             "0.2 for cifar, 0.4 for googlenet (table 1), 0 for v3 and small"),
@@ -173,9 +173,9 @@ OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
                 "one_5x5", "one_5x5_wide", "three_3x3", "one_7x7", "one_7x7_narrow"), (
                 "A to E: the columns of the paper's table 1, for ImageNet; D is VGG-16 and E is VGG-19; cifar16: D for "
                 "32x32 images, with two smaller hidden dense layers; cifar16_one_dense and cifar19_one_dense: D and E "
-                "for 32x32 images, without hidden dense layers; two_3x3, one_5x5, three_3x3, one_7x7: small networks for "
-                "32x32 images, whose three stages have these convolutions, the first two with equal receptive fields, "
-                "and the last two; one_5x5_wide, one_7x7_narrow: with as many parameters as the stack")),
+                "for 32x32 images, without hidden dense layers; two_3x3, one_5x5, three_3x3, one_7x7: small networks "
+                "for 32x32 images, whose three stages have these convolutions, the first two with equal receptive "
+                "fields, and the last two; one_5x5_wide, one_7x7_narrow: with as many parameters as the stack")),
         "normalization": _normalization("paper", "batch", "none", "local_response", help=(
             "batch: between each convolution and its activation; local_response: after the first activation, as in "
             "A-LRN; paper: batch for 32x32 images, local_response for A-LRN, none for the others")),

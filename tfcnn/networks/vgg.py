@@ -4,8 +4,8 @@
 sections and tables below refer to it. The variants for CIFAR-10 follow widely used implementations of columns D and E
 of table 1. `cifar16` has the dense layers of github.com/chengyangfu/pytorch-vgg-cifar10, and dropout and batch
 normalization as in github.com/szagoruyko/cifar.torch; the variants with one dense layer are those of
-github.com/kuangliu/pytorch-cifar. `two_3x3` to `one_7x7_narrow` are this suite's own, to compare stacks of small kernels
-with single larger ones: section 4.1 replaces each pair of 3x3 convolutions of `B` by one of 5x5.
+github.com/kuangliu/pytorch-cifar. `two_3x3` to `one_7x7_narrow` are this suite's own, to compare stacks of small
+kernels with single larger ones: section 4.1 replaces each pair of 3x3 convolutions of `B` by one of 5x5.
 
 *Input / output*: images `[batch, height, width, 3]`, each channel with mean zero (section 2.1) and, as the suite feeds
 them, unit variance; class logits `[batch, classes]` in float32, without softmax.
@@ -18,7 +18,7 @@ them, unit variance; class logits `[batch, classes]` in float32, without softmax
 - Dropout scales up the kept activations in training, instead of scaling all of them down at test.
 - The dense layers are dense. The paper turns them into convolutions to test on images of any size (section 3.2).
 - Batch normalization, invented a year later, stands between a convolution and its activation. The convolutions then
-  have no bias, except in the CIFAR-10 variants with one dense layer, whose published parameter count includes them.
+  have no bias, except in `cifar16_one_dense` and `cifar19_one_dense`, whose published parameter count includes them.
 - CIFAR-10: weights are drawn as in the first two implementations, by He et al.'s rule for convolutions and by Torch's
   own for dense layers; biases start at zero. In `cifar16` dropout also stands before the first dense layer and, at 0.6
   (after the first convolution) or 0.8 of its rate, after each convolution but the last of a stage: 0.3, 0.4 and 0.5 in
@@ -61,7 +61,7 @@ class _Network(NamedTuple):
     hidden: tuple[int, ...] = (4096, 4096)  # units of the dense layers before the last
     normalization: str = "none"
     dropout: float = 0.5  # section 3.1
-    filters: tuple[int, ...] = _FILTERS  # in each stage
+    filters: tuple[int, ...] = ()  # in each stage; empty: _FILTERS
     bias: bool = False  # whether convolutions have one before batch normalization, whose offset makes it redundant
 
 
@@ -114,7 +114,7 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     cifar = table.input_shape[0] == 32
 
     x = images = keras.Input((image_size, image_size, 3), name="images")
-    for stage, (filters, sizes) in enumerate(zip(network.filters, _COLUMNS[network.column]), 1):
+    for stage, (filters, sizes) in enumerate(zip(network.filters or _FILTERS, _COLUMNS[network.column]), 1):
         for number, size in enumerate(sizes, 1):
             name = f"conv{stage}_{number}"
             x = _convolve(x, filters, size, name, normalization, normalization != "batch" or network.bias, activation,
@@ -160,7 +160,7 @@ _OWN = "this suite's own, after Simonyan and Zisserman 2015, sections 2.3 and 4.
 _PAPER = "Simonyan and Zisserman 2015, table 1; table 2 says"
 VARIANTS = {name: Variant(
     input_shape=(size, size, 3), parameters=parameters, options={"variant": name, "classes": classes}, source=source,
-    year=2015, smallest=2 ** len(_NETWORKS[name].filters))  # leaves one position after the poolings
+    year=2015, smallest=2 ** len(_COLUMNS[_NETWORKS[name].column]))  # leaves one position after the poolings
     for name, size, classes, parameters, source in (
         ("cifar16", 32, 10, 15_249_354, "pytorch-vgg-cifar10, vgg16_bn, less the biases before batch normalization"),
         ("cifar16_one_dense", 32, 10, 14_728_266, "kuangliu/pytorch-cifar, VGG16"),
