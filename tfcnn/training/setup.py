@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -99,8 +100,8 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
 def _load_data(recipe: Recipe, data_dir: str | None, input_shape: tuple[int, int, int]
                ) -> tuple[datasets.Dataset | sources.Source, Pipeline | Streaming]:
     """Loads the data set into memory, or opens it for streaming; returns it and its batches."""
-    chosen = {"validation": recipe.validation, "seed": recipe.seed, "train_images": recipe.train_images,
-              "random_labels": recipe.random_labels, "classes": recipe.classes}
+    chosen: dict[str, Any] = {"validation": recipe.validation, "seed": recipe.seed, "train_images": recipe.train_images,
+                              "random_labels": recipe.random_labels, "classes": recipe.classes}
     if recipe.stream:
         source = sources.load(recipe.dataset, data_dir, **chosen)
         return source, Streaming(source, recipe, input_shape)
