@@ -180,6 +180,30 @@ def test_producer_is_the_call_that_created_the_tensor() -> None:
     assert layer.output is first  # if this distinguished the calls, the private part would no longer be needed
 
 
+def test_calls_come_after_those_that_they_depend_on_branch_by_branch() -> None:
+    images = keras.Input((3,))
+    first, second = keras.layers.Dense(3, name="first")(images), keras.layers.Dense(3, name="second")(images)
+    model = keras.Model(images, keras.layers.Add(name="sum")([keras.layers.Dense(3, name="third")(second), first]))
+    assert [call.operation.name for call in _compat.calls(model)] == ["second", "third", "first", "sum"]
+
+
+def test_keras_looks_for_downloaded_weights_in_the_given_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                                ) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "file").write_text("weights")
+
+    def found() -> str:
+        return keras.utils.get_file("file", (tmp_path / "none").as_uri(), cache_subdir="models")
+
+    with _compat.keras_folder(tmp_path):
+        assert found() == str(tmp_path / "models" / "file")
+    from keras.src.backend import config
+    assert config.keras_home() != str(tmp_path)
+    monkeypatch.delattr(config, "_KERAS_DIR")
+    with _compat.keras_folder(tmp_path):
+        assert not hasattr(config, "_KERAS_DIR")
+
+
 def test_producer_of_an_object_without_a_call_history_is_a_clear_error() -> None:
     with pytest.raises(RuntimeError, match="networks cannot be described"):
         _compat.producer(object())

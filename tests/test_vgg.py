@@ -1,4 +1,4 @@
-"""VGG against table 1 of its paper, against keras.applications and against NumPy."""
+"""VGG against table 1 of its paper and against NumPy; against keras.applications in test_imagenet_weights."""
 
 from __future__ import annotations
 
@@ -120,21 +120,6 @@ def test_dense_layers_of_the_cifar_variants(variant: str, hidden: dict[str, int]
     model = built(variant)
     dense = {layer.name: layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)}
     assert dense == hidden | {"logits": 10}
-
-
-@pytest.mark.parametrize("variant, theirs", [("D", keras.applications.VGG16), ("E", keras.applications.VGG19)])
-def test_outputs_match_keras_applications(variant: str, theirs: Any) -> None:
-    size = 64  # several positions reach fc6, so a wrong order of them would show
-    model = vgg.build(variant, classes=10, image_size=size)
-    shake(model)
-    other = theirs(weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None)
-    names = {layer.name: layer.name.replace("conv", "block").replace("_", "_conv") for layer in convolutions(model)}
-    for ours, name in (names | {"fc6": "fc1", "fc7": "fc2", "logits": "predictions"}).items():
-        other.get_layer(name).set_weights(model.get_layer(ours).get_weights())
-    x = numpy_layers.random(2, size, size, 3)
-    expected = np.asarray(other(x))
-    np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
-    assert np.ptp(expected) > 0.01
 
 
 def in_numpy(model: keras.Model, x: np.ndarray, table: str) -> np.ndarray:

@@ -24,7 +24,12 @@ if "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE", "false")
 # Keras has its defaults, which are those above, where there is no keras.json, and none can be below a file.
-os.environ["KERAS_HOME"] = os.path.join(os.devnull, "keras")
+_NO_FOLDER = os.path.join(os.devnull, "keras")
+# The user's folder of Keras, in which it keeps downloaded weights.
+KERAS_FOLDER = os.path.join(os.path.expanduser("~"), ".keras")
+if os.environ.get("KERAS_HOME", _NO_FOLDER) != _NO_FOLDER:
+    KERAS_FOLDER = os.environ["KERAS_HOME"]
+os.environ["KERAS_HOME"] = _NO_FOLDER
 os.environ["KERAS_BACKEND"] = "tensorflow"
 for _name in ("KERAS_NNX_ENABLED", "KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
     os.environ.pop(_name, None)

@@ -172,6 +172,48 @@ def producer(tensor: keras.KerasTensor) -> Any:
                            ) from error
 
 
+def calls(model: keras.Model) -> Iterator[Any]:
+    """The calls of layers that lead to a model's outputs, as `producer` returns them.
+
+    Each comes after those that it takes its input from, and one branch comes after the other.
+    """
+    done = {id(producer(tensor)) for tensor in model.inputs}
+    for output in model.outputs:
+        waiting = [producer(output)]
+        while waiting:
+            call = waiting[-1]
+            missing = [before for before in map(producer, call.input_tensors) if id(before) not in done]
+            if missing:
+                waiting.append(missing[0])
+                continue
+            waiting.pop()
+            if id(call) not in done:
+                done.add(id(call))
+                yield call
+
+
+@contextmanager
+def keras_folder(folder: str | Path) -> Iterator[None]:
+    """Within the context, Keras keeps downloaded weights in a folder of this one, `models`.
+
+    Works around: keras.applications takes no folder, and Keras reads its variable KERAS_HOME once, when it is imported;
+    the suite sets that to a folder that cannot be, so that the user's settings have no effect.
+    Seen in: Keras 3.15.1 (`keras.src.backend.config._KERAS_DIR`).
+    Without it: weights are kept in `/tmp/.keras`, and those that Keras has downloaded before are not found.
+    """
+    try:
+        from keras.src.backend import config
+        before = config._KERAS_DIR
+    except (ImportError, AttributeError):
+        yield
+        return
+    config._KERAS_DIR = str(folder)
+    try:
+        yield
+    finally:
+        config._KERAS_DIR = before
+
+
 @contextmanager
 def joining_in_background(register_seconds: float) -> Iterator[None]:
     """Within the context a process that joins its cluster, in another thread, leaves Python's interpreter free.

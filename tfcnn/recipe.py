@@ -107,7 +107,8 @@ class Recipe:
 
     initial_weights: str = _setting(
         "", "a trained network to start from instead of random weights: the folder of a run, or the name of one that "
-            "ships with the package. Its last layer is replaced if the classes differ; its input normalization is kept")
+            "ships with the package; imagenet: the weights of keras.applications, for VGG-16 and 19, ResNet-50, 101 "
+            "and 152, and Inception-v3. The last layer is new if the classes differ; the input normalization is kept")
     freeze: str = _setting(
         "none", "layers that are not trained: none; all: all but the last; or the name of a layer, or of a stage such "
                 "as conv3, up to which the network is frozen")

@@ -118,18 +118,18 @@ class Pipeline:
           images [batch_size / replicas, height, width, channels], float32, normalized; labels [...], int32, or, where
           images are mixed, the weights of the classes [..., classes], float32.
         """
-        local = replicas if local_replicas is None else local_replicas
-
-        @tf.autograph.experimental.do_not_convert
-        def planned(first: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            numbers = first + tf.range(PLANNED, dtype=tf.int64)
-            return self._plan(numbers // local, first_replica + numbers % local, replicas)
-
-        plans = tf.data.Dataset.range(first_step * local, 2**62, PLANNED).map(planned).unbatch()
+        plans = _in_advance(lambda steps, batch_replicas: self._plan(steps, batch_replicas, replicas), first_step, replicas,
+                            first_replica, local_replicas)
         if not self._moves_whole_pixels:
             return in_parallel(plans, self._augmented_batch)
         # Moving pixels takes a small part of any training step on the same processor, and one thread takes less of it.
         return in_parallel(plans, self._moved_batch, _CORES if tf.config.list_physical_devices("GPU") else 1)
+
+    def order(self, first_step: int, replicas: int = 1, first_replica: int = 0, local_replicas: int | None = None
+              ) -> tf.data.Dataset:
+        """Which training images are in each batch of `training`, with the same arguments: [batch_size / replicas]."""
+        return _in_advance(lambda steps, batch_replicas: self._indices(steps, batch_replicas, replicas), first_step,
+                           replicas, first_replica, local_replicas)
 
     def examples(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Training images spread over the training part, augmented as in the first epoch: uint8; and their labels."""
@@ -156,22 +156,18 @@ class Pipeline:
         All batches have the same size; the last one is filled up with images of weight 0.
 
         Args:
-          part: "validation" or "test".
+          part: "train", not augmented, "validation" or "test".
           batch_size: images per batch; by default the recipe's.
         """
-        split = fit(self._evaluated[part], self._input_shape)
         size = batch_size or self._recipe.batch_size
-        count = len(split.labels)
-        part_images, part_labels = _on_host(split)
+        images, labels = (self._images, self._labels) if part == "train" else _on_host(
+            fit(self._evaluated[part], self._input_shape))
 
-        def batch(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            positions = start + tf.range(size, dtype=tf.int64)
-            indices = tf.minimum(positions, count - 1)
-            images = tf.ensure_shape(tf.gather(part_images, indices), (size, *self._input_shape))
-            return (self.normalization.apply(images), tf.gather(part_labels, indices),
-                    tf.cast(positions < count, tf.float32))
+        def batch(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            chosen = tf.ensure_shape(tf.gather(images, indices), (size, *self._input_shape))
+            return self.normalization.apply(chosen), tf.gather(labels, indices)
 
-        return in_parallel(tf.data.Dataset.range(0, count, size), batch)
+        return each_once(len(labels), size, batch)
 
     def _plan(self, steps: tf.Tensor, batch_replicas: tf.Tensor, replicas: int) -> tuple[tf.Tensor, ...]:
         """Which images are in some per-replica batches, and whatever else a few numbers per image decide.
@@ -188,11 +184,7 @@ class Pipeline:
         """
         size = self._recipe.batch_size // replicas
         epochs = steps // self.steps_per_epoch
-        starts = steps % self.steps_per_epoch * self._recipe.batch_size + batch_replicas * size
-        order_seeds = random_numbers.order_seed(self._recipe.seed, epochs)
-        indices = tf.stack([
-            tf.random.experimental.index_shuffle(start + tf.range(size, dtype=tf.int64), seed, len(self._labels) - 1)
-            for start, seed in zip(tf.unstack(starts), tf.unstack(order_seeds))])
+        indices = self._indices(steps, batch_replicas, replicas)
         if not self._moves_whole_pixels:
             return epochs, indices
         flat = tf.reshape(indices, [-1])
@@ -201,6 +193,15 @@ class Pipeline:
         rows, columns = composition.source_offsets(tf.cast(flat, tf.int32), seeds, self._operations, (height, width))
         return (tf.gather(self._labels, indices), tf.reshape(rows, (-1, size, height, 1)),
                 tf.reshape(columns, (-1, size, 1, width)))
+
+    def _indices(self, steps: tf.Tensor, batch_replicas: tf.Tensor, replicas: int) -> tf.Tensor:
+        """Which images are in some per-replica batches, with the arguments of `_plan`: int64 [batches, images]."""
+        size = self._recipe.batch_size // replicas
+        starts = steps % self.steps_per_epoch * self._recipe.batch_size + batch_replicas * size
+        order_seeds = random_numbers.order_seed(self._recipe.seed, steps // self.steps_per_epoch)
+        return tf.stack([
+            tf.random.experimental.index_shuffle(start + tf.range(size, dtype=tf.int64), seed, len(self._labels) - 1)
+            for start, seed in zip(tf.unstack(starts), tf.unstack(order_seeds))])
 
     def _augmented_batch(self, epoch: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The images of a per-replica batch, augmented and normalized, and its labels."""
@@ -233,6 +234,42 @@ class Pipeline:
     def _gather_and_augment(self, indices: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
         seeds = random_numbers.image_seeds(self._recipe.seed, epoch, indices)
         return composition.gather_and_augment(self._images, indices, seeds, self._operations, self._components)
+
+
+def each_once(count: int, size: int, batch: Callable[[tf.Tensor], tuple[tf.Tensor, ...]]) -> tf.data.Dataset:
+    """Batches of one size that hold each of `count` images exactly once.
+
+    Args:
+      count: the number of images.
+      size: images per batch. The last batch is filled up with images of weight 0.
+      batch: returns what a batch has of its images, from their indices, int64 [size].
+
+    Returns:
+      What `batch` returns, and the weights of the images, float32 [size].
+    """
+    def weighted(start: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        positions = start + tf.range(size, dtype=tf.int64)
+        return *batch(tf.minimum(positions, count - 1)), tf.cast(positions < count, tf.float32)
+
+    return in_parallel(tf.data.Dataset.range(0, count, size), weighted)
+
+
+def _in_advance(plan: Callable[[tf.Tensor, tf.Tensor], Any], first_step: int, replicas: int, first_replica: int,
+                local_replicas: int | None) -> tf.data.Dataset:
+    """What `plan` returns for each per-replica batch, from a step on, computed for `PLANNED` batches at once.
+
+    Args:
+      plan: takes the steps and the replicas of some batches, int64 [batches].
+      first_step, replicas, first_replica, local_replicas: as of `Pipeline.training`.
+    """
+    local = replicas if local_replicas is None else local_replicas
+
+    @tf.autograph.experimental.do_not_convert
+    def planned(first: tf.Tensor) -> Any:
+        numbers = first + tf.range(PLANNED, dtype=tf.int64)
+        return plan(numbers // local, first_replica + numbers % local)
+
+    return tf.data.Dataset.range(first_step * local, 2**62, PLANNED).map(planned).unbatch()
 
 
 def in_parallel(dataset: tf.data.Dataset, function: Callable[..., Any], threads: int = _CORES

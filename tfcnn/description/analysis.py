@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Iterator
 from typing import Any
 
 from tfcnn import _compat
@@ -172,7 +171,7 @@ class _Trace:
 
     def follow(self, model: keras.Model, prefix: str) -> None:
         """Adds all layers of a model whose inputs have been added."""
-        for call in _calls(model):
+        for call in _compat.calls(model):
             operation = call.operation
             inputs = [self.states[id(tensor)] for tensor in call.input_tensors]
             if getattr(operation, "outputs", None):  # a nested model
@@ -214,23 +213,3 @@ def _fixed_shape(operation: Any, tensor: Any) -> Shape:
         raise UsageError(f"layer {operation.name} has shape {shape}: the model must be built for images of one size to "
                          "be described")
     return shape
-
-
-def _calls(model: keras.Model) -> Iterator[Any]:
-    """The calls of layers that lead to a model's outputs, as `_compat.producer` returns them.
-
-    Each comes after those that it takes its input from, and one branch comes after the other.
-    """
-    done = {id(_compat.producer(tensor)) for tensor in model.inputs}
-    for output in model.outputs:
-        waiting = [_compat.producer(output)]
-        while waiting:
-            call = waiting[-1]
-            missing = [before for before in map(_compat.producer, call.input_tensors) if id(before) not in done]
-            if missing:
-                waiting.append(missing[0])
-                continue
-            waiting.pop()
-            if id(call) not in done:
-                done.add(id(call))
-                yield call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -63,3 +64,11 @@ def load(model: keras.Model, path: Path) -> None:
         raise UsageError(f"{path} has the weights of another network")
     for weight, value in zip(model.weights, values):
         weight.assign(value)
+
+
+def digest(model: keras.Model) -> str:
+    """SHA-256 over the values of all weights, one after the other, as little-endian float32."""
+    total = hashlib.sha256()
+    for weight in model.weights:
+        total.update(np.ascontiguousarray(weight.numpy(), "<f4").tobytes())
+    return total.hexdigest()

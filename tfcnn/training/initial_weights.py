@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -11,9 +11,13 @@ import numpy as np
 from tfcnn import _compat
 from tfcnn.data.normalization import Normalization
 from tfcnn.recipe import Recipe, UsageError
-from tfcnn.trained.network import TrainedNetwork, load
+from tfcnn.trained.converting import keras_applications
+from tfcnn.trained.network import load
+from tfcnn.trained.weights import digest
 
 NONE, ALL = "none", "all"
+# What `initial_weights` says for the weights with which a network was published.
+IMAGENET = "imagenet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +26,7 @@ class InitialWeights:
 
     Attributes:
       source: the recipe's `initial_weights`.
-      sha256: over the values of all weights of the source, see `digest`.
+      sha256: over the values of all weights of the source, see `tfcnn.trained.weights.digest`.
       normalization: the input normalization that these weights were trained with.
     """
 
@@ -31,37 +35,77 @@ class InitialWeights:
     normalization: Normalization
 
 
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """Where weights come from.
+
+    Attributes:
+      description: what it is, for people.
+      weights: of each layer, by its name here.
+      same_classes: whether its classes are those of the run, in the same order.
+      normalization: the input normalization that the weights were trained with.
+      input_shape: height, width and channels of the images.
+      sha256: of its weights.
+    """
+
+    description: str
+    weights: Mapping[str, list[np.ndarray]]
+    same_classes: bool
+    normalization: Normalization
+    input_shape: tuple[int, ...]
+    sha256: str
+
+
 def start_from(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...]) -> InitialWeights:
-    """Gives a network the weights of the trained one that the recipe names.
+    """Gives a network the weights that the recipe names.
 
     The last layer before each output keeps its own first values if the classes differ.
 
     Args:
-      recipe: names the trained network in `initial_weights`.
+      recipe: names a trained network in `initial_weights`, or the published weights of its own network.
       model: the network, whose weights are replaced.
       class_names: the classes it will distinguish.
 
     Raises:
-      UsageError: there is no such trained network, or its layers differ.
+      UsageError: there are no such weights, or the layers differ.
     """
-    source = load(recipe.initial_weights)
-    new = _last_layers(model) if source.class_names != class_names else set()
-    own, theirs = _with_weights(model), _with_weights(source.model)
+    find = _published if recipe.initial_weights == IMAGENET else _trained
+    source = find(recipe, model, class_names)
+    new = set() if source.same_classes else _last_layers(model)
+    own, theirs = _with_weights(model), source.weights
     if list(own) != list(theirs):
         odd = sorted(own.keys() ^ theirs.keys())
         raise UsageError(_differ(recipe, source, f"{', '.join(odd[:5])} {'is' if len(odd) == 1 else 'are'} in one only"
                                  if odd else "their layers have another order"))
     for name, layer in own.items():
-        shapes, given = ([tuple(weight.shape) for weight in one.weights] for one in (layer, theirs[name]))
+        shapes, given = [tuple(weight.shape) for weight in layer.weights], [value.shape for value in theirs[name]]
         if name not in new and shapes != given:
             raise UsageError(_differ(recipe, source, f"{name} has weights of {given} there and {shapes} here"))
     for name, layer in own.items():
         if name not in new:
-            layer.set_weights(theirs[name].get_weights())
+            layer.set_weights(theirs[name])
     if not source.normalization.fits(model.input_shape[1:]):
         raise UsageError(f"--initial_weights={recipe.initial_weights}: its input normalization is for images of "
                          f"{'x'.join(map(str, source.input_shape))}: choose the same --image_size")
-    return InitialWeights(recipe.initial_weights, digest(source.model), source.normalization)
+    return InitialWeights(recipe.initial_weights, source.sha256, source.normalization)
+
+
+def _trained(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...]) -> _Source:
+    """The weights of a trained network of the suite."""
+    del model
+    source = load(recipe.initial_weights)
+    options = source.recipe.network_options().items()
+    return _Source(
+        f"{source.recipe.network} {' '.join(f'{name}={value}' for name, value in options)}",
+        {name: layer.get_weights() for name, layer in _with_weights(source.model).items()},
+        source.class_names == class_names, source.normalization, source.input_shape, digest(source.model))
+
+
+def _published(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...]) -> _Source:
+    """The weights with which the network was published."""
+    found = keras_applications.load(recipe.network, recipe.network_options(), model)
+    return _Source(found.description, found.weights, keras_applications.are_imagenet(class_names),
+                   found.normalization, found.input_shape, found.sha256)
 
 
 def freeze(recipe: Recipe, model: keras.Model) -> None:
@@ -94,14 +138,6 @@ def unfreeze(model: keras.Model) -> None:
         layer.trainable = True
 
 
-def digest(model: keras.Model) -> str:
-    """SHA-256 over the values of all weights, one after the other, as little-endian float32."""
-    total = hashlib.sha256()
-    for weight in model.weights:
-        total.update(np.ascontiguousarray(weight.numpy(), "<f4").tobytes())
-    return total.hexdigest()
-
-
 def _with_weights(model: keras.Model) -> dict[str, keras.Layer]:
     return {layer.name: layer for layer in model.layers if layer.weights}
 
@@ -117,7 +153,6 @@ def _last_layers(model: keras.Model) -> set[str]:
     return found
 
 
-def _differ(recipe: Recipe, source: TrainedNetwork, difference: str) -> str:
-    return (f"--initial_weights={recipe.initial_weights} is {source.recipe.network} "
-            f"{' '.join(f'{name}={value}' for name, value in source.recipe.network_options().items())}, whose layers "
-            f"differ from this network's: {difference}")
+def _differ(recipe: Recipe, source: _Source, difference: str) -> str:
+    return (f"--initial_weights={recipe.initial_weights} is {source.description}, whose layers differ from this "
+            f"network's: {difference}")

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfcnn import runs, signals, streams
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices, machines, process, schedules, tensorboard, validation
+from tfcnn.training.cached_features import CachedFeatures
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.checkpoints import Checkpoints, Progress
 from tfcnn.training.epoch_metrics import EpochMetrics
@@ -71,7 +72,7 @@ class Loop:
         self._reference = reference
         self._received: Sequence[int] = []
         self._interruptible = signals.InterruptibleCall()
-        self._steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
+        self._steps = Steps(setup.recipe, setup.strategy, setup.head, setup.optimizer)
         self._sparsity = Sparsity(setup.model, setup.pipeline.inspected(_SPARSITY_IMAGES))
         self._steps_per_call = 1
         # Cached: TensorFlow does not free all memory of data sets and iterators that are created in every epoch.
@@ -105,6 +106,8 @@ class Loop:
         """
         progress = self.progress
         progress.started = progress.started or started
+        if isinstance(self._setup.pipeline, CachedFeatures):
+            self._setup.pipeline.compute()  # with the weights of the checkpoint
         with process.low_priority_threads() if self._own_process else nullcontext():
             batches = self._setup.training_batches(progress.step)
         graph = self._trace(batches)

@@ -25,15 +25,19 @@ class MovingAverages:
     The moving statistics of batch normalization are averaged likewise, as in Inception's release: the latest ones are
     of other weights.
 
+    Weights of frozen layers do not change and have no averages.
+
     A step that float16's loss scaling skips leaves the weights, which then count once more.
 
     Attributes:
-      variables: the averages, in the order of `model.weights`; part of a checkpoint.
+      variables: the averages, in the order of `model.weights`, without those of frozen layers; part of a
+        checkpoint.
     """
 
     def __init__(self, decay: float, strategy: tf.distribute.Strategy, model: keras.Model) -> None:
         self._decay = decay
-        self._weights = model.weights if decay else []
+        frozen = {id(weight) for layer in model.layers if not layer.trainable for weight in layer.weights}
+        self._weights = [weight for weight in model.weights if id(weight) not in frozen] if decay else []
         # Each replica averages its own copy of the weights. All copies are equal, so nothing needs to be exchanged.
         with strategy.scope():
             self.variables = [

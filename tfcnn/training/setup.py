@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,8 @@ from tfcnn.data.pipeline import Pipeline
 from tfcnn.data.streaming import Streaming
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices as devices_module
-from tfcnn.training import initial_weights, machines, optimizers, schedules
+from tfcnn.training import cached_features, initial_weights, machines, optimizers, schedules
+from tfcnn.training.cached_features import CachedFeatures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Setup:
       dataset: the data set that was loaded.
       pipeline: its batches.
       model: the network with its initial weights.
+      head: what a step computes with a batch: the network, or where features are cached what comes after them.
       initial_weights: where these are from; None if they are random.
       schedule: the learning rate as a function of the step.
       optimizer: built for the network's weights.
@@ -36,8 +39,9 @@ class Setup:
     recipe: Recipe
     strategy: tf.distribute.Strategy
     dataset: datasets.Dataset | sources.Source
-    pipeline: Pipeline | Streaming
+    pipeline: Pipeline | Streaming | CachedFeatures
     model: keras.Model
+    head: keras.Model
     initial_weights: initial_weights.InitialWeights | None
     schedule: keras.optimizers.schedules.LearningRateSchedule
     optimizer: keras.optimizers.Optimizer
@@ -59,8 +63,8 @@ class Setup:
         return devices_module.distribute(self.strategy, batches.repeat()), len(batches)
 
 
-def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, cluster: str = "", wait: float = 0.0
-            ) -> Setup:
+def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, cluster: str = "", wait: float = 0.0,
+            cache_features: bool = False) -> Setup:
     """Sets up devices, data, network and optimizer; writes nothing.
 
     The random seed of the process is set, and TensorFlow's determinism is enabled if the recipe asks for it.
@@ -71,6 +75,7 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
       devices: number of devices that share a batch, as in `train`.
       cluster: where the workers are described, as in `train`.
       wait: minutes to wait for the other workers, as in `train`.
+      cache_features: cache features where possible, as in `train`. The caller must call `compute` of the pipeline.
 
     Raises:
       UsageError: a value or the data is invalid.
@@ -81,8 +86,8 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
     height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
     input_shape = (recipe.image_size or height, recipe.image_size or width, channels)
     dataset, pipeline = _load_data(recipe, data_dir, input_shape)
-    machines.check_equal(strategy, f"the data set {dataset.name}", [
-        len(part) for part in (dataset.train, dataset.validation, dataset.test)])
+    counts = [len(part) for part in (dataset.train, dataset.validation, dataset.test)]
+    machines.check_equal(strategy, f"the data set {dataset.name}", counts)
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
@@ -94,7 +99,13 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
         schedule = schedules.schedule(recipe, pipeline.steps_per_epoch)
         optimizer = optimizers.optimizer(recipe, schedule, model.trainable_variables)
     devices_module.set_synchronization(recipe, strategy, model)
-    return Setup(recipe, strategy, dataset, pipeline, model, initial, schedule, optimizer)
+    head = model
+    batches: Pipeline | Streaming | CachedFeatures = pipeline
+    if cache_features and isinstance(pipeline, Pipeline) and (
+            halves := cached_features.split(recipe, model, sum(counts))):
+        stream = sys.stdout if machines.is_chief(strategy) else None
+        head, batches = halves.head, CachedFeatures(pipeline, recipe.batch_size, halves.features, stream)
+    return Setup(recipe, strategy, dataset, batches, model, head, initial, schedule, optimizer)
 
 
 def _load_data(recipe: Recipe, data_dir: str | None, input_shape: tuple[int, int, int]

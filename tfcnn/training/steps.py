@@ -44,7 +44,7 @@ class Steps:
         self.averages = MovingAverages(recipe.ema, strategy, model)
         # Moving averages that each replica updates from its own images, if batch normalization is not synchronized.
         self._moving = [] if recipe.synchronize else [
-            average for layer in devices.batch_normalizations(model)
+            average for layer in devices.batch_normalizations(model) if layer.trainable
             for average in (layer.moving_mean, layer.moving_variance)]
         # XLA cannot compile the exchange between devices, so it compiles only what precedes it: nearly all of the work.
         self._gradients = tf.function(self._compute_gradients, jit_compile=True) if recipe.execution == "xla" else (

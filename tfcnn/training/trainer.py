@@ -57,8 +57,8 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
           cluster: str = "", wait: float = 0.0, overwrite: bool = False, histograms: bool = False,
           checkpoint_every: str = "", command_flags: Sequence[str] = (),
           callbacks: Sequence[keras.callbacks.Callback] = (),
-          on_start: Callable[[Path], None] | None = None, own_process: bool = False, reference: Recipe | None = None
-          ) -> Result:
+          on_start: Callable[[Path], None] | None = None, own_process: bool = False, reference: Recipe | None = None,
+          cache_features: bool = True) -> Result:
     """Trains the recipe's network, or resumes an interrupted run, and writes a run's folder.
 
     Args:
@@ -84,6 +84,8 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
         for the rest of its life, which makes training on a CPU faster, see `tfcnn.training.process`.
       reference: the experiment's own recipe, with which TensorBoard's HParams table compares this one, see
         `tfcnn.training.tensorboard.hyperparameters`.
+      cache_features: compute the features of the images once if all layers but the last are frozen, and nothing changes
+        the images, see `tfcnn.training.cached_features`. The weights are the same but for rounding.
 
     Raises:
       UsageError: a value, the data or the folder is invalid, and nothing has been written; or the disk is full, or the
@@ -101,7 +103,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
             return _of_complete_run(given, given.path)
     if own_process:
         process.keep_freed_memory()
-    setup = prepare(recipe, data_dir, devices, cluster, wait)
+    setup = prepare(recipe, data_dir, devices, cluster, wait, cache_features)
     workdir = Path(workdir or runs.new_folder(f"{recipe.experiment}-{recipe.dataset}"))
 
     def opened(folder: runs.RunFolder) -> AbstractContextManager[runs.State]:
