@@ -118,8 +118,8 @@ class Pipeline:
           images [batch_size / replicas, height, width, channels], float32, normalized; labels [...], int32, or, where
           images are mixed, the weights of the classes [..., classes], float32.
         """
-        plans = _in_advance(lambda steps, batch_replicas: self._plan(steps, batch_replicas, replicas), first_step, replicas,
-                            first_replica, local_replicas)
+        plans = _in_advance(lambda steps, batch_replicas: self._plan(steps, batch_replicas, replicas), first_step,
+                            replicas, first_replica, local_replicas)
         if not self._moves_whole_pixels:
             return in_parallel(plans, self._augmented_batch)
         # Moving pixels takes a small part of any training step on the same processor, and one thread takes less of it.
