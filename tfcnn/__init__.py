@@ -27,7 +27,7 @@ os.environ.setdefault("TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE", "false")
 _NO_FOLDER = os.path.join(os.devnull, "keras")
 # The user's folder of Keras, in which it keeps downloaded weights.
 KERAS_FOLDER = os.path.join(os.path.expanduser("~"), ".keras")
-if os.environ.get("KERAS_HOME", _NO_FOLDER) != _NO_FOLDER:
+if os.environ.get("KERAS_HOME") not in (None, "", _NO_FOLDER):
     KERAS_FOLDER = os.environ["KERAS_HOME"]
 os.environ["KERAS_HOME"] = _NO_FOLDER
 os.environ["KERAS_BACKEND"] = "tensorflow"
