@@ -5,12 +5,13 @@ section 3.3 tries response normalization on such a network for CIFAR-10.
 Command: python -m tfcnn.experiments.alexnet
 Target: 0.86 to 0.89 on CIFAR-10's original pixels, after three to ten times as many epochs (TensorFlow's tutorial;
 cuda-convnet); 0.82 on the JPEG copy; 0.89 on the sample, the substitute where CIFAR-10 is not available.
-Expected time on two CPU cores: three minutes on the sample, 45 minutes on CIFAR-10.
+On Fashion-MNIST, with --preset=fashion: 0.899 in the data set's benchmark table, and 0.925 is the goal here.
+Expected time on two CPU cores: three minutes on the sample, 45 minutes on CIFAR-10, 25 with --preset=fashion.
 """
 
 from tfcnn import cli
 from tfcnn.networks.options import choose
-from tfcnn.recipe import Recipe
+from tfcnn.recipe import Presets, Recipe
 
 RECIPE = Recipe(
     experiment="alexnet",
@@ -37,6 +38,9 @@ RECIPE = Recipe(
     l2=0.0005,  # section 5
 )
 SAMPLE = {"epochs": 24, "crop_padding": 2}
+PRESETS: Presets = {
+    "fashion": {"dataset": "fashion_mnist", "epochs": 15, "crop_padding": 2},
+}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, sample=SAMPLE)
+    cli.run(RECIPE, sample=SAMPLE, presets=PRESETS)
