@@ -32,7 +32,7 @@ LEVELS = {
     "cli": 8,
     "benchmarks": 9, "describe": 9, "evaluate": 9, "predict": 9, "explain": 9, "export": 9, "convert": 9,
     "experiments": 10,
-    "verdict": 11, "measures": 11, "trainings": 11,
+    "verdict": 11, "measures": 11, "trainings": 11, "silent_units": 11,
     "study": 12, "figures": 12,
     "studies": 13,
     "claims": 14,

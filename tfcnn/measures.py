@@ -9,12 +9,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import json
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfcnn.runs import TIMINGS, RunFolder
 from tfcnn.startup import import_tensorflow
+
+OBSERVED = "observed.json"  # what the callbacks of a run have written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,24 +130,64 @@ def calibration_error() -> Measure:
                    lambda runs, data_dir: 100 * evaluated(runs, data_dir)["calibration"]["ece"])
 
 
-def evaluated(runs: Sequence[RunFolder], data_dir: str | None, views: str = "none") -> dict[str, Any]:
-    """The contents of evaluation.json for the runs' networks, together, on their test set."""
+def observed(name: str, title: str, epoch: int | None) -> Measure:
+    """What a run's callbacks have observed, in percent, at the end of an epoch; None for the mean over all epochs."""
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        numbers = json.loads((runs[0].path / OBSERVED).read_text())[name]
+        return 100 * (statistics.fmean(numbers) if epoch is None else numbers[epoch])
+
+    return Measure(name, title, value)
+
+
+def zero_share(threshold: float) -> Measure:
+    """The share of the kernels' weights, in percent, whose magnitude is below a threshold."""
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        kernels = [kernel.numpy() for kernel in _kernels(_load(runs[0]))]
+        return 100 * sum((abs(kernel) < threshold).sum() for kernel in kernels) / sum(kernel.size for kernel in kernels)
+
+    return Measure("zeros", f"weights below {threshold:g}, %", value)
+
+
+def error_with_zeros(threshold: float) -> Measure:
+    """The test error, in percent, with all weights of the kernels set to zero whose magnitude is below a threshold."""
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        network = _load(runs[0])
+        for kernel in _kernels(network):
+            weights = kernel.numpy()
+            kernel.assign(weights * (abs(weights) >= threshold))
+        from tfcnn.trained import evaluation
+        return 100 * (1 - evaluation.evaluate([network], data_dir=data_dir).record["accuracy"])
+
+    return Measure("error_with_zeros", "test error with these set to zero, %", value)
+
+
+def _load(run: RunFolder) -> Any:
+    """The trained network of a run."""
     import_tensorflow()
     from tfcnn import trained
+
+    return trained.load(run.path)
+
+
+def _kernels(network: Any) -> list[Any]:
+    return [weight for weight in network.model.trainable_weights if weight.name == "kernel"]
+
+
+def evaluated(runs: Sequence[RunFolder], data_dir: str | None, views: str = "none") -> dict[str, Any]:
+    """The contents of evaluation.json for the runs' networks, together, on their test set."""
+    networks = [_load(run) for run in runs]
     from tfcnn.trained import evaluation
 
-    networks = [trained.load(run.path) for run in runs]
     return evaluation.evaluate(networks, data_dir=data_dir, tta=views).record
 
 
 def multiply_accumulates() -> Measure:
     """Millions of multiply-accumulates for one image."""
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
-        import_tensorflow()
-        from tfcnn import trained
+        models = [_load(run).model for run in runs]
         from tfcnn.description import analysis
 
-        return sum(analysis.describe(trained.load(run.path).model).multiply_accumulates for run in runs) / 1e6
+        return sum(analysis.describe(model).multiply_accumulates for model in models) / 1e6
 
     return Measure("multiply_accumulates", "multiply-accumulates for one image, millions", value)
 

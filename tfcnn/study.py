@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcnn import console, drawing, exit_status, experiments, files, verdict
-from tfcnn.measures import Measure
+from tfcnn.measures import OBSERVED, Measure
 from tfcnn.recipe import Recipe, Scalar
 from tfcnn.runs import RunFolder
 from tfcnn.runs.curves import STYLE
@@ -36,10 +36,12 @@ from tfcnn.trainings import Trainings
 from tfcnn.verdict import Claim
 
 RECORD, ROWS, FIGURE = "study.json", "runs.csv", "figure.png"
-OBSERVED = "observed.json"  # what the callbacks of a run have written
 _WORKDIR = "runs/studies"
 _SAMPLE_SECONDS = 8 * 60  # no run of the sample scale starts later
 _EXTENSIONS = 4  # of a grid of learning rates, at most
+# The fields and options in which a recipe differs from another.
+Changes = Mapping[str, Scalar]
+
 _CURVES = ("loss", "accuracy", "validation_accuracy")
 
 
@@ -56,7 +58,7 @@ class Arm:
     """
 
     label: str
-    changes: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)
+    changes: Changes = dataclasses.field(default_factory=dict)
     base: Recipe | None = None
     starts_from: str = ""
     members: int = 1
@@ -74,7 +76,7 @@ class Scale:
       search: the length of the runs that choose the learning rate, as a fraction of the others'.
     """
 
-    changes: Mapping[str, Scalar]
+    changes: Changes
     seeds: int
     arms: Sequence[str] = ()
     grid: Sequence[float] = ()
@@ -96,8 +98,8 @@ class Study:
       scales: `full` and `sample`.
       draw: draws the answer into an empty figure, from the contents of study.json.
       size: width and height of the figure, in inches.
-      observer: `MODULE:FUNCTION`, which gives the Keras callbacks of a run, by its folder; they may write
-        `observed.json` there, lists of numbers by name, which are kept with the run's curves. Empty for none.
+      observer: `MODULE:FUNCTION`, which gives the Keras callbacks of a run, by its folder and that of the data; they
+        may write `observed.json` there, lists of numbers by name, which are kept with the run's curves. Empty for none.
     """
 
     name: str

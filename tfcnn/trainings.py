@@ -44,8 +44,8 @@ class Trainings:
           jobs: number of processes at a time, which share the cores evenly.
           data_dir: folder of the data set, as in `train`.
           seconds: no run is started later than this from now.
-          observer: `MODULE:FUNCTION`, which gives the Keras callbacks of a run by its folder; empty for none. Runs with
-            an observer are shared with no others.
+          observer: `MODULE:FUNCTION`, which gives the Keras callbacks of a run by its folder and that of the data;
+            empty for none. Runs with an observer are shared with no others.
         """
         self.data_dir = data_dir
         self._name, self._folder, self._jobs, self._observer = name, folder, jobs, observer
@@ -171,7 +171,7 @@ def _work(job: Mapping[str, Any]) -> int:
 
     recipe, folder = Recipe.from_json(job["recipe"]), Path(job["folder"])
     module, _, function = job["observer"].partition(":")
-    callbacks = getattr(importlib.import_module(module), function)(folder) if module else ()
+    callbacks = getattr(importlib.import_module(module), function)(folder, job["data_dir"]) if module else ()
     values = {name: value for name, value in flat(recipe.to_dict()).items() if name not in ("experiment", "network")}
     try:
         train(recipe, folder, data_dir=job["data_dir"], own_process=True,

@@ -1,0 +1,56 @@
+"""What does local response normalization do, and what else was changed in the published comparison?
+
+The notes (001, day 4) explain it; Krizhevsky et al. 2012, section 3.3, report 13% test error on CIFAR-10 without it and
+11% with it. The two published definitions (cuda-convnet's `13pct` and `11pct`) also differ in their length, in the
+weight decay of the last layer and in a layer's width, and both are tested on several views of each image. Length and
+views are compared here one by one; so is the weight decay, of all layers, since the suite has one for all of them.
+"""
+
+from tfcnn import figures, measures, study
+from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.verdict import Claim
+
+PAPER = "note 001, day 4; Krizhevsky et al. 2012, section 3.3"
+LRN = {"normalization": "local_response"}
+VIEWS = measures.test_error_with("shift")
+
+
+def _draw(record, figure):
+    left, right = figure.subplots(1, 2, sharey=True)
+    figures.by_arm(record, left, "test_error")
+    figures.by_arm(record, right, VIEWS.name)
+
+
+STUDY = study.Study(
+    name="local_response_normalization",
+    question="What does local response normalization do, beside length, weight decay and several views?",
+    source=PAPER,
+    base=RECIPE.replace(variant="cifar_four_layers", normalization="none", batch_size=128, learning_rate=0.02,
+                        warmup_epochs=0.0, initializer="he_normal", l2=0.0005),
+    arms=[
+        study.Arm("none"),
+        study.Arm("response normalization", LRN),
+        study.Arm("batch normalization", {"normalization": "batch", "learning_rate": 0.05}),
+        study.Arm("none, twice as long", {"epochs": 24}),
+        study.Arm("none, twice the decay", {"l2": 0.001}),
+    ],
+    measures=[measures.TEST_ERROR, VIEWS, measures.TRAIN_ERROR],
+    claims=[
+        Claim("response-normalization-helps", "Local response normalization lowers the test error by half a point.",
+              PAPER, "13% to 11%", "test_error", {"none": 1, "response normalization": -1}, smallest=0.5),
+        Claim("batch-beats-response-normalization", "Batch normalization lowers it further, by half a point.",
+              "note 000", "none", "test_error", {"response normalization": 1, "batch normalization": -1}, smallest=0.5),
+        Claim("length-counts-as-much", "Without normalization, twice as many epochs lower the test error by half a "
+              "point.", PAPER, "none", "test_error", {"none": 1, "none, twice as long": -1}, smallest=0.5),
+    ],
+    scales={
+        "full": study.Scale({"dataset": "cifar10", "epochs": 12}, seeds=3, grid=(0.5, 1, 2)),
+        "sample": study.Scale({"epochs": 6}, seeds=2,
+                              arms=("none", "response normalization", "batch normalization")),
+    },
+    draw=_draw,
+    size=(7.4, 3.2),
+)
+
+if __name__ == "__main__":
+    study.main(STUDY)
