@@ -13,12 +13,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfcnn import claims, console, figures, measures, studies, study, verdict
 from tfcnn.experiments.lenet5 import RECIPE
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs import RunFolder
+from tfcnn.training.setup import prepare
 from tfcnn.trainings import Trainings
 from tfcnn.verdict import NOT_REPRODUCED, REPRODUCED, UNRESOLVED, Claim
 
@@ -195,6 +199,26 @@ def test_every_arm_of_a_study_has_a_recipe_at_both_scales(name: str) -> None:
     assert all(set(claim.contrast) <= labels and claim.measure in titles for claim in one.claims)
     assert abs(sum(sum(claim.contrast.values()) for claim in one.claims)) < 1e-9
     assert {arm.starts_from for arm in one.arms} - {""} <= labels
+
+
+@pytest.mark.parametrize("name", [name for name, one in studies.studies().items() if isinstance(one, study.Study)])
+def test_an_arm_of_every_study_trains_for_a_step(name: str, class_folders: Path) -> None:
+    one = studies.studies()[name]
+    arm = one.chosen_arms("sample")[-1 if name != "transfer" else 0]  # the others start from the first one
+    recipe = one.recipe(arm, "sample").replace(
+        dataset="folder", classes="", train_images=0, decay_epochs="", warmup_epochs=0.0, schedule="constant",
+        batch_size=8)
+    setup = prepare(recipe, str(class_folders))
+    images, labels = next(setup.training_batches(0))
+    before = [weight.numpy() for weight in setup.model.trainable_variables]
+    with tf.GradientTape() as tape:
+        logits, *_ = tf.nest.flatten(setup.model(images, training=True))
+        loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, logits, True))
+    setup.optimizer.apply_gradients(zip(tape.gradient(loss, setup.model.trainable_variables),
+                                        setup.model.trainable_variables))
+    changed = [not np.array_equal(old, new.numpy()) for old, new in zip(before, setup.model.trainable_variables)]
+    assert np.isfinite(loss) and any(changed)
+    assert all(np.isfinite(weight.numpy()).all() for weight in setup.model.trainable_variables)
 
 
 def test_claims_have_names_of_their_own() -> None:
