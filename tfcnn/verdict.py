@@ -33,7 +33,8 @@ class Claim:
       published: the published figure, as text; "none" if there is none.
       measure: the name of the study's measure that decides.
       contrast: the arms' weights in the difference, by label, such as {"tanh": 1, "relu": -1}: how much more of the
-        measure tanh has than ReLU. The weights of an effect that depends on another one are four.
+        measure tanh has than ReLU. The weights of an effect that depends on another one are four; a single arm is
+        compared with 0.
       smallest: the smallest difference that counts, in the measure's unit; of a ratio the smallest factor.
       effect: False if the claim is that there is no effect that counts.
       ratio: whether the arms are compared by their ratio instead of their difference. The interval is that of the mean

@@ -36,12 +36,13 @@ STUDY = study.Study(
           for kind, changes in KINDS.items() for rate in RATES],
     measures=[SILENT, RESURRECTED, TEST_ERROR],
     claims=[
-        Claim("large-rates-kill", "With ten times the learning rate at least five points more of the ReLUs are silent.",
-              NOTE, "none", SILENT.name, {"ReLU, 0.1": 1, "ReLU, 0.01": -1}, smallest=5.0),
-        Claim("batch-normalization-keeps-alive", "At that rate, batch normalization keeps at least five points more of "
-              "them alive.", NOTE, "none", SILENT.name, {"ReLU, 0.1": 1, "batch normalization, 0.1": -1}, smallest=5.0),
-        Claim("the-dead-stay-dead", "Of the silent ReLUs, fewer than one point of all units come back in an epoch.",
-              NOTE, "none", RESURRECTED.name, {"ReLU, 0.1": 1, "ReLU, 0.01": -1}, smallest=1.0, effect=False),
+        Claim("large-rates-kill", "At a learning rate of 0.1 at least five points more of the ReLUs are silent than at "
+              "0.01.", NOTE, "none", SILENT.name, {"ReLU, 0.1": 1, "ReLU, 0.01": -1}, smallest=5.0),
+        Claim("batch-normalization-keeps-alive", "At a learning rate of 0.1, batch normalization keeps at least five "
+              "points more of the ReLUs alive.", NOTE, "none", SILENT.name,
+              {"ReLU, 0.1": 1, "batch normalization, 0.1": -1}, smallest=5.0),
+        Claim("the-dead-stay-dead", "At a learning rate of 0.1, less than one percent of the units come back from "
+              "silence in an epoch.", NOTE, "none", RESURRECTED.name, {"ReLU, 0.1": 1}, smallest=1.0, effect=False),
     ],
     scales={
         "full": study.Scale({"dataset": "cifar10", "epochs": 8}, seeds=3),

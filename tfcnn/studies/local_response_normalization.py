@@ -38,8 +38,9 @@ STUDY = study.Study(
     claims=[
         Claim("response-normalization-helps", "Local response normalization lowers the test error by half a point.",
               PAPER, "13% to 11%", "test_error", {"none": 1, "response normalization": -1}, smallest=0.5),
-        Claim("batch-beats-response-normalization", "Batch normalization lowers it further, by half a point.",
-              "note 000", "none", "test_error", {"response normalization": 1, "batch normalization": -1}, smallest=0.5),
+        Claim("batch-beats-response-normalization", "Batch normalization lowers the test error by half a point more "
+              "than local response normalization.", "note 000", "none", "test_error",
+              {"response normalization": 1, "batch normalization": -1}, smallest=0.5),
         Claim("length-counts-as-much", "Without normalization, twice as many epochs lower the test error by half a "
               "point.", PAPER, "none", "test_error", {"none": 1, "none, twice as long": -1}, smallest=0.5),
     ],
