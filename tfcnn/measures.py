@@ -1,7 +1,7 @@
 """What a study measures of its runs: each measure is a number with a unit, computed from the folders of runs.
 
 The runs are those of one arm and one seed: one run, or the members of an ensemble. A run that has diverged has no
-value, which is NaN.
+value, which is NaN, unless its measure says what it counts as.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ class Measure:
       name: its column in runs.csv.
       title: what an axis says, with the unit.
       of: takes the runs' folders and the folder of the data set, which may be None, and gives the number.
+      diverged: what a run counts as whose loss was not finite; NaN: as nothing.
     """
 
     name: str
     title: str
     of: Callable[[Sequence[RunFolder], str | None], float]
+    diverged: float = math.nan
 
 
 def _of_result(*path: str, factor: float = 1.0) -> Callable[[Sequence[RunFolder], str | None], float]:
@@ -60,6 +62,9 @@ def _test_error(runs: Sequence[RunFolder], data_dir: str | None) -> float:
 TEST_ERROR = Measure("test_error", "test error, %", _test_error)
 TEST_LOSS = Measure("test_loss", "test loss", _of_result("test", "loss"))
 TRAIN_ERROR = Measure("train_error", "training error in the last epoch, %", _last_error("accuracy"))
+# Of ten classes: a network that has diverged is as good as chance.
+TRAIN_ERROR_OR_CHANCE = Measure("train_error_or_chance", "training error, % (90 if diverged)", _last_error("accuracy"),
+                                diverged=90.0)
 TRAIN_LOSS = Measure("train_loss", "training loss in the last epoch",
                      lambda runs, data_dir: runs[0].read_metrics()[-1]["loss"])
 VALIDATION_ERROR = Measure("validation_error", "validation error, %", _last_error("validation_accuracy"))
@@ -137,6 +142,35 @@ def observed(name: str, title: str, epoch: int | None) -> Measure:
         return 100 * (statistics.fmean(numbers) if epoch is None else numbers[epoch])
 
     return Measure(name, title, value)
+
+
+def come_back() -> Measure:
+    """The share of the silent units, in percent, that are no longer silent an epoch later, over all epochs of a run.
+
+    See `silent_units`. NaN if no unit was silent at the end of an epoch before the last one.
+    """
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        shares = json.loads((runs[0].path / OBSERVED).read_text())
+        before = sum(shares["silent"][:-1])
+        return 100 * sum(shares["resurrected"]) / before if before else math.nan
+
+    return Measure("come_back", "silent units that come back, %", value)
+
+
+def zero_activations(images: int = 1000) -> Measure:
+    """The share of zeros, in percent, among the activations of all layers, on the first test images."""
+    def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
+        network = _load(runs[0])
+        from tfcnn.silent_units import activations
+        from tfcnn.trained import data
+
+        test = data.Loader(network.recipe.dataset, data_dir, network.recipe).load(network).test
+        pixels = network.normalization.apply(test.at(range(min(images, len(test)))))
+        outputs = activations(network.model).predict_on_batch(pixels)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return 100 * sum((output == 0).sum() for output in outputs) / sum(output.size for output in outputs)
+
+    return Measure("zero_activations", "activations that are zero, %", value)
 
 
 def zero_share(threshold: float) -> Measure:

@@ -55,6 +55,7 @@ class Arm:
       base: a recipe to change instead of the study's, with its own grid of learning rates.
       starts_from: the arm whose trained network, of the same seed, it starts from.
       members: how many networks it trains for each seed: those of an ensemble.
+      searches: whether its learning rate is chosen where the scale has a grid; otherwise its own is taken.
     """
 
     label: str
@@ -62,6 +63,7 @@ class Arm:
     base: Recipe | None = None
     starts_from: str = ""
     members: int = 1
+    searches: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,10 +151,9 @@ def run(study: Study, scale: str, seeds: int, jobs: int, data_dir: str | None, w
         stage = [arm for arm in study.chosen_arms(scale) if bool(arm.starts_from) is follows]
         recipes |= {arm.label: study.recipe(arm, scale) for arm in stage}
         if study.scales[scale].grid:
-            own = {arm.label: _member(trainings, arm, recipes, 0, 0) for arm in stage}
+            own = {arm.label: _member(trainings, arm, recipes, 0, 0) for arm in stage if arm.searches}
             searches |= choose_learning_rates(trainings, own, study.scales[scale].grid, study.scales[scale].search)
-            recipes |= {arm.label: recipes[arm.label].replace(learning_rate=best(searches[arm.label]))
-                        for arm in stage}
+            recipes |= {label: recipes[label].replace(learning_rate=best(searches[label])) for label in own}
         new = {(arm.label, seed): [_member(trainings, arm, recipes, seed, number) for number in range(arm.members)]
                for seed in range(seeds) for arm in stage}
         trainings.complete([recipe for members in new.values() for recipe in members])
@@ -236,7 +237,7 @@ def _measured(study: Study, trainings: Trainings, members: Sequence[Recipe], fol
     """What is measured of the networks of one arm and seed, by the measure's name; it is kept in a file."""
     runs = [trainings.folder(recipe) for recipe in members]
     if any(trainings.has_diverged(recipe) for recipe in members):
-        return {measure.name: math.nan for measure in study.measures}
+        return {measure.name: measure.diverged for measure in study.measures}
     kept = folder / "measured" / f"{'+'.join(run.path.name for run in runs)}.json"
     values: dict[str, float] = json.loads(kept.read_text()) if kept.is_file() else {}
     for measure in study.measures:

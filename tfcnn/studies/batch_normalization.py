@@ -2,7 +2,8 @@
 
 The notes (000) show a residual network with and without it: "faster, lower loss". Ioffe and Szegedy 2015, section 4.2,
 reach the accuracy of Inception in less than half of the steps, with learning rates up to 30 times as high. Here it is
-ResNet-20, whose blocks without normalization start as the identity.
+ResNet-20, whose blocks without normalization start as the identity. The notes' own network, ResNet-18, is left out: it
+needs fourteen times the arithmetic.
 """
 
 from tfcnn import figures, measures, study
@@ -11,7 +12,7 @@ from tfcnn.verdict import Claim
 
 PAPER = "note 000; Ioffe and Szegedy 2015, section 4.2"
 RATES = (0.025, 0.1, 0.4, 1.6)
-STEPS = measures.steps_to_loss(1.2)
+STEPS, ERROR = measures.steps_to_loss(1.5), measures.TRAIN_ERROR_OR_CHANCE
 WITH, WITHOUT = "with, rate 0.1", "without, rate 0.025"  # the paper's rate, and the highest that is safe without it
 
 
@@ -19,7 +20,7 @@ def _draw(record, figure):
     left, right = figure.subplots(1, 2)
     figures.curves(record, left, "loss", (WITH, WITHOUT))
     groups = {name: {rate: f"{name}, rate {rate:g}" for rate in RATES} for name in ("with", "without")}
-    figures.against(record, right, "train_loss", groups, "learning rate", log_x=True)
+    figures.against(record, right, ERROR.name, groups, "learning rate", log_x=True)
 
 
 STUDY = study.Study(
@@ -31,18 +32,22 @@ STUDY = study.Study(
         study.Arm(f"{name}, rate {rate:g}", {"normalization": value, "learning_rate": rate})
         for name, value in (("with", "batch"), ("without", "none")) for rate in RATES
     ],
-    measures=[measures.TRAIN_LOSS, STEPS, measures.TEST_ERROR],
+    measures=[measures.TRAIN_LOSS, STEPS, ERROR, measures.TEST_ERROR],
     claims=[
         Claim("batch-normalization-lowers-the-loss", "With batch normalization, each at its usual learning rate, the "
               "training loss after the same number of steps is lower, by 0.1.", PAPER, "faster, lower loss",
               "train_loss", {WITHOUT: 1, WITH: -1}, smallest=0.1),
         Claim("batch-normalization-is-faster", "With batch normalization, each at its usual learning rate, a training "
-              "loss of 1.2 takes at most half as many steps.", PAPER, "14 times fewer", STEPS.name,
+              "loss of 1.5 takes at most half as many steps.", PAPER, "14 times fewer", STEPS.name,
               {WITHOUT: 1, WITH: -1}, smallest=2.0, ratio=True),
+        Claim("batch-normalization-allows-higher-rates", "At a learning rate of 0.4, four times the paper's, the "
+              "training error is at least ten points lower with batch normalization; a network that diverges counts as "
+              "chance.", PAPER, "30 times the rate", ERROR.name, {"without, rate 0.4": 1, "with, rate 0.4": -1},
+              smallest=10.0),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 10}, seeds=3),
-        "sample": study.Scale({"epochs": 3, "train_images": 2_000}, seeds=2, arms=(WITH, WITHOUT, "with, rate 0.4")),
+        "full": study.Scale({"dataset": "cifar10", "epochs": 15}, seeds=3),
+        "sample": study.Scale({"epochs": 6, "train_images": 3_000}, seeds=2, arms=(WITH, WITHOUT, "with, rate 0.4")),
     },
     draw=_draw,
 )

@@ -8,16 +8,18 @@ from tfcnn import figures, measures, study
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.verdict import Claim
 
-NOTE = "notes 000, 004; Li et al. 2018, table 1"
+NOTE = "notes 000, 004; Li et al. 2018, figure 1"
 BOTH: dict[str, study.Changes] = {
     "none": {}, "dropout": {"dropout": 0.5}, "batch normalization": {"normalization": "batch"},
     "both": {"normalization": "batch", "dropout": 0.5},
     "both, in convolutions": {"normalization": "batch", "dropout": 0.5, "dropout_placement": "convolutions"}}
-IMAGES = (2_000, 20_000)
+BASE = RECIPE.replace(normalization="none", batch_size=128, learning_rate=0.02, warmup_epochs=0.5,
+                      initializer="he_normal")
+BASES = {2_000: BASE.replace(train_images=2_000, epochs=30), 20_000: BASE.replace(train_images=20_000, epochs=8)}
 
 
 def _draw(record, figure):
-    for panel, images in zip(figure.subplots(1, 2, sharey=True), IMAGES):
+    for panel, images in zip(figure.subplots(1, 2, sharey=True), BASES):
         figures.by_arm(record, panel, "test_error", [f"{label}, {images:,} images" for label in BOTH])
         panel.set_title(f"{images:,} training images")
         panel.set_yticks(range(len(BOTH)), BOTH)
@@ -27,11 +29,9 @@ STUDY = study.Study(
     name="dropout_and_batch_normalization",
     question="Dropout, batch normalization, or both: which when, and where?",
     source=NOTE,
-    base=RECIPE.replace(normalization="none", batch_size=128, learning_rate=0.02, warmup_epochs=0.5,
-                        initializer="he_normal"),
-    arms=[study.Arm(f"{label}, {images:,} images",
-                    {**changes, "train_images": images, "epochs": 30 if images == 2_000 else 8})
-          for images in IMAGES for label, changes in BOTH.items()],
+    base=BASE,
+    arms=[study.Arm(f"{label}, {images:,} images", changes, base)
+          for images, base in BASES.items() for label, changes in BOTH.items()],
     measures=[measures.TEST_ERROR, measures.TRAIN_ERROR],
     claims=[
         Claim("dropout-adds-nothing-to-batch-normalization", "With batch normalization and 20,000 images, dropout does "
@@ -46,8 +46,8 @@ STUDY = study.Study(
               {"none, 2,000 images": 1, "dropout, 2,000 images": -1}, smallest=0.5),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10"}, seeds=3),
-        "sample": study.Scale({}, seeds=2, arms=tuple(f"{label}, 2,000 images" for label in BOTH)[:4]),
+        "full": study.Scale({"dataset": "cifar10"}, seeds=3, grid=(0.5, 1, 2)),
+        "sample": study.Scale({"epochs": 12}, seeds=2, arms=tuple(f"{label}, 2,000 images" for label in BOTH)[:4]),
     },
     draw=_draw,
     size=(7.4, 3.0),

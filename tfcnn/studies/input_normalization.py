@@ -37,7 +37,7 @@ STUDY = study.Study(
               "normalized ones.", PAPER, "none", "test_error", {"tanh, none": 1, "tanh, channel": -1}, smallest=1.0),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 8}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale({"dataset": "cifar10", "epochs": 12, "train_images": 20_000}, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 5}, seeds=2,
                               arms=("ReLU, none", "ReLU, channel", "tanh, none", "tanh, channel")),
     },

@@ -46,7 +46,7 @@ STUDY = study.Study(
               {"momentum": 1, "momentum, averaged": -1}, smallest=0.1),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 8}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale({"dataset": "cifar10", "epochs": 10, "train_images": 25_000}, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 5}, seeds=2, arms=("SGD", "momentum", "Adam", "momentum, averaged")),
     },
     draw=_draw,

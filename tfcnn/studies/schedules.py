@@ -39,7 +39,8 @@ STUDY = study.Study(
               "test_error", {"steps": 1, "cosine": -1}, smallest=1.0, effect=False),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 10}, seeds=3, grid=(0.5, 1, 2), search=0.4),
+        "full": study.Scale({"dataset": "cifar10", "epochs": 10, "train_images": 25_000}, seeds=3,
+                            grid=(0.5, 1, 2), search=0.4),
         "sample": study.Scale({"epochs": 10}, seeds=2, arms=("constant", "steps", "cosine")),
     },
     draw=_draw,
