@@ -44,9 +44,9 @@ STUDY = study.Study(
         Claim("batch-normalization-keeps-alive", "At a learning rate of 0.03, batch normalization keeps at least five "
               "points more of the ReLUs alive.", NOTE, "none", SILENT.name,
               {"ReLU, 0.03": 1, "batch normalization, 0.03": -1}, smallest=5.0),
-        Claim("the-dead-stay-dead", "At a learning rate of 0.03, of the ReLUs that are silent after an epoch fewer than "
-              "one in ten fires again after the next one.", NOTE, "none", BACK.name, {"ReLU, 0.03": 1}, smallest=10.0,
-              effect=False),
+        Claim("the-dead-stay-dead", "At a learning rate of 0.03, of the ReLUs that are silent after an epoch fewer "
+              "than one in ten fires again after the next one.", NOTE, "none", BACK.name, {"ReLU, 0.03": 1},
+              smallest=10.0, effect=False),
     ],
     scales={
         "full": study.Scale({"dataset": "cifar10", "epochs": 8}, seeds=3),
