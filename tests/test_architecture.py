@@ -33,7 +33,7 @@ LEVELS = {
     "benchmarks": 9, "describe": 9, "evaluate": 9, "predict": 9, "explain": 9, "export": 9, "convert": 9,
     "experiments": 10, "silent_units": 10,
     "verdict": 11, "measures": 11, "trainings": 11,
-    "study": 12, "figures": 12,
+    "study": 12, "figures": 12, "workflow": 12,
     "studies": 13,
     "claims": 14,
     "report": 15,

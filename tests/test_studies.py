@@ -193,6 +193,8 @@ def test_every_arm_of_a_study_has_a_recipe_at_both_scales(name: str) -> None:
     assert one.name == name and len(path.read_text().splitlines()) <= 80
     for scale in ("sample", "full"):
         recipes = [one.recipe(arm, scale).to_json() for arm in one.chosen_arms(scale)]
+        assert {arm.starts_from for arm in one.chosen_arms(scale)} - {""} <= {
+            arm.label for arm in one.chosen_arms(scale)}
         assert len(recipes) > 1 and (len(set(recipes)) == len(recipes) or any(
             arm.starts_from or arm.members > 1 for arm in one.arms))
     labels, titles = {arm.label for arm in one.arms}, {measure.name for measure in one.measures}
@@ -232,5 +234,5 @@ def test_pages_show_the_recorded_studies() -> None:
 
 def test_arguments_that_are_no_numbers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--seeds=0"], ["--jobs=x"], ["--scale=huge"]):
-        assert console.run(study._parser(TOY), lambda arguments: 0, words) == 2
+        assert console.run(study.parser_of(TOY), lambda arguments: 0, words) == 2
         assert capsys.readouterr().err.startswith("error: ")

@@ -13,6 +13,7 @@ from tfcnn import verdict
 
 # Okabe and Ito's, which the colour-blind can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 Record = Mapping[str, Any]
 
@@ -89,13 +90,14 @@ def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), 
     part = "validation" if column.startswith("validation") else "training"
     panel.set_ylabel(f"{part} error, %" if as_error else f"{part} loss" if column.endswith("loss") else column)
     panel.set_xlabel("epoch")
+    panel.locator_params(axis="x", integer=True)
     if log:
         _plain_log(panel, "y")
     panel.legend(fontsize=8)
 
 
 def against(record: Record, panel: Any, measure: str, groups: Mapping[str, Mapping[float, str]], title: str,
-            log_x: bool = False, log_y: bool = False) -> None:
+            log_x: bool = False, log_y: bool = False, ticks: bool = False) -> None:
     """A line for each group of arms over a number in which they differ: a dot for each seed, a line of the means.
 
     Args:
@@ -106,11 +108,14 @@ def against(record: Record, panel: Any, measure: str, groups: Mapping[str, Mappi
       title: what the horizontal axis says.
       log_x: whether the horizontal axis is logarithmic.
       log_y: whether the vertical axis is logarithmic.
+      ticks: whether the ticks of the horizontal axis are the numbers of the arms that have runs.
     """
+    present: set[float] = set()
     for number, (name, arms) in enumerate(groups.items()):
         colour = COLOURS[number % len(COLOURS)]
         found = {x: values(record, label, measure) for x, label in sorted(arms.items())}
         found = {x: seeds for x, seeds in found.items() if seeds}
+        present |= set(found)
         for x, seeds in found.items():
             panel.plot([x] * len(seeds), seeds, linestyle="", marker="o", markersize=3.5, color=colour, alpha=0.5,
                        markeredgewidth=0)
@@ -121,7 +126,65 @@ def against(record: Record, panel: Any, measure: str, groups: Mapping[str, Mappi
         _plain_log(panel, "x")
     if log_y:
         _plain_log(panel, "y")
+    if ticks:
+        panel.set_xticks(sorted(present), [f"{x:,g}" for x in sorted(present)])
     if len(groups) > 1:
+        panel.legend(fontsize=8)
+
+
+def trade_off(record: Record, panel: Any, cost: str, measure: str, chosen: Sequence[str] = (), legend: bool = True
+              ) -> None:
+    """A measure over a cost: a small mark for each seed, a large one for an arm's mean; low and left is better.
+
+    Args:
+      record: the contents of study.json.
+      panel: matplotlib's axes.
+      cost: the name of the measure on the horizontal axis.
+      measure: the name of the measure on the vertical axis.
+      chosen: the arms; empty for all that have runs.
+      legend: whether it names the arms; without, they have the colours of `by_arm`.
+    """
+    rows = [label for label in chosen or labels(record) if label in labels(record)]
+    for number, label in enumerate(rows):
+        pairs = [(run[cost], run[measure]) for arm in record["arms"] if arm["label"] == label for run in arm["runs"]
+                 if run[cost] is not None and run[measure] is not None]
+        if not pairs:
+            continue
+        style = {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[number % len(_MARKERS)], "linestyle": ""}
+        panel.plot(*zip(*pairs), markersize=3.5, alpha=0.5, markeredgewidth=0, **style)
+        panel.plot(*([statistics.fmean(axis)] for axis in zip(*pairs)), markersize=8, label=label, **style)
+    panel.margins(0.12)
+    panel.locator_params(axis="x", nbins=4)
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    panel.set_xlabel(record["measures"][cost])
+    panel.set_ylabel(record["measures"][measure])
+    if legend:
+        panel.legend(fontsize=7.5)
+
+
+def measures_against(record: Record, panel: Any, names: Mapping[str, str], arms: Mapping[float, str], title: str,
+                     axis: str) -> None:
+    """A line for each of several measures over a number in which the arms differ.
+
+    Args:
+      record: the contents of study.json.
+      panel: matplotlib's axes.
+      names: what the legend says, by the name of the measure.
+      arms: the labels of the arms, by their number.
+      title: what the horizontal axis says.
+      axis: what the vertical axis says.
+    """
+    for number, (measure, name) in enumerate(names.items()):
+        found = {x: values(record, label, measure) for x, label in sorted(arms.items())}
+        found = {x: seeds for x, seeds in found.items() if seeds}
+        style = {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
+        for x, seeds in found.items():
+            panel.plot([x] * len(seeds), seeds, linestyle="", markersize=3, alpha=0.45, markeredgewidth=0, **style)
+        panel.plot(list(found), [statistics.fmean(seeds) for seeds in found.values()], label=name, markersize=5, **style)
+    panel.locator_params(axis="x", integer=True)
+    panel.set_xlabel(title)
+    panel.set_ylabel(axis)
+    if len(names) > 1:
         panel.legend(fontsize=8)
 
 

@@ -76,6 +76,7 @@ class Scale:
       arms: the labels of the arms that are trained; empty for all.
       grid: learning rates to choose from, as multiples of an arm's own, ascending; empty: the arm's own is taken.
       search: the length of the runs that choose the learning rate, as a fraction of the others'.
+      of_arms: what single arms change on this scale only, by label; these changes take precedence over all others.
     """
 
     changes: Changes
@@ -83,6 +84,7 @@ class Scale:
     arms: Sequence[str] = ()
     grid: Sequence[float] = ()
     search: float = 0.25
+    of_arms: Mapping[str, Mapping[str, Scalar]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +127,9 @@ class Study:
         """An arm's recipe, with seed 0 and its own learning rate."""
         base = arm.base or self.base
         on_sample = {"dataset": "sample", **experiments.samples()[base.experiment]} if scale == "sample" else {}
-        return base.replace(**{**on_sample, **self.scales[scale].changes, **arm.changes, "seed": 0})
+        of_scale = self.scales[scale]
+        return base.replace(**{**on_sample, **of_scale.changes, **arm.changes, **of_scale.of_arms.get(arm.label, {}),
+                               "seed": 0})
 
 
 def run(study: Study, scale: str, seeds: int, jobs: int, data_dir: str | None, workdir: Path) -> None:
@@ -323,7 +327,8 @@ def _rows(study: Study, scale: str, trainings: Trainings, arms: Sequence[Mapping
     return text.getvalue()
 
 
-def _parser(study: Study) -> console.Parser:
+def parser_of(study: Study) -> console.Parser:
+    """The parser of a study's arguments."""
     parser = console.Parser(
         prog=f"python -m tfcnn.studies.{study.name}", description=sys.modules["__main__"].__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -347,7 +352,8 @@ def _positive(word: str) -> int:
     return number
 
 
-def _command(study: Study, arguments: argparse.Namespace) -> int:
+def command(study: Study, arguments: argparse.Namespace, run: Callable[..., None] = run) -> int:
+    """Runs a study, or what else `run` does with the same arguments, and returns the exit status."""
     seeds = arguments.seeds or study.scales[arguments.scale].seeds
     data_dir = str(files.expanded(arguments.data_dir)) if arguments.data_dir else None
     workdir = files.expanded(arguments.workdir)
@@ -361,4 +367,4 @@ def _command(study: Study, arguments: argparse.Namespace) -> int:
 
 def main(study: Study) -> None:
     """The command of a study: runs it as the process's arguments say, and ends the process."""
-    exit_status.end_process(lambda: console.run(_parser(study), lambda arguments: _command(study, arguments)))
+    exit_status.end_process(lambda: console.run(parser_of(study), lambda arguments: command(study, arguments)))
