@@ -122,7 +122,9 @@ def _parse_module(module: str, arguments: list[str]) -> None:
             arguments)
     elif module.startswith("tfcnn.studies."):
         name = module.rpartition(".")[2]
-        study._parser(studies.studies()["relu_against_tanh" if name == "NAME" else name]).parse_args(arguments)
+        one = studies.studies()["relu_against_tanh" if name == "NAME" else name]
+        own = getattr(importlib.import_module(f"tfcnn.studies.{one.name}"), "_parser", lambda: study.parser_of(one))
+        own().parse_args(arguments)
     elif module in ("tfcnn.claims", "tfcnn.report"):
         importlib.import_module(module)._parser().parse_args(arguments)
     elif module == "tfcnn.data.streaming":
@@ -162,7 +164,7 @@ def test_flags_named_in_prose_exist(page: str) -> None:
     known |= {"rounds", "seconds", "precisions", "modes", "networks", "processes"}  # benchmarks
     known |= {"tta", "split", "layer", "quantize", "largest_loss", "mean", "std", "classes", "zeros"}  # trained
     known |= {"name", "weights", "network"}  # runs, and their conversion
-    known |= {"scale", "seeds", "jobs", "out"}  # studies, and the page of everything
+    known |= {"scale", "seeds", "jobs", "experiment", "out"}  # studies, and the page of everything
     known |= {"images", "logdir", "help", "gpus-per-task"}  # streaming, TensorBoard, Slurm
     for span in pages.code_spans(page):
         for flag in re.findall(r"(?<!\S)--(?:no(?=[a-z]))?([\w-]+)", span):

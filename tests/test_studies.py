@@ -228,6 +228,13 @@ def test_claims_have_names_of_their_own() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_page_of_questions_names_every_study_and_every_claim() -> None:
+    page = " ".join((ROOT / "docs" / "questions.md").read_text(encoding="utf-8").split())
+    for one in studies.studies().values():
+        assert f"tfcnn.studies.{one.name} " in page
+        assert not [claim.name for claim in one.claims if f"`{claim.name}`" not in page]
+
+
 def test_pages_show_the_recorded_studies() -> None:
     assert not claims.stale_pages(ROOT)
 

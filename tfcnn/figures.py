@@ -162,7 +162,7 @@ def trade_off(record: Record, panel: Any, cost: str, measure: str, chosen: Seque
         panel.legend(fontsize=7.5)
 
 
-def measures_against(record: Record, panel: Any, names: Mapping[str, str], arms: Mapping[float, str], title: str,
+def measures_against(record: Record, panel: Any, names: Mapping[str, str], arms: Mapping[int, str], title: str,
                      axis: str) -> None:
     """A line for each of several measures over a number in which the arms differ.
 
@@ -180,7 +180,8 @@ def measures_against(record: Record, panel: Any, names: Mapping[str, str], arms:
         style = {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
         for x, seeds in found.items():
             panel.plot([x] * len(seeds), seeds, linestyle="", markersize=3, alpha=0.45, markeredgewidth=0, **style)
-        panel.plot(list(found), [statistics.fmean(seeds) for seeds in found.values()], label=name, markersize=5, **style)
+        means = [statistics.fmean(seeds) for seeds in found.values()]
+        panel.plot(list(found), means, label=name, markersize=5, **style)
     panel.locator_params(axis="x", integer=True)
     panel.set_xlabel(title)
     panel.set_ylabel(axis)

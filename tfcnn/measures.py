@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import itertools
 import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from tfcnn.runs import TIMINGS, RunFolder
 from tfcnn.startup import import_tensorflow
 
+_BATCH = 128
 OBSERVED = "observed.json"  # what the callbacks of a run have written
 
 
@@ -70,7 +73,8 @@ TRAIN_LOSS = Measure("train_loss", "training loss in the last epoch",
                      lambda runs, data_dir: runs[0].read_metrics()[-1]["loss"])
 VALIDATION_ERROR = Measure("validation_error", "validation error, %", _last_error("validation_accuracy"))
 SECONDS = Measure("seconds", "training time, s", _of_result("train_seconds"))
-RUN_SECONDS = Measure("run_seconds", "seconds from start to end", lambda runs, data_dir: sum(map(_run_seconds, runs)))
+RUN_SECONDS = Measure("run_seconds", "seconds from start to end",
+                      lambda runs, data_dir: sum(map(_run_seconds, runs)))
 PARAMETERS = Measure("parameters", "parameters", _of_result("parameters"))
 
 
@@ -217,11 +221,34 @@ def _kernels(network: Any) -> list[Any]:
 
 
 def evaluated(runs: Sequence[RunFolder], data_dir: str | None, views: str = "none") -> dict[str, Any]:
-    """The contents of evaluation.json for the runs' networks, together, on their test set."""
-    networks = [_load(run) for run in runs]
-    from tfcnn.trained import evaluation
+    """What evaluation.json says of the runs' networks, together, on their test set, without temperature scaling."""
+    import_tensorflow()
+    import numpy as np
 
-    return evaluation.evaluate(networks, data_dir=data_dir, tta=views).record
+    from tfcnn.trained import evaluation, prediction
+
+    found = [_logits(run.path, data_dir, views) for run in runs]
+    logits = prediction.log_mean(np.stack([own for own, _, _ in found])) if len(found) > 1 else found[0][0]
+    return evaluation.measure(logits, *found[0][1:])
+
+
+@functools.lru_cache(maxsize=64)  # the members of one ensemble are those of larger ones, and have several measures
+def _logits(run: Path, data_dir: str | None, kind: str) -> tuple[Any, Any, Sequence[str]]:
+    """A network's logits on its test set, averaged over views: [images, classes]; the labels; the classes' names."""
+    import_tensorflow()
+    import numpy as np
+
+    from tfcnn import trained
+    from tfcnn.trained import data, prediction, views
+
+    network = trained.load(run)
+    loaded, rows, labels = data.load(network, data_dir=data_dir), [], []
+    for images, classes in loaded.test.batches(_BATCH):
+        seen = [network.logits_of_fitted(view, _BATCH)
+                for view in views.views(images, kind, network.recipe.crop_padding)]
+        rows.append(prediction.log_mean(np.stack(seen)) if len(seen) > 1 else seen[0])
+        labels.append(classes)
+    return np.concatenate(rows), np.concatenate(labels), loaded.class_names
 
 
 def multiply_accumulates() -> Measure:
@@ -236,7 +263,7 @@ def multiply_accumulates() -> Measure:
 
 
 def _run_seconds(run: RunFolder) -> float:
-    """From the start to the end of a run that was not interrupted: with the data, compilation, cached features, test."""
+    """From start to end of a run that was not interrupted: with its data, compilation, cached features and test."""
     result = run.read_result()
     begin, end = (datetime.fromisoformat(result[name]) for name in ("started", "finished"))
     return (end - begin).total_seconds()

@@ -174,8 +174,8 @@ def overfit(recipe: Recipe, epochs: int, trainings: Trainings) -> Stage:
 def range_test(recipe: Recipe, epochs: int, trainings: Trainings) -> Stage:
     """One run whose learning rate grows from 0.00001 to 10; the chosen rate is a third of that of the lowest loss."""
     lowest, highest = _RATES
-    rows = _train(recipe.replace(epochs=epochs, learning_rate=lowest, schedule="exponential", decay_rate=highest / lowest,
-                                 decay_epochs=str(epochs)), trainings)
+    rows = _train(recipe.replace(epochs=epochs, learning_rate=lowest, schedule="exponential",
+                                 decay_rate=highest / lowest, decay_epochs=str(epochs)), trainings)
     finite = [row["loss"] for row in rows if math.isfinite(row["loss"])]
     if not finite:
         return _unreached("learning-rate range test")
@@ -207,8 +207,8 @@ def search(recipe: Recipe, lengths: Lengths, centre: float, trainings: Trainings
         return _unreached("search")
     best = max(rows, key=lambda row: row["validation_accuracy"])
     place = _place(best["learning_rate"], intervals[0])
-    verdict = (f"of {len(rows)} trials the best has a learning rate of {best['learning_rate']:.2g} and a weight decay of "
-               f"{best['l2']:.1g}, with {100 * best['validation_accuracy']:.1f}% of the validation images right; "
+    verdict = (f"of {len(rows)} trials the best has a learning rate of {best['learning_rate']:.2g} and a weight decay "
+               f"of {best['l2']:.1g}, with {100 * best['validation_accuracy']:.1f}% of the validation images right; "
                + ("the rate lies inside the interval" if _EDGE < place < 1 - _EDGE else
                   "the rate lies at the edge of the interval: search further"))
     return Stage("search", verdict, True, {"trials": rows, "learning_rate": best["learning_rate"], "l2": best["l2"]})
@@ -264,7 +264,7 @@ def _train(recipe: Recipe, trainings: Trainings) -> list[Row]:
     """The rows of metrics.csv of a recipe's run, of a diverged one those before; empty without time to start it."""
     trainings.complete([recipe])
     run = trainings.folder(recipe)
-    return run.read_metrics() if trainings.has_ended(recipe) and (run.path / METRICS).is_file() else []
+    return list(run.read_metrics()) if trainings.has_ended(recipe) and (run.path / METRICS).is_file() else []
 
 
 def _unreached(name: str) -> Stage:

@@ -8,11 +8,13 @@ images, as often as a fixed number of steps allows; *warping* is rotation, shear
 
 from tfcnn import figures, measures, study
 from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.recipe import Scalar
 from tfcnn.verdict import Claim
 
 OPERATIONS = {"mirror": "mirror", "crop": "crop", "warping": "rotate:10,shear:10,elastic:4:4", "colours": "colour_pca"}
-SIZES = {1000: {"train_images": 1000, "epochs": 40, "batch_size": 32},
-         5000: {"train_images": 5000, "epochs": 16, "batch_size": 32}, 45000: {"train_images": 45000, "epochs": 10}}
+SIZES: dict[float, dict[str, Scalar]] = {
+    1000: {"train_images": 1000, "epochs": 40, "batch_size": 32},
+    5000: {"train_images": 5000, "epochs": 16, "batch_size": 32}, 45000: {"train_images": 45000, "epochs": 10}}
 NOTES = "notes 000, day 10, 002 and 003"
 PAPER = "Lin et al. 2014, table 1"
 

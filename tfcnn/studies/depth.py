@@ -26,7 +26,7 @@ def _draw(record, figure):
     left, middle, *right = figure.subplots(1, 2 + (len(shortcuts) > 1))
     main = ["plain, 20 layers", "plain, 56 layers", "residual, 20 layers", "residual, 56 layers"]
     figures.curves(record, left, "accuracy", main)
-    groups = {name: {depth: f"{name}, {depth} layers" for depth in (20, 56)} for name in ("plain", "residual")}
+    groups = {name: {float(depth): f"{name}, {depth} layers" for depth in (20, 56)} for name in ("plain", "residual")}
     figures.against(record, middle, "test_error", groups, "layers", ticks=True)
     if right:
         figures.by_arm(record, right[0], "test_error", shortcuts)
@@ -54,9 +54,9 @@ STUDY = study.Study(
               "than what they cost a residual one, by at least two points.", f"notes 002 and 003; {PAPER}", PUBLISHED,
               "test_error", {"plain, 56 layers": 1, "plain, 20 layers": -1, "residual, 56 layers": -1,
                              "residual, 20 layers": 1}, smallest=2.0),
-        Claim("projections-are-not-essential", "Projections in all shortcuts change the test error of 20 layers by less "
-              "than one and a half points.", "He et al. 2016, section 4.1 and table 3", "top-1 on ImageNet, 34 layers: "
-              "A 25.03%, C 24.19%", "test_error", {"residual, 20 layers": 1, "20 layers, shortcuts C": -1},
+        Claim("projections-are-not-essential", "Projections in all shortcuts change the test error of 20 layers by "
+              "less than one and a half points.", "He et al. 2016, section 4.1 and table 3",
+              "top-1 on ImageNet, 34 layers: A 25.03%, C 24.19%", "test_error", {"residual, 20 layers": 1, "20 layers, shortcuts C": -1},
               smallest=1.5, effect=False),
     ],
     scales={

@@ -5,8 +5,8 @@ independently and average their outputs", and "run classifier on multiple versio
 Krizhevsky et al. 2012, section 6, footnote 5: ten crops take AlexNet from 39.0 to 37.5% top-1 error on ImageNet. The
 uncertainty-baselines project: four Wide ResNets on CIFAR-10 go from 96.0 to 96.6% accuracy, and their calibration
 error from 2.3 to 1.0 points. Here: one to five AlexNets that differ in their seed, alone, with the mirror image of each
-test image, with nine shifts of two pixels, and with ten crops. Networks that were trained briefly are not overconfident:
-what averaging does to their calibration is an open question.
+test image, with nine shifts of two pixels, and with ten crops. Networks that were trained briefly are hardly
+overconfident: what averaging does to their calibration is open.
 """
 
 from tfcnn import figures, measures, study
@@ -23,7 +23,8 @@ def _draw(record, figure):
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
     names = {ERROR.name: "one view"} | {f"test_error_{kind}": name for kind, name in VIEWS.items()}
     figures.measures_against(record, left, names, ARMS, "networks (each costs as much as the first)", "test error, %")
-    figures.measures_against(record, right, {CALIBRATION.name: "one view"}, ARMS, "networks", "calibration error, points")
+    figures.measures_against(record, right, {CALIBRATION.name: "one view"}, ARMS, "networks",
+                             CALIBRATION.title)
 
 
 STUDY = study.Study(
@@ -32,8 +33,8 @@ STUDY = study.Study(
     source=f"{NOTES}; Krizhevsky et al. 2012, section 6",
     base=RECIPE,
     arms=[study.Arm(label, members=number) for number, label in ARMS.items()],
-    measures=[ERROR, *(measures.test_error_with(kind) for kind in VIEWS), measures.gain_by("ten_crop"), CALIBRATION, COST,
-              measures.RUN_SECONDS],
+    measures=[ERROR, *(measures.test_error_with(kind) for kind in VIEWS), measures.gain_by("ten_crop"), CALIBRATION,
+              COST, measures.RUN_SECONDS],
     claims=[
         Claim("ensemble-of-five", "The mean of five networks has a lower test error than one network, by at least a "
               "point.", f"{NOTES}; uncertainty-baselines", "4.0% to 3.4% (four Wide ResNets)", ERROR.name,

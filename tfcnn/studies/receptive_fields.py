@@ -49,8 +49,8 @@ STUDY = study.Study(
     ],
     scales={
         "full": study.Scale({"dataset": "cifar10", "epochs": 5}, seeds=3, grid=(0.5, 1, 2), search=0.2),
-        "sample": study.Scale({"epochs": 3, "dropout": 0.0}, seeds=2, arms=("two 3x3", "one 5x5", "three 3x3",
-                                                                           "one 7x7")),
+        "sample": study.Scale({"epochs": 3, "dropout": 0.0}, seeds=2, arms=(
+            "two 3x3", "one 5x5", "three 3x3", "one 7x7")),
     },
     draw=_draw,
     size=(8.0, 3.2),

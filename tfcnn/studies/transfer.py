@@ -1,8 +1,8 @@
 """Transfer: when to freeze, and how much? Three regimes, by the number of images.
 
 The notes (002, 003): with a small training set train the last layer only; with a large one freeze a few layers; with a
-very large one use the trained weights as initialization. And where layers are frozen, what they compute need be computed
-only once. Here AlexNet learns CIFAR-100's classes, and then CIFAR-10's from 100 to 45,000 images: *frozen* trains the
+very large one use the trained weights as initialization. And what frozen layers compute need be computed only
+once. Here AlexNet learns CIFAR-100's classes, and then CIFAR-10's from 100 to 45,000 images: *frozen* trains the
 last layer, *partly frozen* the three dense ones, *initialization* all layers, *from scratch* all from random weights.
 Nothing changes the images, so that features can be cached; a crop without padding changes nothing either, but the
 features are then not cached. On the sample the trained classes are the first five, and the new ones the others.
@@ -12,16 +12,19 @@ For the same number of images all regimes have as many steps. More epochs would 
 
 from tfcnn import figures, measures, study
 from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.recipe import Scalar
 from tfcnn.verdict import Claim
 
 NOTES = "notes 002 and 003"
-REGIMES = {"frozen": {"freeze": "all"}, "partly frozen": {"freeze": "conv2"}, "initialization": {}, "from scratch": {}}
-SIZES = {100: {"train_images": 100, "epochs": 40, "batch_size": 10},
-         1000: {"train_images": 1000, "epochs": 20, "batch_size": 20},
-         10000: {"train_images": 10000, "epochs": 8}, 45000: {"train_images": 45000, "epochs": 4}}
+REGIMES: dict[str, dict[str, Scalar]] = {
+    "frozen": {"freeze": "all"}, "partly frozen": {"freeze": "conv2"}, "initialization": {}, "from scratch": {}}
+SIZES: dict[float, dict[str, Scalar]] = {
+    100: {"train_images": 100, "epochs": 40, "batch_size": 10},
+    1000: {"train_images": 1000, "epochs": 20, "batch_size": 20},
+    10000: {"train_images": 10000, "epochs": 8}, 45000: {"train_images": 45000, "epochs": 4}}
 SOURCE, NOT_CACHED = "trained network", "frozen, not cached, 10,000"
-TARGET = {"dataset": "cifar10"}
-NEW = {"dataset": "sample", "classes": "5-9", "validation": 0.1}
+TARGET: dict[str, Scalar] = {"dataset": "cifar10"}
+NEW: dict[str, Scalar] = {"dataset": "sample", "classes": "5-9", "validation": 0.1}
 SAMPLE = [f"{regime}, {size}" for size in ("100", "1,000") for regime in ("frozen", "initialization", "from scratch")]
 
 
@@ -51,8 +54,8 @@ STUDY = study.Study(
     ],
     measures=[measures.TEST_ERROR, measures.TRAIN_ERROR, measures.RUN_SECONDS],
     claims=[
-        Claim("transfer-small", "With 100 images, a new last layer on a trained network gives a lower test error than a "
-              "network from scratch, by at least five points.", NOTES, "none", "test_error",
+        Claim("transfer-small", "With 100 images, a new last layer on a trained network gives a lower test error than "
+              "a network from scratch, by at least five points.", NOTES, "none", "test_error",
               {"from scratch, 100": 1, "frozen, 100": -1}, smallest=5.0),
         Claim("transfer-regimes", "What is gained by training all layers of a trained network instead of the last one "
               "is larger with 45,000 images than with 100, by at least two points of test error.", NOTES, "none",

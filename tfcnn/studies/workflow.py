@@ -12,11 +12,12 @@ many epochs altogether; or never. The learning rate of each is tuned in the same
 
 from tfcnn import console, exit_status, figures, measures, study, workflow
 from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.recipe import Scalar
 from tfcnn.verdict import Claim
 
 NOTE = "note 004"
-PLAIN = {"augment": "none", "l2": 0.0, "dropout": 0.0}
-REGULARIZED = {"augment": "standard", "l2": 0.0005, "dropout": 0.5}
+PLAIN: dict[str, Scalar] = {"augment": "none", "l2": 0.0, "dropout": 0.0}
+REGULARIZED: dict[str, Scalar] = {"augment": "standard", "l2": 0.0005, "dropout": 0.5}
 FIRST, THEN, START, NEVER = "first plain", "then regularized", "regularized from the start", "never regularized"
 
 
