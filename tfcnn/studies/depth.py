@@ -56,8 +56,8 @@ STUDY = study.Study(
                              "residual, 20 layers": 1}, smallest=2.0),
         Claim("projections-are-not-essential", "Projections in all shortcuts change the test error of 20 layers by "
               "less than one and a half points.", "He et al. 2016, section 4.1 and table 3",
-              "top-1 on ImageNet, 34 layers: A 25.03%, C 24.19%", "test_error", {"residual, 20 layers": 1, "20 layers, shortcuts C": -1},
-              smallest=1.5, effect=False),
+              "top-1 on ImageNet, 34 layers: A 25.03%, C 24.19%", "test_error",
+              {"residual, 20 layers": 1, "20 layers, shortcuts C": -1}, smallest=1.5, effect=False),
     ],
     scales={
         "full": study.Scale({"dataset": "cifar10", "epochs": 4}, seeds=3, grid=(0.5, 1, 2)),
