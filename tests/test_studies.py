@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcnn import claims, console, figures, measures, studies, study, verdict
+from tfcnn import claims, console, figures, measures, studies, study, trained, verdict
 from tfcnn.experiments.lenet5 import RECIPE
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs import RunFolder
+from tfcnn.trained import evaluation
 from tfcnn.training.setup import prepare
 from tfcnn.trainings import Trainings
 from tfcnn.verdict import NOT_REPRODUCED, REPRODUCED, UNRESOLVED, Claim
@@ -171,6 +172,15 @@ def test_a_study_trains_measures_judges_and_goes_on_where_it_was_interrupted(
     for run in runs["low"]:
         result = RunFolder(tmp_path / "runs" / run["runs"][0]).read_result()
         assert run["test_error"] == pytest.approx(100 * (1 - result["test"]["accuracy"]), rel=1e-5)
+    # An ensemble, with two views of each image, is evaluated as `tfcnn.evaluate` does.
+    members = [RunFolder(tmp_path / "runs" / run["runs"][0]) for run in runs["low"]]
+    expected = evaluation.evaluate([trained.load(member.path) for member in members], tta="mirror").record
+    found = measures.evaluated(members, None, "mirror")
+    assert found["accuracy"] == expected["accuracy"] != runs["low"][0]["test_error"]
+    assert found["calibration"]["ece"] == pytest.approx(expected["calibration"]["ece"])
+    without = measures.evaluated(members, None)["accuracy"]
+    assert measures.gain_by("mirror").of(members, None) == pytest.approx(100 * (found["accuracy"] - without))
+    assert measures.RUN_SECONDS.of(members, None) >= sum(run["seconds"] for run in runs["low"]) - 2
     differences = [low["train_loss"] - high["train_loss"] for low, high in zip(runs["low"], runs["high"])]
     assert record["claims"][0]["measured"] == pytest.approx(sum(differences) / 2)
     assert record["claims"][0]["verdict"] == UNRESOLVED  # the sample scale decides nothing
@@ -221,6 +231,24 @@ def test_an_arm_of_every_study_trains_for_a_step(name: str, class_folders: Path)
     changed = [not np.array_equal(old, new.numpy()) for old, new in zip(before, setup.model.trainable_variables)]
     assert np.isfinite(loss) and any(changed)
     assert all(np.isfinite(weight.numpy()).all() for weight in setup.model.trainable_variables)
+
+
+def test_arms_of_an_ensemble_share_the_runs_of_their_members(tmp_path: Path) -> None:
+    one, trainings = studies.studies()["ensembles"], Trainings("ensembles", tmp_path)
+    recipes = {arm.label: one.recipe(arm, "full") for arm in one.arms}
+    folders = {(arm.members, seed): [trainings.folder(study._member(trainings, arm, recipes, seed, number)).path
+                                     for number in range(arm.members)] for arm in one.arms for seed in (0, 1)}
+    for (members, seed), found in folders.items():
+        assert found == folders[5, seed][:members] and len(set(found)) == members
+    assert not set(folders[5, 0]) & set(folders[5, 1])
+
+
+def test_what_an_arm_changes_on_one_scale_goes_before_its_own_changes() -> None:
+    scale = study.Scale({"epochs": 3}, seeds=1, of_arms={"high": {"epochs": 2, "learning_rate": 0.07}})
+    changed = dataclasses.replace(TOY, scales={**TOY.scales, "sample": scale})
+    recipes = {arm.label: changed.recipe(arm, "sample") for arm in changed.arms}
+    assert (recipes["high"].epochs, recipes["high"].learning_rate) == (2, 0.07)
+    assert recipes["low"].epochs == 3 and changed.recipe(changed.arms[1], "full").learning_rate == 0.05
 
 
 def test_claims_have_names_of_their_own() -> None:

@@ -38,10 +38,10 @@ STUDY = study.Study(
     source=f"notes 000, day 10, 002 and 003; {PAPER}",
     base=RECIPE.replace(schedule="cosine", decay_epochs="", warmup_epochs=0.5, batch_size=64),
     arms=[
-        study.Arm("plain, 20 layers", PLAIN),
         study.Arm("plain, 56 layers", PLAIN | {"depth": 56}),
-        study.Arm("residual, 20 layers", RESIDUAL),
+        study.Arm("plain, 20 layers", PLAIN),
         study.Arm("residual, 56 layers", RESIDUAL | {"depth": 56}),
+        study.Arm("residual, 20 layers", RESIDUAL),
         study.Arm("20 layers, shortcuts B", {"shortcut": "B"}),
         study.Arm("20 layers, shortcuts C", {"shortcut": "C"}),
     ],
