@@ -78,20 +78,23 @@ def only_alexnet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_table_of_all_variants(only_alexnet: None, capsys: pytest.CaptureFixture) -> None:
     cifar = 32 * 32 * 64 * 25 * 3 + 16 * 16 * 64 * 25 * 64 + 4096 * 384 + 384 * 192 + 192 * 10
+    four_layers = 32 * 32 * 32 * 25 * 3 + 16 * 16 * 32 * 25 * 32 + 8 * 8 * 64 * 25 * 32 + 1024 * 10
     assert variants_table().splitlines() == [
         "| Year | Paper, or other source | Network | Variant | Input | Parameters | Multiply-accumulates | "
         "Receptive field | Depth |",
         "| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
         "| 2012 | TensorFlow tutorial cifar10.py on whole images | alexnet | cifar | 32x32x3 | 1,756,426 | "
         f"{cifar:,} | 19x19 | 5 |",
+        "| 2012 | cuda-convnet, layers-18pct.cfg: 2,432 + 25,632 + 51,264 + 10,250 | alexnet | cifar_four_layers | "
+        f"32x32x3 | 89,578 | {four_layers:,} | 43x43 | 4 |",
         "| 2012 | Krizhevsky et al. 2012, section 3.5 and figure 2 | alexnet | paper | 227x227x3 | 60,965,224 | "
         "724,406,816 | 195x195 | 8 |",
         "| 2012 | Krizhevsky et al. 2012, figure 2, without its groups | alexnet | one_tower | 227x227x3 | "
         f"62,378,344 | {724_406_816 + 223_948_800 + 112_140_288 + 74_760_192:,} | 195x195 | 8 |"]
     assert main(["--all", "--format=json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [entry["variant"] for entry in found] == ["cifar", "paper", "one_tower"]
-    assert found[1] == {
+    assert [entry["variant"] for entry in found] == ["cifar", "cifar_four_layers", "paper", "one_tower"]
+    assert found[2] == {
         "year": 2012, "source": alexnet.VARIANTS["paper"].source, "network": "alexnet", "variant": "paper",
         "input_shape": [227, 227, 3], "parameters": 60_965_224, "trainable": 60_965_224,
         "multiply_accumulates": 724_406_816, "receptive_field": [195, 195], "depth": 8}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from tests.conftest import environment
 from tests.toy_run import RECIPE, ROWS, complete_run, contents, result_of
 from tfcnn import runs
-from tfcnn.recipe import UsageError
+from tfcnn.recipe import Option, UsageError
 
 
 def test_written_files_are_read_back(tmp_path: Path) -> None:
@@ -193,3 +194,14 @@ def test_a_result_that_lacks_a_required_field_is_not_written(tmp_path: Path) -> 
     assert not folder.complete
     with pytest.raises(UsageError, match="not a complete run"):
         folder.read_result()
+
+
+def test_an_option_that_an_earlier_version_did_not_have_has_its_default(tmp_path: Path) -> None:
+    folder = complete_run(tmp_path / "run")
+    newer = dataclasses.replace(RECIPE, options={
+        **RECIPE.options, "placement": Option("after", ("after", "before"), default="after")})
+    assert folder.state(newer) is runs.State.COMPLETE
+    with pytest.raises(UsageError, match="placement: after there, before here"):
+        folder.state(newer.replace(placement="before"))
+    with pytest.raises(UsageError, match="placement: none there"):  # its default is not known
+        folder.state(dataclasses.replace(RECIPE, options={**RECIPE.options, "placement": Option("after")}))

@@ -32,11 +32,13 @@ class Option:
       value: the experiment's value; its type is the type of the flag.
       choices: the allowed values; empty if every value of the type is allowed.
       help: the text for `--help`.
+      default: the value where nothing is given; None if that is not known.
     """
 
     value: Scalar
     choices: tuple[Scalar, ...] = dataclasses.field(default=(), compare=False)
     help: str = dataclasses.field(default="", compare=False)
+    default: Scalar | None = dataclasses.field(default=None, compare=False)
 
 
 def _setting(default: Scalar, help: str, choices: tuple[Scalar, ...] = (), minimum: float | None = None,
@@ -240,6 +242,15 @@ class Recipe:
                                  f"{', '.join(sorted(fields | set(options)))}")
             options[name] = dataclasses.replace(options[name], value=changes.pop(name))
         return dataclasses.replace(self, **{"options": options, **changes})
+
+    def with_options_of(self, other: Recipe) -> Recipe:
+        """The recipe with those options of another one that it lacks, at their defaults.
+
+        An earlier version of the suite, which did not have them yet, wrote it.
+        """
+        added = {name: Option(option.default) for name, option in other.options.items()
+                 if name not in self.options and option.default is not None}
+        return dataclasses.replace(self, options={**self.options, **added})
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data that JSON can hold."""

@@ -211,7 +211,7 @@ def choose(network: str, /, **values: Scalar) -> dict[str, recipe.Option]:
     for name in values:
         check_choice(f"option of {network}", name, OPTIONS[network])
     check(network, **values)
-    return {name: recipe.Option(values[name], declared.choices, declared.help)
+    return {name: recipe.Option(values[name], declared.choices, declared.help, declared.default)
             for name, declared in OPTIONS[network].items() if name in values}
 
 

@@ -179,7 +179,7 @@ class RunFolder:
             return State.NEW
         if not (path / RECIPE).exists() and not self.complete:
             raise UsageError(f"{path} has files but is not a run ({RECIPE} is missing); choose another --workdir")
-        recipe_there = self._recipe_or_that_of_result()
+        recipe_there = self._recipe_or_that_of_result().with_options_of(recipe)
         if overwrite:
             return State.NEW
         if recipe_there != recipe:
