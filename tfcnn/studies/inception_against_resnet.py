@@ -11,7 +11,8 @@ accelerate training "significantly". Here GoogLeNet for 32x32 images is made as 
     Inception, width 0.212          66.1 million           269,540      4.2
 
 The first Inception matches ResNet-20 in multiply-accumulates and ResNet-56 in seconds, the second one ResNet-20 in
-parameters. Times are CPU times on one machine with two cores, to a tenth. All have the same schedule, penalty and batch size.
+parameters. Times are CPU times on one machine with two cores, to a tenth. All have the same schedule, penalty and
+batch size.
 """
 
 from tfcnn import figures, measures, study
