@@ -137,7 +137,7 @@ def test_folder_of_a_run_is_named_by_all_that_decides_it_but_the_seed(tmp_path: 
 
 TOY = study.Study(
     name="toy", question="Does a higher learning rate train faster?", source="this test",
-    base=RECIPE.replace(batch_size=256, variant="modern"),
+    base=RECIPE.replace(batch_size=256, variant="modern", train_images=1024),
     arms=[study.Arm("low"), study.Arm("high", {"learning_rate": 0.05}),
           study.Arm("infinite", {"learning_rate": 1e30, "activation": "relu"})],
     measures=[measures.TEST_ERROR, measures.TRAIN_LOSS, measures.SECONDS],
