@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,8 +113,8 @@ def render_study(one: Study, record: Mapping[str, Any]) -> str:
     epochs = sorted({arm["recipe"]["epochs"] for arm in arms})
     length = " or ".join(map(str, epochs)) + (" epoch" if epochs == [1] else " epochs")
     command = f"python -m tfcnn.studies.{one.name} --scale={record['scale']}"
-    claims = [[claim.statement, claim.published, measured(claim, judged(claim, record)),
-               str(judged(claim, record)["n"]), verdict_cell(judged(claim, record))] for claim in one.claims]
+    claims = [[claim.statement, claim.published, measured(claim, found), str(found["n"]), verdict_cell(found)]
+              for claim, found in ((claim, judged(claim, record)) for claim in one.claims)]
     parts = [f"![{one.question}]({FIGURE})",
              f"`{command}`: {recipe.get('dataset', '')}, {length} a run; the mean ± standard deviation over n seeds.",
              markdown.table(["Arm", "Learning rate", "n", *(record["measures"][name] for name in names)], rows,
@@ -189,16 +188,7 @@ def _record(arguments: Namespace) -> int:
 
 def _render(arguments: Namespace) -> int:
     root = repository_root()
-    stale = stale_pages(root)
-    names = ", ".join(page.relative_to(root).as_posix() for page in stale)
-    if arguments.check:
-        if stale:
-            print(f"stale: {names}; run: python -m tfcnn.claims render", file=sys.stderr)
-        return 1 if stale else 0
-    for page, text in stale.items():
-        files.write(page, text)
-    print(f"rendered {names}" if stale else "nothing to render: all pages are up to date")
-    return 0
+    return markdown.write_stale(stale_pages(root), root, arguments.check, "python -m tfcnn.claims render")
 
 
 def main(words: Sequence[str] | None = None) -> int:

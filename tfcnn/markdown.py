@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tfcnn import files
@@ -48,3 +49,30 @@ def between(page: Path, begin: str, end: str, content: str) -> str:
     if not found_begin or not found_end:
         raise UsageError(f"{page} needs the lines '{begin}' and '{end}' around its rendered part")
     return f"{before}{begin}\n\n{content}\n{end}{after}"
+
+
+def write_stale(stale: Mapping[Path, str], root: Path, check: bool, command: str) -> int:
+    """Writes the pages that are stale, or only names them, and says so.
+
+    Args:
+      stale: the text that each of these pages should have.
+      root: the folder that their names are relative to.
+      check: write nothing.
+      command: what renders them.
+
+    Returns:
+      The exit status: 1 if `check` finds a stale page, else 0.
+
+    Raises:
+      UsageError: a page cannot be written.
+    """
+    names = ", ".join(page.relative_to(root).as_posix() for page in stale)
+    if check:
+        if stale:
+            print(f"stale: {names}; run: {command}", file=sys.stderr)
+        return 1 if stale else 0
+    for page, text in stale.items():
+        page.parent.mkdir(exist_ok=True)
+        files.write(page, text)
+    print(f"rendered {names}" if stale else "nothing to render: all pages are up to date")
+    return 0

@@ -42,12 +42,12 @@ class Measure:
     diverged: float = math.nan
 
 
-def _of_result(*path: str, factor: float = 1.0) -> Callable[[Sequence[RunFolder], str | None], float]:
+def _of_result(*path: str) -> Callable[[Sequence[RunFolder], str | None], float]:
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
         result: Any = runs[0].read_result()
         for key in path:
             result = result[key]
-        return factor * float(result)
+        return float(result)
 
     return value
 

@@ -9,11 +9,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfcnn import console, exit_status, files
+from tfcnn import console, exit_status, files, markdown
 from tfcnn.runs import compare
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.record import record, repository_root
@@ -91,17 +90,7 @@ def _weights(folder: RunFolder) -> dict[str, bytes]:
 
 def _render(arguments: argparse.Namespace) -> int:
     root = repository_root()
-    stale = stale_pages(root)
-    names = ", ".join(page.relative_to(root).as_posix() for page in stale)
-    if arguments.check:
-        if stale:
-            print(f"stale: {names}; run: python -m tfcnn.runs render", file=sys.stderr)
-        return 1 if stale else 0
-    for page, text in stale.items():
-        page.parent.mkdir(exist_ok=True)
-        files.write(page, text)
-    print(f"rendered {names}" if stale else "nothing to render: all pages are up to date")
-    return 0
+    return markdown.write_stale(stale_pages(root), root, arguments.check, "python -m tfcnn.runs render")
 
 
 def main(words: Sequence[str] | None = None) -> int:
