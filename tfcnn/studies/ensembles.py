@@ -4,13 +4,13 @@ The notes (002, 003) name two tips for benchmarks that are "rarely used in real 
 independently and average their outputs", and "run classifier on multiple versions of test images and average results".
 Krizhevsky et al. 2012, section 6, footnote 5: ten crops take AlexNet from 39.0 to 37.5% top-1 error on ImageNet. The
 uncertainty-baselines project: four Wide ResNets on CIFAR-10 go from 96.0 to 96.6% accuracy, and their calibration
-error from 2.3 to 1.0 points. Here: one to five AlexNets that differ in their seed, alone, with the mirror image of each
+error from 2.3 to 1.0 points. Here: one to five networks with four layers that differ in their seed, alone, with the mirror image of each
 test image, with nine shifts of two pixels, and with ten crops. Networks that were trained briefly are hardly
 overconfident: what averaging does to their calibration is open.
 """
 
 from tfcnn import figures, measures, study
-from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.experiments.alexnet import FOUR_LAYERS
 from tfcnn.verdict import Claim
 
 NOTES = "notes 002 and 003"
@@ -31,7 +31,7 @@ STUDY = study.Study(
     name="ensembles",
     question="What do ensembles and several views of a test image give, and what do they cost?",
     source=f"{NOTES}; Krizhevsky et al. 2012, section 6",
-    base=RECIPE,
+    base=FOUR_LAYERS,
     arms=[study.Arm(label, members=number) for number, label in ARMS.items()],
     measures=[ERROR, *(measures.test_error_with(kind) for kind in VIEWS), measures.gain_by("ten_crop"), CALIBRATION,
               COST, measures.RUN_SECONDS],
@@ -47,7 +47,7 @@ STUDY = study.Study(
               "gain_by_ten_crop", {"1 network": 1}, smallest=0.5),
     ],
     scales={
-        "full": study.Scale({"epochs": 6}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale(study.BUDGET, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 3}, seeds=2, arms=("1 network", "2 networks", "3 networks")),
     },
     draw=_draw,

@@ -8,7 +8,7 @@ width, of a locally connected layer that this network lacks, is left out.
 """
 
 from tfcnn import figures, measures, study
-from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.experiments.alexnet import FOUR_LAYERS
 from tfcnn.verdict import Claim
 
 PAPER = "note 001, day 4; Krizhevsky et al. 2012, section 3.3"
@@ -26,8 +26,7 @@ STUDY = study.Study(
     name="local_response_normalization",
     question="What does local response normalization do, beside length, weight decay and several views?",
     source=PAPER,
-    base=RECIPE.replace(variant="cifar_four_layers", normalization="none", batch_size=128, learning_rate=0.02,
-                        warmup_epochs=0.0, initializer="he_normal", l2=0.0005),
+    base=FOUR_LAYERS,
     arms=[
         study.Arm("none"),
         study.Arm("response normalization", LRN),
@@ -46,7 +45,7 @@ STUDY = study.Study(
               "point.", PAPER, "none", "test_error", {"none": 1, "none, twice as long": -1}, smallest=0.5),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 8}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale(study.BUDGET, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 6}, seeds=2,
                               arms=("none", "response normalization", "batch normalization")),
     },

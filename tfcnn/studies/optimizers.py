@@ -6,7 +6,7 @@ lower one than the last weights.
 """
 
 from tfcnn import figures, measures, study
-from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.experiments.alexnet import FOUR_LAYERS
 from tfcnn.verdict import Claim
 
 WILSON = "note 001, day 6; Wilson et al. 2017, table 2 (VGG)"
@@ -23,8 +23,7 @@ STUDY = study.Study(
     name="optimizers",
     question="Which optimizer reaches the lowest error in the same number of epochs?",
     source="note 001, day 6; Wilson et al. 2017; Izmailov et al. 2018",
-    base=RECIPE.replace(variant="cifar_four_layers", normalization="none", batch_size=128, warmup_epochs=0.0,
-                        initializer="he_normal", l2=0.0),
+    base=FOUR_LAYERS,
     arms=[
         study.Arm("SGD", {"optimizer": "sgd", "learning_rate": 0.1}),
         study.Arm("momentum", {"optimizer": "momentum", "learning_rate": 0.02}),
@@ -33,7 +32,7 @@ STUDY = study.Study(
         study.Arm("Adagrad", {"optimizer": "adagrad", "learning_rate": 0.02}),
         study.Arm("RMSprop", {"optimizer": "rmsprop", "momentum": 0.0, "learning_rate": 0.001}),
         study.Arm("Adam", {"optimizer": "adam", "learning_rate": 0.002}),
-        study.Arm("AdamW", {"optimizer": "adamw", "learning_rate": 0.002, "weight_decay": 0.05}),
+        study.Arm("AdamW", {"optimizer": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "l2": 0.0}),
     ],
     measures=[measures.TEST_ERROR, measures.TRAIN_LOSS],
     claims=[
@@ -46,7 +45,7 @@ STUDY = study.Study(
               {"momentum": 1, "momentum, averaged": -1}, smallest=0.1),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 10, "train_images": 25_000}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale(study.BUDGET, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 5}, seeds=2, arms=("SGD", "momentum", "Adam", "momentum, averaged")),
     },
     draw=_draw,

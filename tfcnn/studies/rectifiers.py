@@ -7,7 +7,7 @@ which the suite does not have.
 """
 
 from tfcnn import figures, measures, study
-from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.experiments.alexnet import FOUR_LAYERS
 from tfcnn.verdict import Claim
 
 XU = "note 001, day 4; Xu et al. 2015, table 3 (Network in Network)"
@@ -23,8 +23,7 @@ STUDY = study.Study(
     name="rectifiers",
     question="Do the variants of ReLU help?",
     source=XU,
-    base=RECIPE.replace(variant="cifar_four_layers", normalization="none", batch_size=128, learning_rate=0.02,
-                        warmup_epochs=0.0, initializer="he_normal", l2=0.0005),
+    base=FOUR_LAYERS,
     arms=[study.Arm(label, {"activation": activation}) for label, activation in (
         ("ReLU", "relu"), ("very leaky", "leaky_relu"), ("PReLU", "prelu"), ("RReLU", "rrelu"), ("ELU", "elu"))],
     measures=[measures.TEST_ERROR, measures.TRAIN_LOSS],
@@ -37,7 +36,7 @@ STUDY = study.Study(
               "test_error", {"ReLU": 1, "RReLU": -1}, smallest=0.5),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 10}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale(study.BUDGET, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 6}, seeds=2, arms=("ReLU", "very leaky", "PReLU", "RReLU")),
     },
     draw=_draw,

@@ -5,7 +5,7 @@ steps, exponentially, and as 1/t. Here each has the same number of epochs, and t
 """
 
 from tfcnn import figures, measures, study
-from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.experiments.alexnet import FOUR_LAYERS
 from tfcnn.verdict import Claim
 
 NOTE = "note 001, day 6"
@@ -21,11 +21,10 @@ STUDY = study.Study(
     name="schedules",
     question="How important is the learning-rate schedule?",
     source=NOTE,
-    base=RECIPE.replace(variant="cifar_four_layers", normalization="none", batch_size=128, learning_rate=0.02,
-                        warmup_epochs=0.0, initializer="he_normal", l2=0.0005),
+    base=FOUR_LAYERS,
     arms=[
         study.Arm("constant", {"schedule": "constant"}),
-        study.Arm("steps", {"schedule": "step", "decay_epochs": "5,8", "decay_rate": 0.1}),
+        study.Arm("steps", {"schedule": "step", "decay_epochs": "4,6", "decay_rate": 0.1}),
         study.Arm("exponential", {"schedule": "exponential", "decay_epochs": "1", "decay_rate": 0.6}),
         study.Arm("1/t", {"schedule": "inverse_time", "decay_epochs": "1", "decay_rate": 1.0}),
         study.Arm("cosine", {"schedule": "cosine"}),
@@ -39,9 +38,8 @@ STUDY = study.Study(
               "test_error", {"steps": 1, "cosine": -1}, smallest=1.0, effect=False),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 10, "train_images": 25_000}, seeds=3,
-                            grid=(0.5, 1, 2), search=0.4),
-        "sample": study.Scale({"epochs": 10}, seeds=2, arms=("constant", "steps", "cosine")),
+        "full": study.Scale(study.BUDGET, seeds=3, grid=(0.5, 1, 2), search=0.5),
+        "sample": study.Scale({"epochs": 8}, seeds=2, arms=("constant", "steps", "cosine")),
     },
     draw=_draw,
 )
