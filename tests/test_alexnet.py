@@ -130,6 +130,14 @@ def test_dropout_is_where_it_is_placed(variant: str, placement: str, before: dic
     assert found == before
 
 
+def test_biases_of_hidden_layers_start_higher_by_the_option() -> None:
+    model = alexnet.build("one_tower", image_size=67, classes=3, bias=0.5)
+    biases = {weight.path.split("/")[-2]: np.unique(weight.numpy()).tolist() for weight in model.trainable_weights
+              if weight.name == "bias"}
+    assert biases == {"conv1": [0.5], "conv2": [1.5], "conv3": [0.5], "conv4": [1.5], "conv5": [1.5], "fc6": [1.5],
+                      "fc7": [1.5], "logits": [0.0]}
+
+
 @pytest.mark.parametrize("variant", ["paper", "one_tower"])
 def test_stages_match_the_paper(variant: str) -> None:
     found = stages(built(variant))

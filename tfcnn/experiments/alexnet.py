@@ -26,6 +26,7 @@ RECIPE = Recipe(
         dropout=0.0,
         initializer="paper",
         dropout_placement="after",
+        bias=0.0,
     ),
     dataset="cifar10",
     epochs=40,

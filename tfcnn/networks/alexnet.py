@@ -24,7 +24,7 @@ them, unit variance; class logits `[batch, classes]` in float32, without softmax
 - `cifar_four_layers`: pixels have unit variance instead of a deviation of about 64. For the same responses the first
   weights of conv1 have 64 times the source's deviation of 0.0001. Response normalization sums over 3 channels, as in
   the paper; the source's `rnorm` sums over 3x3 positions of the same channel, with the constants that are used here.
-- `dropout_placement` is for comparisons: the paper's is `after`. With ReLU `before` computes the same as `after`, since
+- `bias` and `dropout_placement` are for comparisons: the paper's are 0 and `after`. With ReLU `before` computes the same as `after`, since
   it commutes with a factor of 0 or more. With `convolutions` and batch normalization, dropout changes the variance of
   what is normalized after it, but only in training (Li et al. 2018, "Understanding the disharmony between dropout and
   batch normalization by variance shift").
@@ -45,13 +45,14 @@ from tfcnn.networks import Variant, check_size, layers, options
 @options.checked
 def build(variant: str = "cifar", classes: int | None = None, image_size: int = 0,
           normalization: str = "local_response", activation: str = "relu", dropout: float | None = None,
-          initializer: str = "paper", dropout_placement: str = "after") -> keras.Model:
+          initializer: str = "paper", dropout_placement: str = "after", bias: float = 0.0) -> keras.Model:
     """Builds an untrained network.
 
     Args:
       classes: number of logits; None: 10 for CIFAR-10's networks, 1,000 for the others.
       image_size: height and width of the input in pixels; 0: the variant's own, 32 or 227.
-      variant, normalization, activation, dropout, initializer, dropout_placement: see `options.OPTIONS["alexnet"]`.
+      variant, normalization, activation, dropout, initializer, dropout_placement, bias: see
+        `options.OPTIONS["alexnet"]`.
 
     Returns:
       A model from `[batch, image_size, image_size, 3]` to float32 logits `[batch, classes]`.
@@ -75,7 +76,12 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
         x = _imagenet(images, normalization, activation, drop, initializer, groups=2 if variant == "paper" else 1)
     logits = keras.layers.Dense(classes, kernel_initializer=_weights(initializer, variant), dtype="float32",
                                 name="logits")(x)
-    return keras.Model(images, logits, name=f"alexnet_{variant}")
+    model = keras.Model(images, logits, name=f"alexnet_{variant}")
+    for layer in model.layers[:-1] if bias else ():
+        for weight in layer.trainable_weights:
+            if weight.name == "bias":
+                weight.assign_add(keras.ops.full_like(weight, bias))
+    return model
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,6 +94,9 @@ OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
             "where dropout is; after: after the activation of each hidden dense layer; before: before that activation; "
             "convolutions: as after, and after each pooling, too. cifar_four_layers, without hidden dense layers, has "
             "it before its dense layer, or before the activation of conv3")),
+        "bias": Declaration(0.0, (), (
+            "what is added to the first values of the biases of all layers but the last: 0, or 1 in some layers of the "
+            "networks for ImageNet"), limits=(-100.0, 100.0)),
     },
     "inception": {
         "variant": Declaration("cifar", ("cifar", "googlenet", "v3", "small"), (

@@ -46,7 +46,7 @@ STUDY = study.Study(
               smallest=10.0),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 15}, seeds=3),
+        "full": study.Scale({"dataset": "cifar10", "epochs": 6}, seeds=3),
         "sample": study.Scale({"epochs": 6, "train_images": 3_000}, seeds=2, arms=(WITH, WITHOUT, "with, rate 0.4")),
     },
     draw=_draw,

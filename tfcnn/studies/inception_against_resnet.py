@@ -55,7 +55,8 @@ STUDY = study.Study(
               {NARROW: 1, "ResNet-56": -1}, smallest=1.0),
     ],
     scales={
-        "full": study.Scale({"train_images": 20000, "epochs": 5}, seeds=3, grid=(0.5, 1, 2), search=0.2),
+        "full": study.Scale({"train_images": 5_000, "epochs": 8, "validation": 0.04}, seeds=3,
+                            grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 3, "decay_epochs": "", "image_size": 16, "crop_padding": 1}, seeds=2,
                               arms=("ResNet-20", "ResNet-56", NARROW)),
     },

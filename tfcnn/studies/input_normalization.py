@@ -5,7 +5,7 @@ that they do not require input normalization to prevent them from saturating".
 """
 
 from tfcnn import figures, measures, study
-from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.experiments.alexnet import FOUR_LAYERS
 from tfcnn.verdict import Claim
 
 PAPER = "notes 001, 004; Krizhevsky et al. 2012, section 3.3"
@@ -24,8 +24,7 @@ STUDY = study.Study(
     name="input_normalization",
     question="Which role does input normalization play, and does ReLU need it?",
     source=PAPER,
-    base=RECIPE.replace(variant="cifar_four_layers", normalization="none", batch_size=128, learning_rate=0.02,
-                        warmup_epochs=0.0, l2=0.0005),
+    base=FOUR_LAYERS,
     arms=[study.Arm(f"{name}, {kind}", {**changes, "input_normalization": kind})
           for name, changes in (("ReLU", RELU), ("tanh", TANH)) for kind in KINDS],
     measures=[measures.TEST_ERROR, measures.TRAIN_LOSS],
@@ -37,7 +36,7 @@ STUDY = study.Study(
               "normalized ones.", PAPER, "none", "test_error", {"tanh, none": 1, "tanh, channel": -1}, smallest=1.0),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 12, "train_images": 20_000}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale(study.BUDGET | {"train_images": 10_000}, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 5}, seeds=2,
                               arms=("ReLU, none", "ReLU, channel", "tanh, none", "tanh, channel")),
     },

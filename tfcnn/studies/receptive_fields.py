@@ -9,8 +9,8 @@ of 32, 64 and 128 channels and batch normalization; those of the right column ha
     two 3x3     307,946      one 5x5: 279,338                 one 5x5: 307,707
     three 3x3   501,930      one 7x7: 527,402                 one 7x7: 502,131
 
-So one kernel has more weights than a stack only where a stage does not widen the channels. Five epochs are few: the
-study compares how much is learnt in them.
+So one kernel has more weights than a stack only where a stage does not widen the channels. Ten thousand images and
+eight epochs are few: the study compares how much is learnt in them.
 """
 
 from tfcnn import figures, measures, study
@@ -48,7 +48,8 @@ STUDY = study.Study(
               {"one 5x5, equal parameters": 1, "two 3x3": -1}, smallest=0.5),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 5}, seeds=3, grid=(0.5, 1, 2), search=0.2),
+        "full": study.Scale({"dataset": "cifar10", "train_images": 10_000, "epochs": 8, "validation": 0.04}, seeds=3,
+                            grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 3, "dropout": 0.0}, seeds=2, arms=(
             "two 3x3", "one 5x5", "three 3x3", "one 7x7")),
     },

@@ -44,7 +44,7 @@ STUDY = study.Study(
               {"L1 of 0.0001": 1, SMALL: -1}, smallest=-1.0),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 15}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale({"dataset": "cifar10", "epochs": 8}, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 8, "train_images": 3_000}, seeds=2, arms=(DENSE, "L1 of 0.0001", SMALL)),
     },
     draw=_draw,

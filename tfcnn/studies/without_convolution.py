@@ -52,7 +52,7 @@ STUDY = study.Study(
               {"bottlenecks, deformed images": 1, "AlexNet, crops and mirror images": -1}, smallest=5.0, effect=False),
     ],
     scales={
-        "full": study.Scale({"dataset": "cifar10", "epochs": 20}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale({"dataset": "cifar10", "train_images": 20_000, "epochs": 20}, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 12}, seeds=2, arms=(
             "plain, normalized", "bottlenecks", "bottlenecks, deformed images")),
     },

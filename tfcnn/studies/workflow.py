@@ -37,10 +37,10 @@ STUDY = study.Study(
     source=NOTE,
     base=RECIPE.replace(normalization="none"),
     arms=[
-        study.Arm(FIRST, PLAIN | {"epochs": 6}),
-        study.Arm(THEN, REGULARIZED | {"epochs": 6}, starts_from=FIRST),
-        study.Arm(START, REGULARIZED | {"epochs": 12}),
-        study.Arm(NEVER, PLAIN | {"epochs": 12}),
+        study.Arm(FIRST, PLAIN | {"epochs": 4}),
+        study.Arm(THEN, REGULARIZED | {"epochs": 4}, starts_from=FIRST),
+        study.Arm(START, REGULARIZED | {"epochs": 8}),
+        study.Arm(NEVER, PLAIN | {"epochs": 8}),
     ],
     measures=[measures.TEST_ERROR, measures.TEST_LOSS, measures.generalization_gap()],
     claims=[
@@ -51,7 +51,7 @@ STUDY = study.Study(
               "least a point.", NOTE, "none", "test_error", {NEVER: 1, THEN: -1}, smallest=1.0),
     ],
     scales={
-        "full": study.Scale({}, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale({"train_images": 10_000}, seeds=3, grid=(0.5, 1, 2)),
         "sample": study.Scale({}, seeds=2, of_arms={
             FIRST: {"epochs": 3}, THEN: {"epochs": 3}, START: {"epochs": 6}, NEVER: {"epochs": 6}}),
     },
