@@ -111,6 +111,12 @@ def test_grid_of_learning_rates_grows_until_the_best_is_inside(peak: float, trie
     assert {(trial.epochs, trial.warmup_epochs, trial.decay_epochs) for trial in trainings.trained} == {(3, 0.5, "1,2")}
 
 
+def test_a_best_learning_rate_that_stays_at_the_edge_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = RECIPE.replace(learning_rate=0.01, epochs=12, schedule="constant")
+    study.choose_learning_rates(_Accuracies(10.0), {"arm": recipe}, (0.5, 1, 2), 0.25)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "the best learning rate is still at the edge of its grid: arm (0.32)\n"
+
+
 def test_crossing_is_interpolated(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.write_metrics([{"epoch": 1, "step": 10, "loss": 2.0, "accuracy": 0.5},

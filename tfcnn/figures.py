@@ -112,14 +112,7 @@ def against(record: Record, panel: Any, measure: str, groups: Mapping[str, Mappi
     """
     present: set[float] = set()
     for number, (name, arms) in enumerate(groups.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        found = {x: values(record, label, measure) for x, label in sorted(arms.items())}
-        found = {x: seeds for x, seeds in found.items() if seeds}
-        present |= set(found)
-        for x, seeds in found.items():
-            panel.plot([x] * len(seeds), seeds, linestyle="", marker="o", markersize=3.5, color=colour, alpha=0.5,
-                       markeredgewidth=0)
-        panel.plot(list(found), [statistics.fmean(seeds) for seeds in found.values()], color=colour, label=name)
+        present |= _line(record, panel, measure, arms, number, name)
     panel.set_xlabel(title)
     panel.set_ylabel(record["measures"][measure])
     if log_x:
@@ -175,18 +168,23 @@ def measures_against(record: Record, panel: Any, names: Mapping[str, str], arms:
       axis: what the vertical axis says.
     """
     for number, (measure, name) in enumerate(names.items()):
-        found = {x: values(record, label, measure) for x, label in sorted(arms.items())}
-        found = {x: seeds for x, seeds in found.items() if seeds}
-        style = {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
-        for x, seeds in found.items():
-            panel.plot([x] * len(seeds), seeds, linestyle="", markersize=3, alpha=0.45, markeredgewidth=0, **style)
-        means = [statistics.fmean(seeds) for seeds in found.values()]
-        panel.plot(list(found), means, label=name, markersize=5, **style)
+        _line(record, panel, measure, arms, number, name)
     panel.locator_params(axis="x", integer=True)
     panel.set_xlabel(title)
     panel.set_ylabel(axis)
     if len(names) > 1:
         panel.legend(fontsize=8)
+
+
+def _line(record: Record, panel: Any, measure: str, arms: Mapping[Any, str], number: int, name: str) -> set[float]:
+    """One line of `against` or `measures_against`; returns where on the horizontal axis it has values."""
+    found = {x: values(record, label, measure) for x, label in sorted(arms.items())}
+    found = {x: seeds for x, seeds in found.items() if seeds}
+    style = {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
+    for x, seeds in found.items():
+        panel.plot([x] * len(seeds), seeds, linestyle="", markersize=3.5, alpha=0.45, markeredgewidth=0, **style)
+    panel.plot(list(found), [statistics.fmean(seeds) for seeds in found.values()], label=name, markersize=5, **style)
+    return set(found)
 
 
 def _number(value: float) -> str:

@@ -18,11 +18,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tfcnn.runs import TIMINGS, RunFolder
+from tfcnn.runs import OBSERVED, TIMINGS, RunFolder
 from tfcnn.startup import import_tensorflow
 
 _BATCH = 128
-OBSERVED = "observed.json"  # what the callbacks of a run have written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,6 @@ TRAIN_ERROR_OR_CHANCE = Measure("train_error_or_chance", "training error, % (90 
                                 diverged=90.0)
 TRAIN_LOSS = Measure("train_loss", "training loss in the last epoch",
                      lambda runs, data_dir: runs[0].read_metrics()[-1]["loss"])
-VALIDATION_ERROR = Measure("validation_error", "validation error, %", _last_error("validation_accuracy"))
 SECONDS = Measure("seconds", "training time, s", _of_result("train_seconds"))
 RUN_SECONDS = Measure("run_seconds", "seconds from start to end",
                       lambda runs, data_dir: sum(map(_run_seconds, runs)))

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfcnn import files
 from tfcnn.data import datasets, normalization, pipeline
 from tfcnn.recipe import Recipe
-from tfcnn.runs import NORMALIZATION, RunFolder
+from tfcnn.runs import NORMALIZATION, OBSERVED, RunFolder
 
 _SETS = "silent_units.json"  # the numbers of the silent units after each epoch
 _BATCH = 500
@@ -55,7 +55,7 @@ class _Observer(keras.callbacks.Callback):
         silent = silent_units(self._units, self._images, self._normalization)
         sets = [*before, np.flatnonzero(silent).tolist()]
         files.write(kept, json.dumps(sets))
-        files.write(self._folder / "observed.json", json.dumps({
+        files.write(self._folder / OBSERVED, json.dumps({
             "silent": [len(numbers) / len(silent) for numbers in sets],
             "resurrected": [len(set(earlier) - set(later)) / len(silent)
                             for earlier, later in zip([sets[0], *sets], sets)]}))

@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from tfcnn import console, drawing, exit_status, experiments, files, verdict
-from tfcnn.measures import OBSERVED, Measure
+from tfcnn.measures import Measure
 from tfcnn.recipe import Recipe, Scalar
-from tfcnn.runs import RunFolder
+from tfcnn.runs import OBSERVED, RunFolder
 from tfcnn.runs.curves import STYLE
 from tfcnn.runs.record import environment
 from tfcnn.trainings import Trainings
@@ -206,6 +206,9 @@ def choose_learning_rates(trainings: Trainings, recipes: Mapping[str, Recipe], g
             break
         for label, new in open_ends.items():
             rates[label] += new
+    else:
+        at_edge = ", ".join(f"{label} ({best(found[label]):g})" for label, new in open_ends.items() if new)
+        print(f"the best learning rate is still at the edge of its grid: {at_edge}")
     return found
 
 

@@ -24,10 +24,10 @@ them, unit variance; class logits `[batch, classes]` in float32, without softmax
 - `cifar_four_layers`: pixels have unit variance instead of a deviation of about 64. For the same responses the first
   weights of conv1 have 64 times the source's deviation of 0.0001. Response normalization sums over 3 channels, as in
   the paper; the source's `rnorm` sums over 3x3 positions of the same channel, with the constants that are used here.
-- `bias` and `dropout_placement` are for comparisons: the paper's are 0 and `after`. With ReLU `before` computes the same as `after`, since
-  it commutes with a factor of 0 or more. With `convolutions` and batch normalization, dropout changes the variance of
-  what is normalized after it, but only in training (Li et al. 2018, "Understanding the disharmony between dropout and
-  batch normalization by variance shift").
+- `bias` and `dropout_placement` are for comparisons: the paper's are 0 and `after`. With ReLU `before` computes the
+  same as `after`, since it commutes with a factor of 0 or more. With `convolutions` and batch normalization, dropout
+  changes the variance of what is normalized after it, but only in training (Li et al. 2018, "Understanding the
+  disharmony between dropout and batch normalization by variance shift").
 - Batch normalization, an option that was invented three years later, stands between a convolution and its activation.
 """
 

@@ -25,6 +25,7 @@ RECIPE = "recipe.json"
 COMMAND = "command.flags"
 METRICS = "metrics.csv"
 TIMINGS = "timings.csv"
+OBSERVED = "observed.json"  # what the callbacks of a study have written
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
 MODEL = "model.keras"
