@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Tests expect a machine without a GPU, unless they are to run on one: TFCNN_TEST_ON_GPU=1 python -m pytest
+if os.environ.get("TFCNN_TEST_ON_GPU") != "1":
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
 import tfcnn  # before anything imports TensorFlow, see its __init__.py
 import keras
 import numpy as np

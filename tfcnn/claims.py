@@ -57,23 +57,27 @@ def judged(claim: Claim, record: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def render(records: Mapping[str, Mapping[str, Any]], link: str = "") -> str:
-    """The ledger as a Markdown table, a line a claim.
+    """The ledger as a Markdown table, a line for each claim of a recorded study, and how many others there are.
 
     Args:
       records: the recorded studies.
       link: what the links to the studies' pages begin with.
     """
-    rows = [[f"[{claim.statement}]({link}{one.name}/{PAGE})" if one.name in records else claim.statement,
+    claims = ledger(records)
+    rows = [[f"[{claim.statement}]({link}{one.name}/{PAGE})",
              f"{claim.published} ({claim.source})" if claim.published != "none" else f"– ({claim.source})",
              measured(claim, found), str(found["n"] or ""), verdict_cell(found)]
-            for one, claim, found in ledger(records)]
-    return markdown.table(["Claim", "Published", "Here, 95% interval", "n", "Verdict"], rows, "lllrl")
+            for one, claim, found in claims if one.name in records]
+    table = markdown.table(["Claim", "Published", "Here, 95% interval", "n", "Verdict"], rows, "lllrl") if rows else ""
+    waiting = len(claims) - len(rows)
+    note = f"{waiting} of {len(claims)} claims are not yet run; `python -m tfcnn.claims` prints them, too.\n"
+    return "\n".join(filter(None, (table, note if waiting else "")))
 
 
 def measured(claim: Claim, found: Mapping[str, Any]) -> str:
     """The measured difference or factor, with its interval and the smallest one that counts."""
     if found["measured"] is None:
-        return "not yet run"
+        return "no value" if found["scale"] else "not yet run"
     number, sign = (lambda value: f"{value:.2f}"), "×" if claim.ratio else ""
     interval = f" ({number(found['interval'][0])} to {number(found['interval'][1])})" if found["interval"] else ""
     bound = f"within {sign}{claim.smallest:g}" if not claim.effect else f"counts above {sign}{claim.smallest:g}"
@@ -109,18 +113,24 @@ def render_study(one: Study, record: Mapping[str, Any]) -> str:
     names = list(record["measures"])
     rows = [[arm["label"], f"{arm['recipe']['learning_rate']:g}", str(len(arm["runs"])),
              *(_spread([run[name] for run in arm["runs"]]) for name in names)] for arm in arms]
-    recipe = arms[0]["recipe"] if arms else {"epochs": 0}
     epochs = sorted({arm["recipe"]["epochs"] for arm in arms})
     length = " or ".join(map(str, epochs)) + (" epoch" if epochs == [1] else " epochs")
     command = f"python -m tfcnn.studies.{one.name} --scale={record['scale']}"
     claims = [[claim.statement, claim.published, measured(claim, found), str(found["n"]), verdict_cell(found)]
               for claim, found in ((claim, judged(claim, record)) for claim in one.claims)]
     parts = [f"![{one.question}]({FIGURE})",
-             f"`{command}`: {recipe.get('dataset', '')}, {length} a run; the mean ± standard deviation over n seeds.",
+             f"`{command}`: {_data(arms)}, {length} a run; the mean ± standard deviation over n seeds.",
              markdown.table(["Arm", "Learning rate", "n", *(record["measures"][name] for name in names)], rows,
                             "lrr" + "r" * len(names)).rstrip(),
              markdown.table(["Claim", "Published", "Here, 95% interval", "n", "Verdict"], claims, "lllrl").rstrip()]
     return "\n\n".join(parts) + "\n"
+
+
+def _data(arms: Sequence[Mapping[str, Any]]) -> str:
+    """The data sets of the arms, and the numbers of training images where they are not all."""
+    sets = dict.fromkeys(arm["recipe"]["dataset"] for arm in arms)
+    sizes = sorted({arm["recipe"]["train_images"] for arm in arms} - {0})
+    return " and ".join(sets) + (f", {' or '.join(f'{size:,}' for size in sizes)} training images" if sizes else "")
 
 
 def _spread(values: Sequence[float | None]) -> str:

@@ -48,8 +48,12 @@ def strategy(recipe: Recipe, devices: int = 0, cluster: str = "", wait: float = 
       UsageError: there are not enough devices, the batch does not divide, or the cluster is invalid.
       MachineLost: the other workers did not come in time.
     """
-    gpus = tf.config.list_physical_devices("GPU")
     workers = machines.cluster(cluster, wait)
+    # A card may be divided into several logical GPUs. To list them starts the runtime, which a cluster must be joined
+    # before.
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and not workers:
+        gpus = tf.config.list_logical_devices("GPU")
     count = devices or len(gpus) or 1
     replicas = count * (len(workers.addresses) if workers else 1)
     if count < 1 or recipe.batch_size % (replicas * recipe.accumulate):
@@ -70,6 +74,12 @@ def strategy(recipe: Recipe, devices: int = 0, cluster: str = "", wait: float = 
     # MirroredStrategy's default collective for CPU devices fails when a process trains a second model.
     return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)],
                                           cross_device_ops=tf.distribute.ReductionToOneDevice())
+
+
+def gpus() -> list[dict[str, str]]:
+    """The name and the compute capability of each GPU of this machine."""
+    return [{name: str(value) for name, value in tf.config.experimental.get_device_details(gpu).items()}
+            for gpu in tf.config.list_physical_devices("GPU")]
 
 
 def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Iterator:

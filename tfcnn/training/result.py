@@ -13,7 +13,7 @@ import keras
 from tfcnn import files
 from tfcnn.data.datasets import Dataset
 from tfcnn.runs.record import environment
-from tfcnn.training import validation
+from tfcnn.training import devices, validation
 from tfcnn.training.checkpoints import Progress
 from tfcnn.training.setup import Setup
 
@@ -73,6 +73,7 @@ def result_record(setup: Setup, progress: Progress, test: dict[str, float]) -> d
         "strategy": type(strategy).__name__,
         "replicas": strategy.num_replicas_in_sync,
         "device": strategy.extended.worker_devices[0].split("device:")[-1],
+        "gpus": devices.gpus(),
         "precision": recipe.precision,
         "execution": recipe.execution,
         "seed": recipe.seed,

@@ -147,5 +147,6 @@ class Steps:
 def _correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """1.0 where the largest logit is at the label, or at the class with the largest share in it; 0.0 elsewhere."""
     if labels.shape.rank == 2:
-        labels = tf.argmax(labels, axis=-1, output_type=tf.int32)
-    return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels), tf.float32)
+        labels = tf.argmax(labels, axis=-1)
+    # As int64: TensorFlow compares int32 in the host's memory, so that a GPU would wait for it in each step.
+    return tf.cast(tf.equal(tf.argmax(logits, axis=-1), tf.cast(labels, tf.int64)), tf.float32)
