@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import importlib
 import json
@@ -50,7 +51,6 @@ class Trainings:
         self.data_dir = data_dir
         self._name, self._folder, self._jobs, self._observer = name, folder, jobs, observer
         self._deadline = time.monotonic() + seconds
-        self._code = _code_version()
         self._running: dict[int, tuple[subprocess.Popen, Recipe]] = {}
 
     def folder(self, recipe: Recipe) -> RunFolder:
@@ -59,7 +59,8 @@ class Trainings:
         settings = {name: value for name, value in flat(recipe.to_dict()).items()
                     if name != "seed" and value != defaults.get(name)}
         settings["initial_weights"] = Path(recipe.initial_weights).name  # and not where this machine has them
-        digest = hashlib.sha256(json.dumps([self._code, self._observer, settings], sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([_code_version(recipe.network), self._observer, settings],
+                                           sort_keys=True).encode()).hexdigest()
         return RunFolder(self._folder / f"{recipe.experiment}-{digest[:10]}-seed{recipe.seed}")
 
     def has_diverged(self, recipe: Recipe) -> bool:
@@ -145,11 +146,13 @@ class Trainings:
         self._running.clear()
 
 
-def _code_version() -> str:
+@functools.cache
+def _code_version(network: str) -> str:
     """A digest of the code that decides a run's numbers, whatever its comments and docstrings say."""
     root, digest = Path(__file__).parent, hashlib.sha256()
-    paths = [root / "augmentations.py", *(path for room in ("data", "networks", "training")
-                                          for path in sorted((root / room).rglob("*.py")))]
+    paths = [root / "augmentations.py", root / "networks" / f"{network}.py",
+             *(path for room in ("data", "networks/layers", "training")
+               for path in sorted((root / room).rglob("*.py")))]
     for path in paths:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
