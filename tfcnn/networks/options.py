@@ -96,7 +96,7 @@ OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
             "it before its dense layer, or before the activation of conv3")),
         "bias": Declaration(0.0, (), (
             "what is added to the first values of the biases of all layers but the last: 0, or 1 in some layers of the "
-            "networks for ImageNet"), limits=(-100.0, 100.0)),
+            "networks for ImageNet"), limits=(0.0, 2.0)),
     },
     "inception": {
         "variant": Declaration("cifar", ("cifar", "googlenet", "v3", "small"), (
