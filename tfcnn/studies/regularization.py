@@ -16,10 +16,10 @@ CROP: study.Changes = {"augment": "standard", "mirror": False}
 DECAY: study.Changes = {"l2": 0.0005}
 RANDOM: study.Changes = {"random_labels": 1.0}
 BASE = RECIPE.replace(image_size=28, batch_size=128, learning_rate=0.02, augment="none", l2=0.0, warmup_epochs=0.5,
-                      initializer="he_normal", epochs=10)
-FEW = BASE.replace(train_images=2_000, epochs=100, schedule="constant")
+                      initializer="he_normal", validation=0.04, train_images=10_000, epochs=10)
+FEW = BASE.replace(train_images=2_000, epochs=60, schedule="constant")
 MLP = mlp.RECIPE.replace(variant="one_layer", dropout=0.0, image_size=28, batch_size=128, learning_rate=0.01,
-                         train_images=2_000, epochs=100, schedule="constant")
+                         validation=0.04, train_images=2_000, epochs=60, schedule="constant")
 
 FITTED = ("true labels", "random labels", "MLP, true labels", "MLP, random labels")
 

@@ -2,8 +2,9 @@
 
 The notes (002, 003): with a small training set train the last layer only; with a large one freeze a few layers; with a
 very large one use the trained weights as initialization. And what frozen layers compute need be computed only
-once. Here AlexNet learns CIFAR-100's classes, and then CIFAR-10's from 100 to 45,000 images: *frozen* trains the
-last layer, *partly frozen* the three dense ones, *initialization* all layers, *from scratch* all from random weights.
+once. Here a network with four layers learns CIFAR-100's classes, and then CIFAR-10's from 100 to 45,000 images:
+*frozen* trains the last layer, *partly frozen* the last two, *initialization* all layers, *from scratch* all from
+random weights.
 Nothing changes the images, so that features can be cached; a crop without padding changes nothing either, but the
 features are then not cached. On the sample the trained classes are the first five, and the new ones the others.
 
@@ -11,7 +12,7 @@ For the same number of images all regimes have as many steps. More epochs would 
 """
 
 from tfcnn import figures, measures, study
-from tfcnn.experiments.alexnet import RECIPE
+from tfcnn.experiments.alexnet import FOUR_LAYERS
 from tfcnn.recipe import Scalar
 from tfcnn.verdict import Claim
 
@@ -21,7 +22,7 @@ REGIMES: dict[str, dict[str, Scalar]] = {
 SIZES: dict[float, dict[str, Scalar]] = {
     100: {"train_images": 100, "epochs": 40, "batch_size": 10},
     1000: {"train_images": 1000, "epochs": 20, "batch_size": 20},
-    10000: {"train_images": 10000, "epochs": 8}, 45000: {"train_images": 45000, "epochs": 4}}
+    10000: {"train_images": 10000, "epochs": 8}, 45000: {"train_images": 45000, "epochs": 3}}
 SOURCE, NOT_CACHED = "trained network", "frozen, not cached, 10,000"
 TARGET: dict[str, Scalar] = {"dataset": "cifar10"}
 NEW: dict[str, Scalar] = {"dataset": "sample", "classes": "5-9", "validation": 0.1}
@@ -46,7 +47,7 @@ STUDY = study.Study(
     name="transfer",
     question="Transfer: when to freeze how much of a trained network?",
     source=NOTES,
-    base=RECIPE.replace(normalization="local_response", augment="none", validation=0.04),
+    base=FOUR_LAYERS.replace(augment="none", validation=0.04),
     arms=[
         study.Arm(SOURCE, {"dataset": "cifar100", "epochs": 8, "augment": "standard"}),
         *(_arm(regime, size) for size in SIZES for regime in REGIMES),
