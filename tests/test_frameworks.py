@@ -25,7 +25,7 @@ from PIL import Image
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from tfcnn import cli, files, networks
-from tfcnn.benchmarks import ceiling, frameworks
+from tfcnn.benchmarks import ceiling, frameworks, tensorflow_worker
 from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
 from tfcnn.description.analysis import describe
 from tfcnn.experiments import frameworks as experiment
@@ -307,6 +307,40 @@ def test_a_usage_error_comes_before_anything_is_measured(flag: str, tmp_path: Pa
     with pytest.raises(UsageError, match=flag):
         experiment.measure(values | {"overwrite": False}, tmp_path / "there")
     assert not (tmp_path / "there").exists()
+
+
+def test_on_a_gpu_the_first_card_is_measured_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {name: option.value for name, option in experiment.OPTIONS.items()} | {
+        "overwrite": False, "device": "gpu", "networks": "lenet5", "precisions": "float32", "rounds": 1, "seconds": 0.0}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="--device=gpu: nvidia-smi finds no GPU on this machine"):
+        experiment.measure(values, tmp_path / "there")
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\n[ "$3" = "--id=3,5" ] && echo "NVIDIA H100 80GB HBM3, 580.95"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    work = ("tests.worker_process_work:environment", {"name": "CUDA_VISIBLE_DEVICES"})
+    monkeypatch.setattr(frameworks, "MODES", {name: frameworks.Mode(name, lambda network, recipe: work)
+                                              for name in ("graph", "pytorch_cuda_graphs")})
+    monkeypatch.setattr(frameworks, "pytorch_version", lambda: "1.2.3")
+    experiment.measure(values, tmp_path / "there")
+    result = json.loads((tmp_path / "there" / "result.json").read_text())
+    rows = result["networks"]["lenet5"]["float32"]["arms"]
+    assert {name: row["loss"] for name, row in rows.items()} == {"graph": 3.0, "pytorch_cuda_graphs": 3.0}
+    assert result["machine"].endswith("; NVIDIA H100 80GB HBM3 (driver 580.95)") and result["device"] == "gpu"
+
+
+def test_a_constant_batch_trains_as_a_data_set_of_it_does() -> None:
+    losses = []
+    for constant in (False, True):
+        setup = prepare(RECIPES["lenet5"].replace(dataset="sample", validation=0.95, batch_size=4))
+        batch = next(iter(setup.pipeline.training(0)))
+        batches = tensorflow_worker.Constant(batch) if constant else iter(
+            tf.data.Dataset.from_tensors(batch).repeat())
+        steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
+        losses.append(np.concatenate([steps.run(batches, tf.constant(count))[:, 0] for count in (3, 2)]))
+    assert np.ptp(losses[0]) > 0
+    np.testing.assert_array_equal(*losses)
 
 
 @pytest.mark.parametrize("network", RECIPES)

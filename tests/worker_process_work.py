@@ -46,6 +46,17 @@ def counting(log: str = "", name: str = "", seconds: float = 1 / 64) -> Callable
     return work
 
 
+def environment(name: str) -> Callable[[int], float]:
+    """Answers with the number that an environment variable holds."""
+    advance = _simulate_clock()
+
+    def work(times: int) -> float:
+        advance(times / 64)
+        return float(os.environ[name])
+
+    return work
+
+
 def failing(at: int, how: str) -> Callable[[int], float]:
     """Does its work `at` times and then fails: how is raise, kill, exit, wait (for ever) or diverge."""
     advance = _simulate_clock()

@@ -12,6 +12,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import itertools
+import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -47,9 +48,10 @@ def _tensorflow(execution: str, single: bool = False) -> Callable[[str, Recipe],
         "recipe": recipe.replace(execution=execution).to_dict(), "single": single})
 
 
-def _pytorch(compiled: bool, channels_last: bool) -> Callable[[str, Recipe], Work]:
+def _pytorch(compiled: bool, channels_last: bool, cuda_graphs: bool = False) -> Callable[[str, Recipe], Work]:
     return lambda network, recipe: ("tfcnn.benchmarks.pytorch_worker:trainer", {
         "network": network, "recipe": recipe.to_dict(), "compiled": compiled, "channels_last": channels_last,
+        "cuda_graphs": cuda_graphs,
         "bfloat16": recipe.precision == "bfloat16", "batch_size": recipe.batch_size,
         "threads": len(hardware.available_cores())})
 
@@ -63,16 +65,21 @@ MODES = {
     "pytorch": Mode("PyTorch, eager", _pytorch(compiled=False, channels_last=False)),
     "pytorch_channels_last": Mode("PyTorch, eager, channels last", _pytorch(compiled=False, channels_last=True)),
     "pytorch_compiled": Mode("PyTorch, compiled, channels last", _pytorch(compiled=True, channels_last=True)),
+    "pytorch_cuda_graphs": Mode("PyTorch, compiled, channels last, CUDA graphs", _pytorch(
+        compiled=True, channels_last=True, cuda_graphs=True)),
     CEILING: Mode("the ceiling: convolutions and matrix products alone", lambda network, recipe: (
         "tfcnn.benchmarks.ceiling:repeater", {"recipe": recipe.to_dict()})),
 }
 PYTORCH = [name for name in MODES if name.startswith("pytorch")]
+GPU_ONLY = ("pytorch_cuda_graphs",)
+# What a worker process that computes on the first GPU has in its environment. Several take turns on one card.
+_ON_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 PRECISIONS = ("float32", "bfloat16")
 
 
 def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Sequence[str], rounds: int, seconds: float,
             limit: float, targets: Mapping[str, Mapping[str, Mapping[str, float]]], workdir: Path,
-            overwrite: bool = False) -> None:
+            overwrite: bool = False, gpu: bool = False) -> None:
     """Measures everything and writes `result.json`, `README.md` and `frameworks.png` into the folder.
 
     They are rewritten after each network and precision. If the folder holds an incomplete result, only the rest is
@@ -88,18 +95,20 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
       targets: "over_pytorch" and "share_of_ceiling" -> precision -> network -> target for the suite's default mode.
       workdir: the folder, created if necessary.
       overwrite: whether to start again if the folder holds an incomplete result.
+      gpu: whether all compute on the first GPU of this machine; otherwise on its CPU.
 
     Raises:
       UsageError: the folder cannot be written, or holds a result that was measured with other settings.
     """
-    result = _begin(recipes, modes, precisions, {"rounds": rounds, "seconds": seconds, "limit": limit}, workdir,
-                    overwrite)
+    device = {"machine": "; ".join([hardware.description(), *hardware.gpus()[:gpu]]), "device": "gpu" if gpu else "cpu"}
+    result = _begin(recipes, modes, precisions, device | {"rounds": rounds, "seconds": seconds, "limit": limit},
+                    workdir, overwrite)
     present, networks = result["measured"]["modes"], result["networks"]
     labels = {name: mode.label for name, mode in MODES.items()}
     pairs = [(network, precision) for precision in precisions for network in recipes
              if precision not in networks.get(network, {})]
     for number, (network, precision) in enumerate(pairs, 1):
-        rows = _compare(network, recipes[network].replace(precision=precision), present, rounds, seconds, limit)
+        rows = _compare(network, recipes[network].replace(precision=precision), present, rounds, seconds, limit, gpu)
         for name, row in rows.items():
             if "median" in row:
                 print(f"{network}, {precision}, {MODES[name].label}: {row['median']:,.0f} images/s", flush=True)
@@ -122,7 +131,7 @@ def _begin(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Sequ
     if pytorch:
         environment["versions"]["torch"] = pytorch
     settings = {
-        "experiment": "frameworks", "complete": False, "machine": hardware.description(),
+        "experiment": "frameworks", "complete": False,
         "measured": {"networks": list(recipes), "precisions": list(precisions),
                      "modes": [name for name in modes if pytorch or name not in PYTORCH]},
         "batch_size": next(iter(recipes.values())).batch_size, **timing, **environment}
@@ -140,13 +149,13 @@ def pytorch_version() -> str | None:
 
 
 def _compare(network: str, recipe: Recipe, modes: Sequence[str], rounds: int, seconds: float,
-             limit: float) -> dict[str, dict[str, Any]]:
+             limit: float, gpu: bool = False) -> dict[str, dict[str, Any]]:
     """Measures one network in one precision: mode -> a row with what was measured, or with why it failed.
 
     All worker processes are alive at the same time if memory allows. Otherwise they run in groups, each with its own
     rounds; the suite's default and the ceiling take part in all of them.
     """
-    comparison = _Comparison(network, recipe, seconds, limit)
+    comparison = _Comparison(network, recipe, seconds, limit, gpu)
     waiting = [name for name in modes if name not in (DEFAULT, CEILING)]
     numbers = itertools.count()
     with contextlib.closing(comparison):
@@ -175,15 +184,18 @@ class _Comparison:
       rows: mode -> what was measured, or why it failed.
     """
 
-    def __init__(self, network: str, recipe: Recipe, seconds: float, limit: float) -> None:
+    def __init__(self, network: str, recipe: Recipe, seconds: float, limit: float, gpu: bool = False) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
         self._network, self._recipe, self._seconds, self._limit = network, recipe, seconds, limit
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        self._environment = _ON_GPU | {"CUDA_VISIBLE_DEVICES": first} if gpu else {}
         self._processes: dict[str, WorkerProcess] = {}
 
     def start(self, name: str) -> bool:
         """Starts a worker process and finds the number of steps that fills its turns. Returns whether it succeeded."""
         def action() -> None:
-            process = self._processes[name] = WorkerProcess(*MODES[name].work(self._network, self._recipe), self._limit)
+            process = self._processes[name] = WorkerProcess(
+                *MODES[name].work(self._network, self._recipe), self._limit, environment=self._environment)
             first = process.answer()
             steps = rates.repetitions(lambda times: process.run(times)["seconds"], self._seconds)
             self.rows[name] = {"import_seconds": first["import_seconds"], "first_seconds": first["first_seconds"],

@@ -1,8 +1,9 @@
-"""What a benchmark runs on: the processor, and the cores that this process may use."""
+"""What a benchmark runs on: the processor, the cores that this process may use, and GPUs."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -18,6 +19,19 @@ def description() -> str:
     """The processor, its widest instruction set that matters here, and the number of cores this process may use."""
     widest = next((f" ({name})" for flag, name in _INSTRUCTION_SETS.items() if flag in processor.instructions()), "")
     return f"{processor.model()}{widest}, {count_cores(len(available_cores()))}"
+
+
+def gpus() -> list[str]:
+    """The name and the driver's version of each NVIDIA GPU that this process may use, as `nvidia-smi` says; or none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = [] if visible is None else [f"--id={visible}"]
+    try:
+        done = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader", *chosen],
+                              capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [f"{name} (driver {driver})" for name, driver in (
+        line.rsplit(", ", 1) for line in done.stdout.splitlines() if ", " in line)]
 
 
 def count_cores(count: int) -> str:

@@ -33,14 +33,16 @@ class Trainer:
     """
 
     def __init__(self, network: nn.Module, recipe: Mapping[str, Any], *, compiled: bool = False,
-                 bfloat16: bool = False) -> None:
+                 bfloat16: bool = False, cuda_graphs: bool = False) -> None:
         """Puts the network into training mode and creates the optimizer.
 
         Args:
           network: the network to train.
           recipe: a `Recipe.to_dict()`.
-          compiled: whether `torch.compile` compiles network and loss together, in its default mode.
+          compiled: whether `torch.compile` compiles network and loss together.
           bfloat16: whether layers compute in bfloat16, by `torch.autocast`.
+          cuda_graphs: whether the compiled code is recorded once and then replayed on a GPU, by `torch.compile`'s mode
+            `reduce-overhead`.
 
         Raises:
           UsageError: the recipe needs something that is not implemented here.
@@ -50,7 +52,8 @@ class Trainer:
                 raise UsageError(f"--{name}={recipe[name]} is not implemented for PyTorch: give --{name}={value}")
         self._bfloat16 = bfloat16
         self.network = network.train()
-        self._loss = torch.compile(self._compute_loss) if compiled else self._compute_loss
+        self._loss = torch.compile(
+            self._compute_loss, mode="reduce-overhead" if cuda_graphs else None) if compiled else self._compute_loss
         self._optimizer = optimizer(recipe, self.network)
         self.average = swa_utils.AveragedModel(
             self.network, multi_avg_fn=functools.partial(_average, recipe["ema"]), use_buffers=True
@@ -67,7 +70,7 @@ class Trainer:
         return loss.detach()
 
     def _compute_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bfloat16):
             logits = self.network(images)
         return functional.cross_entropy(logits.float(), labels)
 
@@ -98,10 +101,11 @@ def optimizer(recipe: Mapping[str, Any], network: nn.Module) -> torch.optim.Opti
 
 
 def trainer(network: str, recipe: Mapping[str, Any], *, compiled: bool, channels_last: bool, bfloat16: bool,
-            batch_size: int, threads: int) -> Callable[[int], float]:
+            batch_size: int, threads: int, cuda_graphs: bool = False) -> Callable[[int], float]:
     """Returns a function that trains a network for a number of steps and returns the loss of the last one.
 
-    It trains on one constant batch of random images.
+    It trains on one constant batch of random images: on the first GPU if the process may use one. There matrix products
+    and convolutions may use TensorFloat-32, as TensorFlow's do, and cuDNN tries out its algorithms.
 
     Args:
       network: a name of `NETWORKS`.
@@ -111,6 +115,7 @@ def trainer(network: str, recipe: Mapping[str, Any], *, compiled: bool, channels
       bfloat16: see `Trainer`.
       batch_size: the number of images in a step.
       threads: the number of threads that an operation may use.
+      cuda_graphs: see `Trainer`.
 
     Raises:
       UsageError: the recipe needs something that is not implemented here.
@@ -119,10 +124,13 @@ def trainer(network: str, recipe: Mapping[str, Any], *, compiled: bool, channels
     torch.set_flush_denormal(True)  # as TensorFlow does; momentum decays to denormal numbers where gradients are zero
     torch.manual_seed(recipe["seed"])
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    training = Trainer(NETWORKS[network]().to(memory_format=memory_format), recipe, compiled=compiled,
-                       bfloat16=bfloat16)
-    images = torch.randn(batch_size, *image_shape(network)).contiguous(memory_format=memory_format)
-    labels = torch.randint(CLASSES, (batch_size,))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    training = Trainer(NETWORKS[network]().to(device, memory_format=memory_format), recipe, compiled=compiled,
+                       bfloat16=bfloat16, cuda_graphs=cuda_graphs)
+    images = torch.randn(batch_size, *image_shape(network)).to(device).contiguous(memory_format=memory_format)
+    labels = torch.randint(CLASSES, (batch_size,)).to(device)
 
     def run(steps: int) -> float:
         for _ in range(steps):

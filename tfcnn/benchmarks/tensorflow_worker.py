@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from tfcnn.recipe import Recipe
+from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import devices as devices_module
 from tfcnn.training import process
 from tfcnn.training.setup import prepare
@@ -29,6 +30,19 @@ def pipeline_trainer(recipe: Mapping[str, Any], devices: int) -> Callable[[int],
     return lambda count: float(steps.run(batches, tf.constant(count))[-1, 0])
 
 
+class Constant:
+    """An iterator over one batch, which stays on its device, as PyTorch's does."""
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+
+    def __iter__(self) -> Constant:
+        return self
+
+    def __next__(self) -> Any:
+        return self._batch
+
+
 def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
     """Returns a function that runs a number of training steps on one constant batch, and returns the last loss.
 
@@ -37,10 +51,18 @@ def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
       single: whether each call of the compiled graph runs only one step; otherwise one call runs all of them.
     """
     process.keep_freed_memory()
+    gpus = tf.config.list_physical_devices("GPU")
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "-1" and not gpus:
+        raise UsageError("TensorFlow sees no GPU: install 'tfcnn[gpu]'")
     setup = prepare(Recipe(**recipe))
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
     batch = next(iter(setup.pipeline.training(0)))
-    batches = devices_module.distribute(setup.strategy, tf.data.Dataset.from_tensors(batch).repeat())
+    batches: Any
+    if gpus:
+        with tf.device("GPU:0"):
+            batches = Constant(tf.nest.map_structure(tf.identity, batch))
+    else:
+        batches = devices_module.distribute(setup.strategy, tf.data.Dataset.from_tensors(batch).repeat())
 
     def run(count: int) -> float:
         calls, steps_a_call = (count, 1) if single else (1, count)

@@ -64,7 +64,7 @@ class WorkerProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="tfcnn-worker-")
         self._errors = Path(self._folder.name, "errors")
         # Cached compiled code would make the first step look faster than it is. Every worker process computes on the
-        # CPU, so that they can be compared.
+        # CPU unless `environment` says otherwise, so that they can be compared.
         variables = os.environ | {"TORCHINDUCTOR_CACHE_DIR": self._folder.name, "CUDA_VISIBLE_DEVICES": "-1"} | dict(
             environment or {})
         command = [sys.executable, "-m", __name__, json.dumps({"work": work, "arguments": dict(arguments)})]

@@ -3,6 +3,7 @@
 Each network runs in each mode and precision in a worker process of its own. The processes take turns on one constant
 batch, so that machine noise affects all of them equally. They are compared with the ceiling, the time of the network's
 convolutions and matrix products alone. PyTorch takes part if it is installed: pip install 'tfcnn[pytorch]'.
+With --device=gpu all of them compute on the first GPU, where float32 means TensorFloat-32 for both frameworks.
 
 Command: python -m tfcnn.experiments.frameworks
 Target on two CPU cores, batch 128, for the suite's default mode (graph) relative to PyTorch's best: in float32 1.15 for
@@ -29,10 +30,15 @@ TARGETS = {
     "share_of_ceiling": {
         "float32": dict.fromkeys(("vgg", "resnet18", "inception", "alexnet"), 0.85) | {"resnet20": 0.7}},
 }
+_SMALL = {"lenet5": 1.5, "resnet20": 1.5}
+GPU_TARGETS: dict[str, dict[str, dict[str, float]]] = {
+    "over_pytorch": {precision: dict.fromkeys(RECIPES, 1.0) | _SMALL for precision in ("float32", "bfloat16")},
+    "share_of_ceiling": {}}
 OPTIONS = {
     "networks": Option("", help=f"from {', '.join(RECIPES)}; separated by commas, by default all"),
     "modes": Option("", help="names of tfcnn/benchmarks/frameworks.py, separated by commas; by default all"),
     "precisions": Option("", help="float32, bfloat16; by default both"),
+    "device": Option("cpu", choices=("cpu", "gpu"), help="where all modes compute"),
     "batch_size": Option(128, help="images in a batch"),
     "rounds": Option(5, help="how many turns each worker process has"),
     "seconds": Option(2.0, help="approximate length of a turn"),
@@ -42,11 +48,15 @@ OPTIONS = {
 
 def measure(values: Mapping[str, Any], workdir: Path) -> None:
     """Measures, and writes the table and the picture into the folder."""
-    from tfcnn.benchmarks import frameworks
+    from tfcnn.benchmarks import frameworks, hardware
 
     for name, minimum in (("batch_size", 1), ("rounds", 1), ("seconds", 0), ("limit", 0)):
         check(name, values[name], type(values[name]), minimum=minimum)
-    known = {"networks": list(RECIPES), "modes": list(frameworks.MODES), "precisions": list(frameworks.PRECISIONS)}
+    gpu = values["device"] == "gpu"
+    if gpu and not hardware.gpus():
+        raise UsageError("--device=gpu: nvidia-smi finds no GPU on this machine")
+    modes = [name for name in frameworks.MODES if gpu or name not in frameworks.GPU_ONLY]
+    known = {"networks": list(RECIPES), "modes": modes, "precisions": list(frameworks.PRECISIONS)}
     chosen = {option: list(dict.fromkeys(values[option].split(",") if values[option] else known[option]))
               for option in known}
     for option, names in chosen.items():
@@ -56,7 +66,7 @@ def measure(values: Mapping[str, Any], workdir: Path) -> None:
     recipes = {name: RECIPES[name].replace(dataset="sample", augment="none", batch_size=values["batch_size"])
                for name in chosen["networks"]}
     frameworks.measure(recipes, chosen["modes"], chosen["precisions"], values["rounds"], values["seconds"],
-                       values["limit"], TARGETS, workdir, values["overwrite"])
+                       values["limit"], GPU_TARGETS if gpu else TARGETS, workdir, values["overwrite"], gpu)
 
 
 if __name__ == "__main__":
