@@ -87,16 +87,17 @@ def test_four_layers_match_cuda_convnet() -> None:
         assert kernel.std() == pytest.approx(deviation, rel=0.05) and not bias.any()
 
 
-@pytest.mark.parametrize("normalization", ["local_response", "none", "batch"])
+@pytest.mark.parametrize("normalization", ["local_response", "local_response_pixels", "none", "batch"])
 def test_logits_of_the_four_layers_match_numpy(normalization: str) -> None:
     model = alexnet.build("cifar_four_layers", image_size=13, normalization=normalization, activation="tanh")
     shake(model)
     of = numpy_layers.weights(model)
 
     def normalize(y: np.ndarray) -> np.ndarray:
-        if normalization != "local_response":
+        if not normalization.startswith("local_response"):
             return y
-        return numpy_layers.response_normalization(y, 1, 1.0, 0.00005 / 9, 0.75)
+        alpha = 0.001 / 9 * (4096 if normalization == "local_response_pixels" else 1)
+        return numpy_layers.response_normalization(y, 4, 1.0, alpha, 0.75)
 
     def convolve(y: np.ndarray, name: str) -> np.ndarray:
         y = numpy_layers.convolution(y, *of(name), padding="same")
@@ -291,7 +292,8 @@ def test_batch_normalization_precedes_the_activation_of_each_convolution() -> No
 
 @pytest.mark.parametrize("options, message", [
     ({"variant": "alexnet2"}, "variant='alexnet2' must be one of cifar, paper, one_tower, cifar_four_layers"),
-    ({"normalization": "layer"}, "normalization='layer' must be one of local_response, none, batch"),
+    ({"normalization": "layer"}, "normalization='layer' must be one of local_response, local_response_pixels, "
+     "none, batch"),
     ({"activation": "rleu"}, "activation='rleu' must be one of relu, leaky_relu, prelu, rrelu, elu, tanh, sigmoid"),
     ({"classes": 0}, "classes=0 must be at least 1"),
     ({"image_size": -1}, "image_size=-1 must be at least 1 for this network"),

@@ -81,15 +81,16 @@ def measured(claim: Claim, found: Mapping[str, Any]) -> str:
     number, sign = (lambda value: f"{value:.2f}"), "×" if claim.ratio else ""
     interval = f" ({number(found['interval'][0])} to {number(found['interval'][1])})" if found["interval"] else ""
     bound = f"within {sign}{claim.smallest:g}" if not claim.effect else f"counts above {sign}{claim.smallest:g}"
-    return f"{sign}{number(found['measured'])}{interval}; {bound}"
+    return f"{sign}{number(found['measured'])}{interval}; {bound}" + ("; sample" if found["scale"] == "sample" else "")
 
 
 def verdict_cell(found: Mapping[str, Any]) -> str:
     """The verdict; of an unresolved claim with what it would need."""
     if found["verdict"] != verdict.UNRESOLVED:
         return f"**{found['verdict']}**"
-    if found["needed"] and found["scale"] == "full":
-        return f"UNRESOLVED, needs about {found['needed']} seeds"
+    if found["scale"] == "full":
+        needed = f"about {found['needed']} seeds" if found["needed"] else "more seeds"
+        return "UNRESOLVED, no value" if found["measured"] is None else f"UNRESOLVED, needs {needed}"
     return f"UNRESOLVED, needs {found['seeds']} seeds at full scale"
 
 

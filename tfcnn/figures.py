@@ -44,7 +44,7 @@ def by_arm(record: Record, panel: Any, measure: str, chosen: Sequence[str] = (),
         found = values(record, label, measure)
         colour = COLOURS[row % len(COLOURS)]
         if not found:
-            panel.text(0.02, row, "diverged", transform=panel.get_yaxis_transform(), va="center", color="0.4")
+            panel.text(0.02, row, "no value", transform=panel.get_yaxis_transform(), va="center", color="0.4")
             continue
         mean, interval = verdict.t_interval(found)
         if interval and not log:

@@ -279,7 +279,7 @@ def _epoch_seconds(run: RunFolder) -> list[float]:
 def _crossing(values: Sequence[float], threshold: float) -> float:
     """Where a falling sequence first reaches a threshold, in epochs; the first value stands at the end of epoch 1.
 
-    Between two epochs the sequence is taken for a straight line. NaN if it never reaches the threshold.
+    Between two epochs the sequence is interpolated linearly. NaN if it never reaches the threshold.
     """
     for number, value in enumerate(values):
         if value <= threshold:

@@ -158,16 +158,22 @@ def run(study: Study, scale: str, seeds: int, jobs: int, data_dir: str | None, w
         stage = [arm for arm in study.chosen_arms(scale) if bool(arm.starts_from) is follows]
         recipes |= {arm.label: study.recipe(arm, scale) for arm in stage}
         if study.scales[scale].grid:
-            own = {arm.label: _member(trainings, arm, recipes, 0, 0) for arm in stage if arm.searches}
+            own = {arm.label: _member(trainings, arm, recipes, 0, 0) for arm in stage
+                   if arm.searches and _can_start(trainings, arm, recipes, 0)}
             searches |= choose_learning_rates(trainings, own, study.scales[scale].grid, study.scales[scale].search)
             recipes |= {label: recipes[label].replace(learning_rate=best(searches[label])) for label in own}
         new = {(arm.label, seed): [_member(trainings, arm, recipes, seed, number) for number in range(arm.members)]
-               for seed in range(seeds) for arm in stage}
+               for seed in range(seeds) for arm in stage if _can_start(trainings, arm, recipes, seed)}
         trainings.complete([recipe for members in new.values() for recipe in members])
         runs |= new
     measured = {key: _measured(study, trainings, members, workdir / study.name) for key, members in runs.items()
                 if all(trainings.has_ended(recipe) for recipe in members)}
     _write(study, scale, workdir / study.name, trainings, recipes, searches, runs, measured)
+
+
+def _can_start(trainings: Trainings, arm: Arm, recipes: Mapping[str, Recipe], seed: int) -> bool:
+    """Whether the network is there that an arm's network of this seed starts from: its run may have diverged."""
+    return not arm.starts_from or trainings.folder(recipes[arm.starts_from].replace(seed=seed)).complete
 
 
 def _member(trainings: Trainings, arm: Arm, recipes: Mapping[str, Recipe], seed: int, number: int) -> Recipe:
@@ -286,7 +292,7 @@ def _write(study: Study, scale: str, folder: Path, trainings: Trainings, recipes
 def judged(claim: Claim, arms: Sequence[Mapping[str, Any]], scale: str) -> dict[str, Any]:
     """A claim, and what the runs of a study.json's `arms` say of it: an entry of its `claims`."""
     values = {arm["label"]: {run["seed"]: run[claim.measure] for run in arm["runs"]
-                             if run[claim.measure] is not None} for arm in arms}
+                             if run.get(claim.measure) is not None} for arm in arms}
     found = verdict.decide(claim, values)
     return dataclasses.asdict(claim) | {
         "measured": found.measured, "interval": found.interval, "n": found.seeds, "needed": found.needed,

@@ -33,7 +33,7 @@ class Claim:
       published: the published figure, as text; "none" if there is none.
       measure: the name of the study's measure that decides.
       contrast: the arms' weights in the difference, by label, such as {"tanh": 1, "relu": -1}: how much more of the
-        measure tanh has than ReLU. The weights of an effect that depends on another one are four; a single arm is
+        measure tanh has than ReLU. A difference of differences has four weights; a single arm is
         compared with 0.
       smallest: the smallest difference that counts, in the measure's unit; of a ratio the smallest factor.
       effect: False if the claim is that there is no effect that counts.
@@ -110,23 +110,30 @@ def t_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | No
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, None
+    half = _half_interval(statistics.stdev(values), len(values))
+    return mean, (mean - half, mean + half)
+
+
+def _half_interval(deviation: float, count: int) -> float:
+    """Half of the 95% interval of a mean of that many values, by Student's t distribution."""
     from scipy.stats import t
 
-    half = float(t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    return mean, (mean - half, mean + half)
+    return float(t.ppf((1 + _CONFIDENCE) / 2, count - 1)) * deviation / math.sqrt(count)
 
 
 def _needed(claim: Claim, differences: Sequence[float]) -> int | None:
     """The number of seeds at which an interval around the same mean, with the same spread, would decide the claim.
 
-    It is from the normal distribution, with 1.96 standard errors to either side.
+    None if that takes more than a thousand, or if there are fewer than two seeds to tell the spread.
     """
     if len(differences) < 2:
         return None
     mean, spread = statistics.fmean(differences), statistics.stdev(differences)
-    smallest = math.log(claim.smallest) if claim.ratio else claim.smallest
-    distance = abs(mean - smallest) if claim.effect else abs(abs(mean) - smallest)
-    return max(claim.seeds, math.ceil((1.96 * spread / distance) ** 2)) if distance else None
+    for count in range(max(claim.seeds, len(differences) + 1), 1001):
+        half = _half_interval(spread, count)
+        if _verdict(claim, (mean - half, mean + half)) != UNRESOLVED:
+            return count
+    return None
 
 
 def _verdict(claim: Claim, interval: tuple[float, float]) -> str:

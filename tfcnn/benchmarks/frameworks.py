@@ -71,10 +71,21 @@ MODES = {
         "tfcnn.benchmarks.ceiling:repeater", {"recipe": recipe.to_dict()})),
 }
 PYTORCH = [name for name in MODES if name.startswith("pytorch")]
-GPU_ONLY = ("pytorch_cuda_graphs",)
+_GPU_ONLY = ("pytorch_cuda_graphs",)
 # What a worker process that computes on the first GPU has in its environment. Several take turns on one card.
 _ON_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 PRECISIONS = ("float32", "bfloat16")
+
+
+def modes_of(gpu: bool) -> list[str]:
+    """The names of the modes that there are on a GPU, or on a CPU.
+
+    Raises:
+      UsageError: this machine has no GPU.
+    """
+    if gpu and not hardware.gpus():
+        raise UsageError("--device=gpu: nvidia-smi finds no GPU on this machine")
+    return [name for name in MODES if gpu or name not in _GPU_ONLY]
 
 
 def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Sequence[str], rounds: int, seconds: float,

@@ -24,16 +24,12 @@ _KNOWN = experiments.recipes()
 RECIPES = {name: _KNOWN[name] for name in ("lenet5", "alexnet", "vgg", "network_in_network", "inception")} | {
     f"resnet{depth}": _KNOWN["resnet"].replace(depth=depth) for depth in (20, 18)} | {"mlp": _KNOWN["mlp"]}
 TARGETS = {
-    "over_pytorch": {
-        "float32": dict.fromkeys(RECIPES, 1.15) | {"resnet18": 1.25, "vgg": 1.25, "resnet20": 1.4},
-        "bfloat16": dict.fromkeys(RECIPES, 1.1)},
+    "over_pytorch": {"float32": dict.fromkeys(RECIPES, 1.15) | {"resnet18": 1.25, "vgg": 1.25, "resnet20": 1.4},
+                     "bfloat16": dict.fromkeys(RECIPES, 1.1)},
     "share_of_ceiling": {
-        "float32": dict.fromkeys(("vgg", "resnet18", "inception", "alexnet"), 0.85) | {"resnet20": 0.7}},
-}
-_SMALL = {"lenet5": 1.5, "resnet20": 1.5}
-GPU_TARGETS: dict[str, dict[str, dict[str, float]]] = {
-    "over_pytorch": {precision: dict.fromkeys(RECIPES, 1.0) | _SMALL for precision in ("float32", "bfloat16")},
-    "share_of_ceiling": {}}
+        "float32": dict.fromkeys(("vgg", "resnet18", "inception", "alexnet"), 0.85) | {"resnet20": 0.7}}}
+GPU_TARGETS = {"over_pytorch": dict.fromkeys(("float32", "bfloat16"), dict.fromkeys(RECIPES, 1.0) | dict.fromkeys(
+    ("lenet5", "resnet20"), 1.5)), "share_of_ceiling": {}}
 OPTIONS = {
     "networks": Option("", help=f"from {', '.join(RECIPES)}; separated by commas, by default all"),
     "modes": Option("", help="names of tfcnn/benchmarks/frameworks.py, separated by commas; by default all"),
@@ -48,23 +44,20 @@ OPTIONS = {
 
 def measure(values: Mapping[str, Any], workdir: Path) -> None:
     """Measures, and writes the table and the picture into the folder."""
-    from tfcnn.benchmarks import frameworks, hardware
+    from tfcnn.benchmarks import frameworks
 
     for name, minimum in (("batch_size", 1), ("rounds", 1), ("seconds", 0), ("limit", 0)):
         check(name, values[name], type(values[name]), minimum=minimum)
     gpu = values["device"] == "gpu"
-    if gpu and not hardware.gpus():
-        raise UsageError("--device=gpu: nvidia-smi finds no GPU on this machine")
-    modes = [name for name in frameworks.MODES if gpu or name not in frameworks.GPU_ONLY]
-    known = {"networks": list(RECIPES), "modes": modes, "precisions": list(frameworks.PRECISIONS)}
+    known = {"networks": list(RECIPES), "modes": frameworks.modes_of(gpu), "precisions": list(frameworks.PRECISIONS)}
     chosen = {option: list(dict.fromkeys(values[option].split(",") if values[option] else known[option]))
               for option in known}
     for option, names in chosen.items():
         for name in names:
             if name not in known[option]:
                 raise UsageError(f"--{option}={values[option]}: {name} is not one of {', '.join(known[option])}")
-    recipes = {name: RECIPES[name].replace(dataset="sample", augment="none", batch_size=values["batch_size"])
-               for name in chosen["networks"]}
+    changes = {"dataset": "sample", "augment": "none", "batch_size": values["batch_size"]}
+    recipes = {name: RECIPES[name].replace(**changes) for name in chosen["networks"]}
     frameworks.measure(recipes, chosen["modes"], chosen["precisions"], values["rounds"], values["seconds"],
                        values["limit"], GPU_TARGETS if gpu else TARGETS, workdir, values["overwrite"], gpu)
 

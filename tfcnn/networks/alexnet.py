@@ -21,9 +21,11 @@ them, unit variance; class logits `[batch, classes]` in float32, without softmax
 - `cifar`: Glorot's initialization and zero biases for every activation. The tutorial draws convolutions with a standard
   deviation of 0.05, hidden dense layers with 0.04 and the last layer with 1/192, and starts the biases of the three
   layers in between at 0.1.
-- `cifar_four_layers`: pixels have unit variance instead of a deviation of about 64. For the same responses the first
-  weights of conv1 have 64 times the source's deviation of 0.0001. Response normalization sums over 3 channels, as in
-  the paper; the source's `rnorm` sums over 3x3 positions of the same channel, with the constants that are used here.
+- `cifar_four_layers`: pixels have unit variance instead of a deviation of about 64. For the same responses the initial
+  weights of conv1 have 64 times the source's deviation of 0.0001. Response normalization is that of the source's
+  `layers-conv-local-11pct.cfg`, over channels; this network's own `rnorm` sums over 3x3 positions of one channel.
+- `normalization=local_response_pixels`: alpha is 64 squared times as large, so that responses to pixels of unit
+  variance count as those to the papers' pixels. With the published constants the divisor is hardly above its bias.
 - `bias` and `dropout_placement` are for comparisons: the paper's are 0 and `after`. With ReLU `before` computes the
   same as `after`, since it commutes with a factor of 0 or more. With `convolutions` and batch normalization, dropout
   changes the variance of what is normalized after it, but only in training (Li et al. 2018, "Understanding the
@@ -110,10 +112,7 @@ def _cifar(x: KerasTensor, normalization: str, activation: str, drop: _Dropout, 
         return _activate(x, normalization, activation, name)
 
     def normalize(x: KerasTensor, name: str) -> KerasTensor:
-        if normalization != "local_response":
-            return x
-        # The tutorial's constants: nine channels instead of the paper's five.
-        return layers.LocalResponseNormalization(4, bias=1.0, alpha=0.001 / 9, beta=0.75, name=name)(x)
+        return _normalize_responses(x, normalization, name, *_CONVNET_RESPONSES)
 
     def pool(x: KerasTensor, name: str) -> KerasTensor:
         return drop.after_pooling(keras.layers.MaxPooling2D(3, 2, padding="same", name=name)(x), name)
@@ -145,9 +144,7 @@ def _four_layers(x: KerasTensor, normalization: str, activation: str, drop: _Dro
         return layer(3, 2, padding="same", name=name)(x)
 
     def normalize(x: KerasTensor, name: str) -> KerasTensor:
-        if normalization != "local_response":
-            return x
-        return layers.LocalResponseNormalization(1, bias=1.0, alpha=0.00005 / 9, beta=0.75, name=name)(x)
+        return _normalize_responses(x, normalization, name, *_CONVNET_RESPONSES)
 
     x = convolution(x, 32, "conv1")  # 32x32x32
     x = pool(keras.layers.MaxPooling2D, x, "pool1")  # 16x16x32
@@ -178,9 +175,7 @@ def _imagenet(x: KerasTensor, normalization: str, activation: str, drop: _Dropou
         return _activate(x, normalization, activation, name)
 
     def normalize(x: KerasTensor, name: str) -> KerasTensor:
-        if normalization != "local_response":
-            return x
-        return layers.LocalResponseNormalization(2, bias=2.0, alpha=1e-4, beta=0.75, name=name)(x)  # section 3.3
+        return _normalize_responses(x, normalization, name, 2, 2.0, 1e-4)  # section 3.3
 
     def pool(x: KerasTensor, name: str) -> KerasTensor:
         return drop.after_pooling(keras.layers.MaxPooling2D(3, 2, name=name)(x), name)  # overlapping: section 3.4
@@ -203,6 +198,20 @@ def _imagenet(x: KerasTensor, normalization: str, activation: str, drop: _Dropou
                                name=name)(x)
         x = drop.activate(x, activation, name)
     return x  # 4096
+
+
+# Radius, bias and alpha in cuda-convnet's `layers-conv-local-11pct.cfg` and in TensorFlow's tutorial: nine channels
+# instead of the paper's five.
+_CONVNET_RESPONSES = (4, 1.0, 0.001 / 9)
+
+
+def _normalize_responses(x: KerasTensor, normalization: str, name: str, radius: int, bias: float, alpha: float
+                         ) -> KerasTensor:
+    """Local response normalization, if it is chosen."""
+    if not normalization.startswith("local_response"):
+        return x
+    alpha *= 64**2 if normalization == "local_response_pixels" else 1
+    return layers.LocalResponseNormalization(radius, bias=bias, alpha=alpha, beta=0.75, name=name)(x)
 
 
 def _activate(x: KerasTensor, normalization: str, activation: str, name: str) -> KerasTensor:

@@ -84,8 +84,10 @@ OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
             "cifar: the small network for 32x32 images; cifar_four_layers: cuda-convnet's three convolutions and one "
             "dense layer, for 32x32 images; paper: the network for ImageNet, in two groups; one_tower: the "
             "same without groups")),
-        "normalization": _normalization("local_response", "none", "batch", help=(
-            "batch: between each convolution and its activation; section 3.3 of the paper compares the other two")),
+        "normalization": _normalization("local_response", "local_response_pixels", "none", "batch", help=(
+            "local_response: with the published constants; local_response_pixels: with an alpha that counts pixels of "
+            "unit variance as those of 0 to 255, for which the constants are; batch: between each convolution and its "
+            "activation")),
         "activation": _ACTIVATION,
         "dropout": _dropout(None, "where dropout_placement says",
                             "0 for 32x32 images, 0.5 for the others (section 4.2)"),

@@ -2,11 +2,12 @@
 
 The notes (000, day 10; 002; 003) say that very deep plain networks are difficult to train, and that shortcuts help or
 do no harm. He et al. 2016, section 4.2: of plain networks the deeper one has the higher training error, too, so that it
-is not overfitting; with shortcuts the deeper one is better. Li et al. 2018 give the test errors of both kinds: 7.37 and
-8.18% with 20 layers, 5.89 and 13.31% with 56. Where the dimensions change, shortcut A has no weights, B is a
-projection; C is a projection everywhere (section 4.1, table 3: small differences, "not essential").
+is not overfitting; with shortcuts the deeper one is better. Li, Xu, Taylor, Studer and Goldstein 2018 give the test
+errors of both kinds: 7.37 and 8.18% with 20 layers, 5.89 and 13.31% with 56. Where the dimensions change, shortcut A
+has no weights, B is a projection; C is a projection everywhere (section 4.1, table 3: small differences, "not
+essential").
 
-Six epochs of 10,000 images are a hundred and fiftieth of the paper's training: what is compared is how fast depth hurts
+Six epochs of 10,000 images are less than a hundredth of the paper's training: what is compared is how fast depth hurts
 a plain network and not a residual one, not the errors after full training. The full scale takes an hour on two cores; a
 batch of 64 gives twice as many steps as the paper's.
 """
@@ -16,7 +17,8 @@ from tfcnn.experiments.resnet import RECIPE
 from tfcnn.verdict import Claim
 
 PAPER = "He et al. 2016, section 4.2 and figure 6"
-PUBLISHED = "test errors 8.18% (20 layers) and 13.31% (56) plain, 7.37% and 5.89% residual (Li et al. 2018)"
+PUBLISHED = ("test errors 8.18% (20 layers) and 13.31% (56) plain, 7.37% and 5.89% residual "
+             "(Li, Xu, Taylor, Studer and Goldstein 2018)")
 SHORTCUTS = ("residual, 20 layers", "20 layers, shortcuts B", "20 layers, shortcuts C")
 PLAIN, RESIDUAL = {"shortcut": "none"}, {"shortcut": "A"}
 

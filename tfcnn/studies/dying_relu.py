@@ -2,7 +2,7 @@
 
 The notes (001, day 4) describe how a large step can put a unit where no image activates it any more, and ask whether it
 can come back and whether there is a universal solution. Counted here: units that are silent on all training images
-after each epoch, against learning rate, initialization, first value of the biases, batch normalization and leaky ReLU,
+after each epoch, against learning rate, initialization, initial biases, batch normalization and leaky ReLU,
 and those that fire again.
 """
 
@@ -38,10 +38,10 @@ STUDY = study.Study(
           for kind, changes in KINDS.items() for rate in RATES],
     measures=[SILENT, BACK, TEST_ERROR],
     claims=[
-        Claim("large-rates-kill", "At a learning rate of 0.1 at least five points more of the ReLUs are silent than "
-              "at 0.01.", NOTE, "none", SILENT.name, {"ReLU, 0.1": 1, "ReLU, 0.01": -1}, smallest=5.0),
-        Claim("batch-normalization-keeps-alive", "At a learning rate of 0.1, batch normalization keeps at least five "
-              "points more of the ReLUs alive.", NOTE, "none", SILENT.name,
+        Claim("large-rates-kill", "The share of silent ReLUs is at least five points higher at a learning rate of 0.1 "
+              "than at 0.01.", NOTE, "none", SILENT.name, {"ReLU, 0.1": 1, "ReLU, 0.01": -1}, smallest=5.0),
+        Claim("batch-normalization-keeps-alive", "At a learning rate of 0.1 the share of silent ReLUs is at least five "
+              "points lower with batch normalization.", NOTE, "none", SILENT.name,
               {"ReLU, 0.1": 1, "batch normalization, 0.1": -1}, smallest=5.0),
         Claim("the-dead-stay-dead", "At a learning rate of 0.1, of the ReLUs that are silent after an epoch fewer "
               "than one in ten fires again after the next one.", NOTE, "none", BACK.name, {"ReLU, 0.1": 1},

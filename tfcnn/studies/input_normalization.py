@@ -1,7 +1,8 @@
-"""Which role does the normalization of the inputs play, and does ReLU need it?
+"""What role does the normalization of the inputs play, and does ReLU need it?
 
 The notes (001 and 004) ask for it; Krizhevsky et al. 2012, section 3.3, say that "ReLUs have the desirable property
-that they do not require input normalization to prevent them from saturating".
+that they do not require input normalization to prevent them from saturating". The paper means the inputs of a unit;
+here it is asked of the pixels.
 """
 
 from tfcnn import figures, measures, study
@@ -22,7 +23,7 @@ def _draw(record, figure):
 
 STUDY = study.Study(
     name="input_normalization",
-    question="Which role does input normalization play, and does ReLU need it?",
+    question="What role does input normalization play, and does ReLU need it?",
     source=PAPER,
     base=FOUR_LAYERS,
     arms=[study.Arm(f"{name}, {kind}", {**changes, "input_normalization": kind})
@@ -30,8 +31,8 @@ STUDY = study.Study(
     measures=[measures.TEST_ERROR, measures.TRAIN_LOSS],
     claims=[
         Claim("relu-needs-no-normalization", "With ReLU, pixels in [0, 1] give a test error within one point of "
-              "normalized ones.", PAPER, "not required", "test_error", {"ReLU, none": 1, "ReLU, channel": -1},
-              smallest=1.0, effect=False),
+              "normalized ones.", PAPER, "not required (of a unit's inputs)", "test_error",
+              {"ReLU, none": 1, "ReLU, channel": -1}, smallest=1.0, effect=False),
         Claim("tanh-needs-normalization", "With tanh, pixels in [0, 1] give a test error at least one point above "
               "normalized ones.", PAPER, "none", "test_error", {"tanh, none": 1, "tanh, channel": -1}, smallest=1.0),
     ],

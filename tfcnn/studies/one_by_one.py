@@ -1,7 +1,7 @@
 """Does shrinking the channels by 1x1 convolutions hurt? Inception modules with and without their reductions.
 
-The notes (002, 003) ask: "Does shrinking down the number of channel dramatically hurt the performance? - It doesn't
-seem to hurt", and count a tenth of the multiplications for the 5x5 branch of Szegedy et al. 2015 (section 4; figure 2a
+Note 002 asks: "Does shrinking down the number of channel dramatically hurt the performance? - It doesn't
+seem to hurt", and counts a tenth of the multiplications for the 5x5 branch of Szegedy et al. 2015 (section 4; figure 2a
 is the module without reductions). Here GoogLeNet for 32x32 images has a quarter of its channels:
 
     network                       width   multiply-accumulates   parameters

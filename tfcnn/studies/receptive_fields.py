@@ -9,8 +9,9 @@ of 32, 64 and 128 channels and batch normalization; those of the right column ha
     two 3x3     307,946      one 5x5: 279,338                 one 5x5: 307,707
     three 3x3   501,930      one 7x7: 527,402                 one 7x7: 502,131
 
-So one kernel has more weights than a stack only where a stage does not widen the channels. Ten thousand images and
-eight epochs are few: the study compares how much is learnt in them.
+Where a stage doubles the channels from C, two 3x3 have more weights than one 5x5 (54 C^2 against 50 C^2), and three 3x3
+fewer than one 7x7 (90 C^2 against 98 C^2). Ten thousand images and eight epochs are few: the study compares how much is
+learnt in them.
 """
 
 from tfcnn import figures, measures, study

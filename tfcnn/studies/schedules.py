@@ -32,7 +32,8 @@ STUDY = study.Study(
     ],
     measures=[measures.TEST_ERROR, measures.TRAIN_LOSS],
     claims=[
-        Claim("annealing-helps", "Annealing in steps lowers the test error of a constant rate by half a point.",
+        Claim("annealing-helps", "Annealing in steps lowers the test error of a constant rate by at least half a "
+              "point.",
               NOTE, "better by annealing", "test_error", {"constant": 1, "steps": -1}, smallest=0.5),
         Claim("any-annealing-will-do", "Steps and a cosine end within one point of each other.", NOTE, "none",
               "test_error", {"steps": 1, "cosine": -1}, smallest=1.0, effect=False),

@@ -1,12 +1,11 @@
 """Transfer: when to freeze, and how much? Three regimes, by the number of images.
 
 The notes (002, 003): with a small training set train the last layer only; with a large one freeze a few layers; with a
-very large one use the trained weights as initialization. And what frozen layers compute need be computed only
-once. Here a network with four layers learns CIFAR-100's classes, and then CIFAR-10's from 100 to 45,000 images:
-*frozen* trains the last layer, *partly frozen* the last two, *initialization* all layers, *from scratch* all from
-random weights.
-Nothing changes the images, so that features can be cached; a crop without padding changes nothing either, but the
-features are then not cached. On the sample the trained classes are the first five, and the new ones the others.
+very large one use the trained weights as initialization. And what frozen layers compute needs to be computed only once.
+Here a network with four layers learns CIFAR-100's classes, and then CIFAR-10's from 100 to 45,000 images: *frozen*
+trains the last layer, *partly frozen* the last two, *initialization* all layers, *from scratch* all from random
+weights. Nothing changes the images, so that features can be cached; a crop without padding changes nothing either, but
+the features are then not cached. On the sample the trained classes are the first five, and the new ones the others.
 
 For the same number of images all regimes have as many steps. More epochs would help the network from scratch most.
 """
@@ -45,7 +44,7 @@ def _draw(record, figure):
 
 STUDY = study.Study(
     name="transfer",
-    question="Transfer: when to freeze how much of a trained network?",
+    question="Transfer: how much of a trained network should be frozen, and when?",
     source=NOTES,
     base=FOUR_LAYERS.replace(augment="none", validation=0.04),
     arms=[

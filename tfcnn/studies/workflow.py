@@ -4,7 +4,7 @@ With --experiment=NAME this runs the process itself on an experiment's network: 
 a search of learning rate and weight decay on 1,000 images, all images, and regularization, each with a verdict in words
 (tfcnn/workflow.py). Its result is workflow-NAME/ in the work folder.
 
-Without, it puts the note's claim to the test: "If you start with a complex model with data augmentation and
+Without, it tests a narrower statement than the note's: "If you start with a complex model with data augmentation and
 regularization you'll never be able to tune the hyperparameters and find a good solution." AlexNet is fitted without
 regularization and then trained on with dropout, weight decay and augmentation; or it has them from the start, in as
 many epochs altogether; or never. The learning rate of each is tuned in the same way.
