@@ -31,8 +31,8 @@ ROOT = Path(tfcnn.__file__).resolve().parents[1]
 
 # The slowest test files, slowest first. Two processes run the files in this order: if a slow file started late, one
 # process would still run it while the other is idle.
-SLOWEST = ("test_training", "test_networks", "test_machines", "test_survival", "test_devices", "test_experiments",
-           "test_streaming", "test_inception", "test_resnet")
+SLOWEST = ("test_training", "test_networks", "test_devices", "test_machines", "test_survival", "test_experiments",
+           "test_streaming", "test_studies", "test_exporting", "test_resnet", "test_one_decoder", "test_augmentation")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -43,7 +43,7 @@ _EXTENSIONS = 4  # of a grid of learning rates, at most
 Changes = Mapping[str, Scalar]
 
 # What several studies train at full scale, so that they share runs.
-BUDGET: dict[str, Scalar] = {"dataset": "cifar10", "train_images": 20_000, "epochs": 8}
+BUDGET: dict[str, Scalar] = {"dataset": "cifar10", "train_images": 20_000, "epochs": 6}
 
 _CURVES = ("loss", "accuracy", "validation_accuracy")
 

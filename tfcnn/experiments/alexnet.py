@@ -38,9 +38,9 @@ RECIPE = Recipe(
     warmup_epochs=1.0,
     l2=0.0005,  # section 5
 )
-# What several studies change: cuda-convnet's network with four layers, without normalization.
+# What several studies change: cuda-convnet's network with four layers, without normalization and augmentation.
 FOUR_LAYERS = RECIPE.replace(variant="cifar_four_layers", normalization="none", initializer="he_normal", batch_size=128,
-                             learning_rate=0.02, warmup_epochs=0.0)
+                             learning_rate=0.02, augment="none")
 SAMPLE = {"epochs": 24, "crop_padding": 2}
 PRESETS: Presets = {
     "fashion": {"dataset": "fashion_mnist", "epochs": 15, "crop_padding": 2},

@@ -33,7 +33,7 @@ STUDY = study.Study(
     name="dying_relu",
     question="How does a ReLU die, and does it come back?",
     source=NOTE,
-    base=FOUR_LAYERS.replace(train_images=8_000, l2=0.0, augment="none", schedule="constant", validation=0.04),
+    base=FOUR_LAYERS.replace(train_images=8_000, l2=0.0, schedule="constant", warmup_epochs=0.0, validation=0.04),
     arms=[study.Arm(f"{kind}, {rate:g}", {**changes, "learning_rate": rate})
           for kind, changes in KINDS.items() for rate in RATES],
     measures=[SILENT, BACK, TEST_ERROR],

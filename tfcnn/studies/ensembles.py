@@ -31,7 +31,7 @@ STUDY = study.Study(
     name="ensembles",
     question="What do ensembles and several views of a test image give, and what do they cost?",
     source=f"{NOTES}; Krizhevsky et al. 2012, section 6",
-    base=FOUR_LAYERS,
+    base=FOUR_LAYERS.replace(augment="standard"),
     arms=[study.Arm(label, members=number) for number, label in ARMS.items()],
     measures=[ERROR, *(measures.test_error_with(kind) for kind in VIEWS), measures.gain_by("ten_crop"), CALIBRATION,
               COST, measures.RUN_SECONDS],

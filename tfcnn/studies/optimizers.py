@@ -45,7 +45,7 @@ STUDY = study.Study(
               {"momentum": 1, "momentum, averaged": -1}, smallest=0.1),
     ],
     scales={
-        "full": study.Scale(study.BUDGET, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale(study.BUDGET, seeds=4, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 5}, seeds=2, arms=("SGD", "momentum", "Adam", "momentum, averaged")),
     },
     draw=_draw,

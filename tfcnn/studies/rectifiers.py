@@ -36,7 +36,7 @@ STUDY = study.Study(
               "12.45% to 11.19%", "test_error", {"ReLU": 1, "RReLU": -1}, smallest=0.5),
     ],
     scales={
-        "full": study.Scale(study.BUDGET, seeds=3, grid=(0.5, 1, 2)),
+        "full": study.Scale(study.BUDGET, seeds=4, grid=(0.5, 1, 2)),
         "sample": study.Scale({"epochs": 6}, seeds=2, arms=("ReLU", "very leaky", "PReLU", "RReLU")),
     },
     draw=_draw,

@@ -25,7 +25,7 @@ STUDY = study.Study(
     name="relu_against_tanh",
     question="How much faster does a network learn with ReLU than with tanh?",
     source=f"note 001, day 3; {PAPER}",
-    base=FOUR_LAYERS.replace(l2=0.0, augment="none", schedule="constant", learning_rate=0.01),
+    base=FOUR_LAYERS.replace(l2=0.0, schedule="constant", warmup_epochs=0.0, learning_rate=0.01),
     arms=[
         study.Arm("ReLU", {"activation": "relu", "initializer": "he_normal"}),
         study.Arm("tanh", {"activation": "tanh", "initializer": "glorot_normal"}),

@@ -24,7 +24,7 @@ STUDY = study.Study(
     base=FOUR_LAYERS,
     arms=[
         study.Arm("constant", {"schedule": "constant"}),
-        study.Arm("steps", {"schedule": "step", "decay_epochs": "4,6", "decay_rate": 0.1}),
+        study.Arm("steps", {"schedule": "step", "decay_epochs": "3,5", "decay_rate": 0.1}),
         study.Arm("exponential", {"schedule": "exponential", "decay_epochs": "1", "decay_rate": 0.6}),
         study.Arm("1/t", {"schedule": "inverse_time", "decay_epochs": "1", "decay_rate": 1.0}),
         study.Arm("cosine", {"schedule": "cosine"}),
@@ -39,8 +39,8 @@ STUDY = study.Study(
               "test_error", {"steps": 1, "cosine": -1}, smallest=1.0, effect=False),
     ],
     scales={
-        "full": study.Scale(study.BUDGET, seeds=3, grid=(0.5, 1, 2), search=0.5),
-        "sample": study.Scale({"epochs": 8}, seeds=2, arms=("constant", "steps", "cosine")),
+        "full": study.Scale(study.BUDGET, seeds=4, grid=(0.5, 1, 2), search=0.5),
+        "sample": study.Scale({"epochs": 6}, seeds=2, arms=("constant", "steps", "cosine")),
     },
     draw=_draw,
 )

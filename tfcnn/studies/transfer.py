@@ -46,7 +46,7 @@ STUDY = study.Study(
     name="transfer",
     question="Transfer: how much of a trained network should be frozen, and when?",
     source=NOTES,
-    base=FOUR_LAYERS.replace(augment="none", validation=0.04),
+    base=FOUR_LAYERS.replace(validation=0.04),
     arms=[
         study.Arm(SOURCE, {"dataset": "cifar100", "epochs": 8, "augment": "standard"}),
         *(_arm(regime, size) for size in SIZES for regime in REGIMES),
