@@ -161,7 +161,7 @@ def test_there_are_examples() -> None:
 def test_flags_named_in_prose_exist(page: str) -> None:
     known = {name for options in OPTIONS.values() for name in options} | {field.name for field in settings()}
     known |= set(flags.of_recipe(RECIPE, {"any": {}})) | {"all", "format", "readme", "diagram", "check"}  # describe
-    known |= {"rounds", "seconds", "precisions", "modes", "networks", "processes"}  # benchmarks
+    known |= {"rounds", "seconds", "precisions", "modes", "networks", "processes", "device"}  # benchmarks
     known |= {"tta", "split", "layer", "quantize", "largest_loss", "mean", "std", "classes", "zeros"}  # trained
     known |= {"name", "weights", "network"}  # runs, and their conversion
     known |= {"scale", "seeds", "jobs", "experiment", "out"}  # studies, and the page of everything
