@@ -111,7 +111,8 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
     Raises:
       UsageError: the folder cannot be written, or holds a result that was measured with other settings.
     """
-    device = {"machine": "; ".join([hardware.description(), *hardware.gpus()[:gpu]]), "device": "gpu" if gpu else "cpu"}
+    card = hardware.gpus()[:1] if gpu else []
+    device = {"machine": "; ".join([hardware.description(), *card]), "device": "gpu" if gpu else "cpu"}
     result = _begin(recipes, modes, precisions, device | {"rounds": rounds, "seconds": seconds, "limit": limit},
                     workdir, overwrite)
     present, networks = result["measured"]["modes"], result["networks"]

@@ -1,9 +1,9 @@
 """What is regularization and why does it work? Crops, weight decay and random labels.
 
 The notes (000) ask. Zhang et al. 2017, table 1, train networks with and without random crops and weight decay, and on
-random labels, which they fit, too. Here it is the paper's AlexNet, with 1,387,786 parameters, on images that are
-reduced to 28x28 pixels, and a crop shifts by up to four, where the paper crops them, and for the random labels its MLP
-with one layer, too; its small Inception takes too long. No learning rate is chosen for random labels, since no
+random labels, which they fit, too. Here it is the paper's AlexNet, with 1,387,786 parameters, and for the random labels
+its MLP with one layer, too; its small Inception takes too long. Images are reduced to 28x28 pixels, and a crop shifts
+them by up to four, where the paper cuts 28x28 pixels out. No learning rate is chosen for random labels, since no
 validation image tells which one is better.
 """
 

@@ -37,8 +37,8 @@ STUDY = study.Study(
               "that it takes with tanh.", f"note 001, day 3; {PAPER}", "6 times", EPOCHS.name, {"tanh": 1, "ReLU": -1},
               smallest=3.0, ratio=True),
         Claim("relu-faster", "With tanh a network takes at least 1.1 times as many epochs to 25% training error "
-              "as with ReLU.",
-              f"note 001, day 3; {PAPER}", "6 times", EPOCHS.name, {"tanh": 1, "ReLU": -1}, smallest=1.1, ratio=True),
+              "as with ReLU.", f"note 001, day 3; {PAPER}", "6 times", EPOCHS.name, {"tanh": 1, "ReLU": -1},
+              smallest=1.1, ratio=True),
         Claim("relu-faster-in-seconds", "With tanh a network takes at least 1.1 times as many seconds to 25% training "
               "error as with ReLU.", f"note 001, day 3; {PAPER}", "6 times", SECONDS.name, {"tanh": 1, "ReLU": -1},
               smallest=1.1, ratio=True),
