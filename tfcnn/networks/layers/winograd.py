@@ -49,8 +49,6 @@ _KERNELS = np.kron(KERNEL, KERNEL)  # the same, for kernels as columns of 9 numb
 # With fewer tiles the transform of the kernel costs more than the products save: see docs/performance.md#winograd.
 _FEWEST_TILES = 128
 
-Grid = Sequence[Sequence[tf.Tensor]]
-
 
 def is_faster(shape: Sequence[Any], filters: int, direct: tf.DType) -> bool:
     """Returns whether training with `convolve` is faster than with a direct convolution, if the shape is known.
@@ -88,19 +86,32 @@ def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """
     @tf.custom_gradient
     def convolution(images: tf.Tensor, kernel: tf.Tensor) -> Any:
-        tiles = _input_tiles(images)
-
-        def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # The gradient of the images is a convolution as well, with the kernel rotated by 180 degrees.
-            of_images = _products(_input_tiles(upstream), kernel, images.shape, rotated=True)
-            products = tf.stack([tf.matmul(tile, gradient, transpose_a=True)
-                                 for tile, gradient in zip(tiles, _output_tiles(upstream), strict=True)])
-            of_kernel = tf.matmul(_KERNELS, tf.reshape(products, (36, -1)), transpose_a=True)
-            return of_images, tf.reshape(of_kernel, kernel.shape)
-
-        return _products(tiles, kernel, images.shape), gradients
+        outputs, tiles = _convolve(images, kernel)
+        return outputs, lambda upstream: _gradients(upstream, kernel, tiles)
 
     return convolution(images, kernel)
+
+
+# Layers of equal shapes share these graphs.
+_traced_once = functools.partial(tf.function, autograph=False)
+
+
+@_traced_once
+def _convolve(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """The outputs, and the transformed tiles of the images."""
+    tiles = _tiles(images, of_outputs=False)
+    return _products(tiles, kernel, images.shape), tiles
+
+
+@_traced_once
+def _gradients(upstream: tf.Tensor, kernel: tf.Tensor, tiles: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The gradients of images and kernel, from the gradient of the outputs."""
+    # The gradient of the images is a convolution as well, with the kernel rotated by 180 degrees.
+    of_images = _products(_tiles(upstream, of_outputs=False), kernel, upstream.shape, rotated=True)
+    products = tf.stack([tf.matmul(tile, gradient, transpose_a=True)
+                         for tile, gradient in zip(tiles, _tiles(upstream, of_outputs=True), strict=True)])
+    of_kernel = tf.matmul(_KERNELS, tf.reshape(products, (36, -1)), transpose_a=True)
+    return of_images, tf.reshape(of_kernel, kernel.shape)
 
 
 def _products(tiles: Sequence[tf.Tensor], kernel: tf.Tensor, shape: tf.TensorShape, rotated: bool = False) -> tf.Tensor:
@@ -112,49 +123,77 @@ def _products(tiles: Sequence[tf.Tensor], kernel: tf.Tensor, shape: tf.TensorSha
     return _assemble(products, *shape[1:3])
 
 
-# XLA makes one loop over memory of each of these; TensorFlow's own operations would write and read every term of a sum.
+def _tiles(images: tf.Tensor, of_outputs: bool) -> list[tf.Tensor]:
+    """Transforms tiles by a matrix from the left, which combines rows, and from the right, which combines columns.
+
+    Args:
+      images: `[batch, height, width, channels]`.
+      of_outputs: with OUTPUT's transpose, which makes gradients of the products from gradients of the outputs, instead
+        of with INPUT.
+
+    Returns:
+      36 tensors `[tiles, channels]`, one for each position in a tile.
+    """
+    height, width, channels = images.shape[1:]
+    rows = _split(images, of_outputs, (height, width * channels), (width, channels))
+    return [position for row in rows for position in _split(row, of_outputs, (width, channels), (channels,))]
+
+
+def _assemble(products: Sequence[tf.Tensor], height: int, width: int) -> tf.Tensor:
+    """The outputs `[batch, height, width, filters]` from the 36 products, each `[tiles, filters]`."""
+    filters = products[0].shape[-1]
+    rows = [_join(products[row:row + 6], width, filters, (width, filters)) for row in range(0, 36, 6)]
+    return _join(rows, height, width * filters, (height, width, filters))
+
+
+# XLA makes one loop over memory of each result; TensorFlow's own operations would write and read every term of a sum.
+# One dimension at a time needs 6 + 6 loops where both at once need 36: they are compiled in half of the time, and read
+# less. See docs/performance.md#winograd.
 _compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
 
 
 @_compiled
-def _input_tiles(images: tf.Tensor) -> list[tf.Tensor]:
-    """The transformed tiles of the images: 36 tensors `[tiles, channels]`, one for each position in a tile."""
-    height, width, channels = images.shape[1:]
-    rows, columns = _whole_tiles(height), _whole_tiles(width)
-    padded = tf.pad(images, [[0, 0], [1, 1 + rows - height], [1, 1 + columns - width], [0, 0]])
-    pixels = [[padded[:, row:row + rows - 3:SIZE, column:column + columns - 3:SIZE] for column in range(6)]
-              for row in range(6)]
-    return [tf.reshape(position, (-1, channels)) for row in _transform(INPUT, pixels) for position in row]
+def _split(images: tf.Tensor, of_outputs: bool, shape: tuple[int, int], shape_after: tuple[int, ...]
+           ) -> list[tf.Tensor]:
+    """Transforms the tiles of one dimension.
+
+    Args:
+      images: images of any number of dimensions, to be seen as `[-1, *shape]`.
+      of_outputs: as in `_tiles`.
+      shape: length of the dimension that is divided into tiles, and size of what comes after it.
+      shape_after: shape of the results but for their first dimension.
+
+    Returns:
+      Six tensors `[-1, *shape_after]`, one for each position in a tile.
+    """
+    matrix, (length, size) = OUTPUT.T if of_outputs else INPUT, shape
+    whole, margin = _whole_tiles(length), (matrix.shape[1] - SIZE) // 2
+    padded = tf.pad(tf.reshape(images, (-1, length, size)), [[0, 0], [margin, margin + whole - length], [0, 0]])
+    pixels = [padded[:, pixel:pixel + whole - SIZE + 1:SIZE] for pixel in range(matrix.shape[1])]
+    return [tf.reshape(position, (-1, *shape_after)) for position in _combine(matrix, pixels)]
 
 
 @_compiled
-def _output_tiles(upstream: tf.Tensor) -> list[tf.Tensor]:
-    """The gradients of the 36 products, each `[tiles, filters]`, from the gradient of the outputs."""
-    height, width, filters = upstream.shape[1:]
-    padded = tf.pad(upstream, [[0, 0], [0, _whole_tiles(height) - height], [0, _whole_tiles(width) - width], [0, 0]])
-    pixels = [[padded[:, row::SIZE, column::SIZE] for column in range(SIZE)] for row in range(SIZE)]
-    return [tf.reshape(position, (-1, filters)) for row in _transform(OUTPUT.T, pixels) for position in row]
+def _join(positions: Sequence[tf.Tensor], length: int, size: int, shape_after: tuple[int, ...]) -> tf.Tensor:
+    """Transforms products back to outputs in one dimension.
 
+    Args:
+      positions: six tensors, to be seen as `[-1, tiles, size]`.
+      length: length of the outputs in this dimension.
+      size: size of what comes after it.
+      shape_after: shape of the outputs but for their first dimension.
 
-@_compiled
-def _assemble(products: Sequence[tf.Tensor], height: int, width: int) -> tf.Tensor:
-    """The outputs `[batch, height, width, filters]` from the 36 products, each `[tiles, filters]`."""
-    rows, columns, filters = _whole_tiles(height), _whole_tiles(width), products[0].shape[-1]
-    positions = [tf.reshape(product, (-1, rows // SIZE, columns // SIZE, filters)) for product in products]
-    pixels = _transform(OUTPUT, [positions[row:row + 6] for row in range(0, 36, 6)])
-    outputs = tf.reshape(tf.stack([tf.stack(row, 3) for row in pixels], 2), (-1, rows, columns, filters))
-    return outputs[:, :height, :width]
+    Returns:
+      The outputs `[-1, *shape_after]`.
+    """
+    tiles = [tf.reshape(position, (-1, _whole_tiles(length) // SIZE, size)) for position in positions]
+    pixels = tf.reshape(tf.stack(_combine(OUTPUT, tiles), axis=2), (-1, _whole_tiles(length), size))
+    return tf.reshape(pixels[:, :length], (-1, *shape_after))
 
 
 def _whole_tiles(length: int) -> int:
     """The length, rounded up to a multiple of the tile's."""
     return -(-length // SIZE) * SIZE
-
-
-def _transform(matrix: np.ndarray, grid: Grid) -> list[list[tf.Tensor]]:
-    """`matrix @ grid @ matrix.T` for a square grid of tensors."""
-    columns = [_combine(matrix, column) for column in zip(*grid)]
-    return [_combine(matrix, row) for row in zip(*columns)]
 
 
 def _combine(matrix: np.ndarray, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
