@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
 
+from tfcnn import nvidia
 from tfcnn.experiments.lenet5 import RECIPE
 from tfcnn.recipe import UsageError
 from tfcnn.training import devices, steps
@@ -37,7 +40,66 @@ def test_record_names_the_card(divided_card: None) -> None:
 
 
 def test_no_gpu_is_no_card() -> None:
-    assert devices.gpus() == []
+    assert devices.gpus() == [] and devices.cuda() == {}
+
+
+def test_record_names_the_arithmetic(divided_card: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert devices.arithmetic(RECIPE) == "tensor_float_32"
+    assert devices.arithmetic(RECIPE.replace(tensor_float_32=False)) == "float32"
+    assert devices.arithmetic(RECIPE.replace(precision="bfloat16")) == "bfloat16"
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": (7, 5)})
+    assert devices.arithmetic(RECIPE) == "float32"
+
+
+def test_no_gpu_has_no_tensor_float_32() -> None:
+    assert devices.arithmetic(RECIPE) == "float32"
+
+
+def test_recipe_switches_tensor_float_32() -> None:
+    try:
+        devices.set_up(RECIPE.replace(tensor_float_32=False))
+        assert not tf.config.experimental.tensor_float_32_execution_enabled()
+    finally:
+        devices.set_up(RECIPE)
+    assert tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_record_names_driver_and_libraries(divided_card: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def runtime_version(pointer) -> int:
+        pointer._obj.value = 12050
+        return 0
+
+    loaded = {"libcudart.so.12": SimpleNamespace(cudaRuntimeGetVersion=runtime_version),
+              "libcudnn.so.9": SimpleNamespace(cudnnGetVersion=Version(90300))}
+
+    def library(name: str, mode: int) -> SimpleNamespace:
+        if name not in loaded:
+            raise OSError
+        return loaded[name]
+
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", library)
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'a card, 580.95'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert devices.cuda() == {"driver": "580.95", "cuda": "12.5", "cudnn": "9.3.0"}
+    del loaded["libcudnn.so.9"]
+    assert devices.cuda() == {"driver": "580.95", "cuda": "12.5"}
+
+
+def test_a_library_that_is_not_loaded_is_not_named() -> None:
+    assert nvidia.libraries() == {}
+
+
+class Version:
+    """A function of a C library."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __call__(self) -> int:
+        return self._number
 
 
 @pytest.mark.parametrize("labels", [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, 10])])

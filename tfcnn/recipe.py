@@ -167,6 +167,9 @@ class Recipe:
         ("graph", "eager", "xla"))
     precision: str = _setting(
         "float32", "arithmetic of the layers; weights stay float32", ("float32", "bfloat16", "float16"))
+    tensor_float_32: bool = _setting(
+        True, "on a GPU that has it, float32 layers multiply in TensorFloat-32, whose factors have 10 bits after the "
+              "point instead of 23, as is TensorFlow's default; --notensor_float_32: in float32")
     seed: int = _setting(
         0, "seed of the weights, the order of the images, augmentation, dropout, the validation split, train_images "
            "and random_labels", minimum=0)

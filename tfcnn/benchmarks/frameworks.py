@@ -211,8 +211,8 @@ class _Comparison:
             first = process.answer()
             steps = rates.repetitions(lambda times: process.run(times)["seconds"], self._seconds)
             self.rows[name] = {"import_seconds": first["import_seconds"], "first_seconds": first["first_seconds"],
-                               "peak_bytes": first["peak_bytes"], "steps": steps, "rounds": [],
-                               "images_per_second": []}
+                               "peak_bytes": first["peak_bytes"], "libraries": first["libraries"], "steps": steps,
+                               "rounds": [], "images_per_second": []}
             self._print(name, f"first step after {first['first_seconds']:.1f} s")
         return self._attempt(name, action)
 

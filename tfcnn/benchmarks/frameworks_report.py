@@ -96,7 +96,21 @@ def _introduction(result: Mapping[str, Any]) -> str:
             f"{versions['keras']}, {pytorch}; commit {report.short_commit(result)}. Medians of {result['rounds']} "
             f"rounds. In each round every worker process has a turn of about {result['seconds']:g} s (or of one step, "
             "if that takes longer), while the others are paused. Where memory was short, not all modes of a network "
-            f"ran in the same rounds, but the default and the ceiling ran in all of them.{resumed}")
+            f"ran in the same rounds, but the default and the ceiling ran in all of them.{_on_gpu(result)}{resumed}")
+
+
+def _on_gpu(result: Mapping[str, Any]) -> str:
+    """The libraries and the arithmetic of a GPU; nothing for a run on the CPU. Each framework brings its own."""
+    if result.get("device") != "gpu":
+        return ""
+    found = {}
+    for _, _, measured in _pairs(result):
+        for name, row in measured[MODE_ROWS].items():
+            if "cuda" in row.get("libraries", {}):
+                found["PyTorch" if name.startswith("pytorch") else "TensorFlow"] = row["libraries"]
+    versions = ", ".join(f"{framework} with CUDA {libraries['cuda']} and cuDNN {libraries.get('cudnn', 'not loaded')}"
+                         for framework, libraries in found.items())
+    return f" Everything ran on the GPU{': ' * bool(versions)}{versions}; float32 is multiplied in TensorFloat-32."
 
 
 def _main_table(result: Mapping[str, Any], labels: Mapping[str, str]) -> str:

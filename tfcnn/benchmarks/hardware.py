@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psutil
 
-from tfcnn import processor
+from tfcnn import nvidia, processor
 
 # The instruction sets that matter to training speed, the widest first: the kernel's name -> the usual one.
 _INSTRUCTION_SETS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 with bfloat16", "avx512bw": "AVX-512", "avx2": "AVX2"}
@@ -23,15 +22,7 @@ def description() -> str:
 
 def gpus() -> list[str]:
     """The name and the driver's version of each NVIDIA GPU that this process may use, as `nvidia-smi` says; or none."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    chosen = [] if visible is None else [f"--id={visible}"]
-    try:
-        done = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader", *chosen],
-                              capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return [f"{name} (driver {driver})" for name, driver in (
-        line.rsplit(", ", 1) for line in done.stdout.splitlines() if ", " in line)]
+    return [f"{name} (driver {driver})" for name, driver in nvidia.cards()]
 
 
 def count_cores(count: int) -> str:

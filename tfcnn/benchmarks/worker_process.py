@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from tfcnn import signals
+from tfcnn import nvidia, signals
 
 _MAX_REASON_LENGTH = 300
 
@@ -100,8 +100,9 @@ class WorkerProcess:
 
         Returns:
           `seconds`, how long the work took; `value`, what it returned; `peak_bytes`, the peak memory of the process so
-          far. The first answer has no `seconds` but `import_seconds`, the time to import the work's module, and
-          `first_seconds`, the time after that to prepare the work and to do it once.
+          far. The first answer has no `seconds` but `import_seconds`, the time to import the work's module;
+          `first_seconds`, the time after that to prepare the work and to do it once; and `libraries`, the versions of
+          CUDA and cuDNN that the work has loaded, see `nvidia.libraries`.
 
         Raises:
           WorkerFailed: the work failed or took too long.
@@ -167,17 +168,18 @@ def _serve(request: Mapping[str, Any], answers: IO[str]) -> None:
     ready = time.perf_counter()
     work = getattr(imported, function)(**request["arguments"])
     value = work(1)
-    _answer(answers, value, import_seconds=ready - begin, first_seconds=time.perf_counter() - ready)
+    _answer(answers, value, import_seconds=ready - begin, first_seconds=time.perf_counter() - ready,
+            libraries=nvidia.libraries())
     for line in sys.stdin:
         begin = time.perf_counter()
         value = work(int(line))
         _answer(answers, value, seconds=time.perf_counter() - begin)
 
 
-def _answer(answers: IO[str], value: float, **seconds: float) -> None:
+def _answer(answers: IO[str], value: float, **measured: Any) -> None:
     if not math.isfinite(value):
         raise ArithmeticError(f"the result is {value}")
-    _write(answers, seconds | {"value": value, "peak_bytes": _peak_bytes()})
+    _write(answers, measured | {"value": value, "peak_bytes": _peak_bytes()})
 
 
 def _write(answers: IO[str], answer: Mapping[str, Any]) -> None:

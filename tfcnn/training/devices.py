@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfcnn import _compat
+from tfcnn import _compat, nvidia
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import machines
 
@@ -16,10 +17,17 @@ from tfcnn.training import machines
 # random streams.
 _SEED_DISTANCE = 1_000_003
 
+# Compute capability from which on NVIDIA's GPUs have TensorFloat-32.
+_AMPERE = (8, 0)
+
 
 def set_up(recipe: Recipe) -> None:
-    """Sets the random seed of this process, and TensorFlow's determinism. Call it before the network is built."""
+    """Sets the random seed of this process, and TensorFlow's arithmetic and determinism.
+
+    Call it before the network is built.
+    """
     keras.utils.set_random_seed(recipe.seed % 2**32)
+    tf.config.experimental.enable_tensor_float_32_execution(recipe.tensor_float_32)
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
 
@@ -78,8 +86,25 @@ def strategy(recipe: Recipe, devices: int = 0, cluster: str = "", wait: float = 
 
 def gpus() -> list[dict[str, str]]:
     """The name and the compute capability of each GPU of this machine."""
-    return [{name: str(value) for name, value in tf.config.experimental.get_device_details(gpu).items()}
-            for gpu in tf.config.list_physical_devices("GPU")]
+    return [{name: str(value) for name, value in details.items()} for details in _details()]
+
+
+def cuda() -> dict[str, str]:
+    """The versions of the NVIDIA GPUs' driver, and of CUDA and cuDNN in this process; nothing without a GPU."""
+    drivers = {driver for _, driver in nvidia.cards()} if _details() else set()
+    return {"driver": drivers.pop()} | nvidia.libraries() if drivers else {}
+
+
+def arithmetic(recipe: Recipe) -> str:
+    """How layers multiply: in the recipe's precision, or in "tensor_float_32" where that replaces float32."""
+    has_tensor_float_32 = any(details.get("compute_capability", (0, 0)) >= _AMPERE for details in _details())
+    replaced = recipe.precision == "float32" and recipe.tensor_float_32 and has_tensor_float_32
+    return "tensor_float_32" if replaced else recipe.precision
+
+
+def _details() -> list[dict[str, Any]]:
+    """What TensorFlow says about each GPU."""
+    return [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
 
 
 def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Iterator:
