@@ -188,7 +188,7 @@ def _line(record: Record, panel: Any, measure: str, arms: Mapping[Any, str], num
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
 def _plain_log(panel: Any, axis: str) -> None:
