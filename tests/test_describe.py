@@ -79,8 +79,8 @@ def test_options_are_passed_to_build(capsys: pytest.CaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("words, message", [
-    (["resnext"], "network='resnext' must be one of alexnet, "),
-    ([], "name a network, one of alexnet, "),
+    (["resnext"], "network='resnext' must be one of airbench, alexnet, "),
+    ([], "name a network, one of airbench, alexnet, "),
     (["alexnet", "--depth=20"], "unrecognized arguments: --depth=20; see python -m tfcnn.describe alexnet --help"),
     (["--variant=paper"], "unrecognized arguments: --variant=paper; see python -m tfcnn.describe --help"),
     (["alexnet", "--all"], "unrecognized arguments: --all"),

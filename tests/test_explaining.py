@@ -228,6 +228,7 @@ def test_maximized_images_are_their_classes(found) -> None:
 
 
 NETWORKS = {
+    "airbench": ({"image_size": 9}, ["conv1_1", "conv2_1", "conv3_1"], "conv2_1"),
     "lenet": ({"variant": "original"}, ["C1_activation", "C3_activation"], "C3_activation"),
     "alexnet": ({"variant": "cifar", "image_size": 8}, ["conv1_activation", "norm2"], "norm2"),
     "vgg": ({"variant": "cifar16_one_dense", "image_size": 32},

@@ -127,6 +127,9 @@ class Recipe:
         "momentum", "update rule of the weights",
         ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"))
     learning_rate: float = _setting(0.01, "peak learning rate", minimum=0)
+    shift_rate: float = _setting(
+        1.0, "factor of the learning rate of batch normalization's shifts; with sgd, momentum and nesterov only",
+        minimum=0)
     momentum: float = _setting(0.9, "momentum of the optimizers momentum, nesterov and rmsprop", minimum=0, below=1)
     schedule: str = _setting(
         "constant", "how the learning rate changes",
@@ -193,6 +196,9 @@ class Recipe:
         if self.test_crops > 1 and not self.stream:
             raise UsageError(f"--test_crops={self.test_crops} needs images larger than the network's input: add "
                              "--stream")
+        if self.shift_rate != 1 and self.optimizer not in ("sgd", "momentum", "nesterov"):
+            raise UsageError(f"--shift_rate={self.shift_rate:g} changes nothing with --optimizer={self.optimizer}, "
+                             "whose steps do not depend on the size of the gradient: use sgd, momentum or nesterov")
         for name in ("early_stopping", "plateau_epochs", "best_weights"):
             if getattr(self, name) and not self.validation:
                 raise UsageError(f"--{name} needs validation images: give --validation a share, such as 0.1")

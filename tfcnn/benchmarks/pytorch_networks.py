@@ -275,10 +275,45 @@ def _mlp() -> nn.Module:
     return _sequence(modules | {"logits": nn.Linear(inputs, CLASSES)})
 
 
+# Jordan's network for CIFAR-10
+
+class _Shift(nn.BatchNorm2d):
+    """Batch normalization without scale."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, momentum=0.4)
+        self.register_parameter("weight", None)
+
+
+class _Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
+def _airbench() -> nn.Module:
+    modules: dict[str, nn.Module] = {"whitening": nn.Conv2d(3, 24, 2), "whitening_activation": nn.GELU()}
+    modules["whitening"].weight.requires_grad_(False)
+    channels = 24
+    for number, filters in enumerate((64, 256, 256), 1):
+        for part in (1, 2):
+            name = f"conv{number}_{part}"
+            modules[name] = nn.Conv2d(channels, filters, 3, padding=1, bias=False)
+            if part == 1:
+                modules[f"pool{number}"] = nn.MaxPool2d(2)
+            modules |= {f"{name}_normalization": _Shift(filters), f"{name}_activation": nn.GELU()}
+            channels = filters
+    return _sequence(modules | {"pool4": nn.AdaptiveMaxPool2d(1), "flatten": nn.Flatten(),
+                                "dense": nn.Linear(channels, CLASSES, bias=False), "logits": _Times(1 / 9)})
+
+
 # Name -> builds the network with initial weights. All take 32x32 images, `lenet5` of one channel, the others of three.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "lenet5": _lenet5, "alexnet": _alexnet, "vgg": _vgg, "network_in_network": _network_in_network,
-    "inception": _inception, "resnet20": _resnet20, "resnet18": _resnet18, "mlp": _mlp}
+    "inception": _inception, "resnet20": _resnet20, "resnet18": _resnet18, "mlp": _mlp, "airbench": _airbench}
 
 
 def image_shape(network: str) -> tuple[int, int, int]:

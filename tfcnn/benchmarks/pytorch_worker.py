@@ -18,8 +18,7 @@ from tfcnn.benchmarks.pytorch_networks import CLASSES, NETWORKS, image_shape
 from tfcnn.recipe import UsageError
 
 # Recipe fields that are not implemented here, with the value that turns each off.
-_NOT_IMPLEMENTED = {"accumulate": 1, "clip_norm": 0.0, "image_size": 0, "l1": 0.0, "label_smoothing": 0.0,
-                    "weight_decay": 0.0}
+_NOT_IMPLEMENTED = {"accumulate": 1, "clip_norm": 0.0, "image_size": 0, "l1": 0.0, "weight_decay": 0.0}
 
 
 class Trainer:
@@ -51,6 +50,7 @@ class Trainer:
             if recipe[name] != value:
                 raise UsageError(f"--{name}={recipe[name]} is not implemented for PyTorch: give --{name}={value}")
         self._bfloat16 = bfloat16
+        self._label_smoothing = recipe["label_smoothing"]
         self.network = network.train()
         self._loss = torch.compile(
             self._compute_loss, mode="reduce-overhead" if cuda_graphs else None) if compiled else self._compute_loss
@@ -72,7 +72,7 @@ class Trainer:
     def _compute_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bfloat16):
             logits = self.network(images)
-        return functional.cross_entropy(logits.float(), labels)
+        return functional.cross_entropy(logits.float(), labels, label_smoothing=self._label_smoothing)
 
 
 def _average(decay: float, averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor) -> None:
@@ -89,10 +89,14 @@ def optimizer(recipe: Mapping[str, Any], network: nn.Module) -> torch.optim.Opti
     Raises:
       UsageError: the recipe's optimizer is not stochastic gradient descent.
     """
-    parameters = list(network.parameters())
+    shifts = [module.bias for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    parameters = [parameter for parameter in network.parameters()
+                  if not any(parameter is shift for shift in shifts)]
     # PyTorch adds `weight_decay` times the weight to its gradient: the gradient of l2 / 2 * sum(w^2).
     groups = [{"params": [parameter for parameter in parameters if parameter.dim() > 1], "weight_decay": recipe["l2"]},
               {"params": [parameter for parameter in parameters if parameter.dim() <= 1], "weight_decay": 0.0}]
+    if shifts:
+        groups.append({"params": shifts, "weight_decay": 0.0, "lr": recipe["learning_rate"] * recipe["shift_rate"]})
     name = recipe["optimizer"]
     if name not in ("sgd", "momentum", "nesterov"):
         raise UsageError(f"--optimizer={name} is not implemented for PyTorch: give sgd, momentum or nesterov")

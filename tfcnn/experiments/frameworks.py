@@ -21,8 +21,8 @@ from tfcnn import cli, experiments
 from tfcnn.recipe import Option, UsageError, check
 
 _KNOWN = experiments.recipes()
-RECIPES = {name: _KNOWN[name] for name in ("lenet5", "alexnet", "vgg", "network_in_network", "inception")} | {
-    f"resnet{depth}": _KNOWN["resnet"].replace(depth=depth) for depth in (20, 18)} | {"mlp": _KNOWN["mlp"]}
+RECIPES = {name: _KNOWN[name] for name in ("lenet5", "alexnet", "vgg", "network_in_network", "inception", "mlp")} | {
+    f"resnet{depth}": _KNOWN["resnet"].replace(depth=depth) for depth in (20, 18)} | {"airbench": _KNOWN["speedrun"]}
 TARGETS = {
     "over_pytorch": {"float32": dict.fromkeys(RECIPES, 1.15) | {"resnet18": 1.25, "vgg": 1.25, "resnet20": 1.4},
                      "bfloat16": dict.fromkeys(RECIPES, 1.1)},

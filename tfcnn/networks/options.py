@@ -79,6 +79,14 @@ def _dropout(default: float | None, where: str, none: str = "") -> Declaration:
 
 
 OPTIONS: Mapping[str, Mapping[str, Declaration]] = {
+    "airbench": {
+        "variant": Declaration("airbench94", ("airbench94",), "airbench94: the network for 94%, the only one"),
+        "whitening": Declaration(True, help=(
+            "the first layer whitens patches of 2x2 pixels by weights computed from the training images; if not, it is "
+            "a convolution whose weights are trained")),
+        "activation": dataclasses.replace(_ACTIVATION, default="gelu", choices=("gelu", *ACTIVATIONS)),
+        "initializer": _INITIALIZER,
+    },
     "alexnet": {
         "variant": Declaration("cifar", ("cifar", "paper", "one_tower", "cifar_four_layers"), (
             "cifar: the small network for 32x32 images; cifar_four_layers: cuda-convnet's three convolutions and one "

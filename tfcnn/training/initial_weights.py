@@ -10,6 +10,9 @@ import numpy as np
 
 from tfcnn import _compat
 from tfcnn.data.normalization import Normalization
+from tfcnn.data.pipeline import Pipeline
+from tfcnn.data.streaming import Streaming
+from tfcnn.networks import layers
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.trained.converting import keras_applications
 from tfcnn.trained.network import load
@@ -18,6 +21,8 @@ from tfcnn.trained.weights import digest
 NONE, ALL = "none", "all"
 # What `initial_weights` says for the weights with which a network was published.
 IMAGENET = "imagenet"
+# The number of training images from which a layer computes its weights.
+_ADAPTED_TO = 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +59,13 @@ class _Source:
     normalization: Normalization
     input_shape: tuple[int, ...]
     sha256: str
+
+
+def adapt(model: keras.Model, pipeline: Pipeline | Streaming) -> None:
+    """Computes the weights that a layer has from the training images: see `PatchWhitening`."""
+    for layer in model.layers:
+        if isinstance(layer, layers.PatchWhitening):
+            layer.adapt(pipeline.inspected(_ADAPTED_TO).numpy())
 
 
 def start_from(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...]) -> InitialWeights:

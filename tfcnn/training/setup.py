@@ -91,6 +91,7 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
+        initial_weights.adapt(model, pipeline)
         initial = None
         if recipe.initial_weights:
             initial = initial_weights.start_from(recipe, model, tuple(dataset.class_names))

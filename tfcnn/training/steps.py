@@ -81,6 +81,9 @@ class Steps:
             factor = self._recipe.clip_norm / tf.maximum(tf.norm(norms), self._recipe.clip_norm)
             gradients = [gradient * factor for gradient in gradients]
         norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
+        if self._recipe.shift_rate != 1:  # with momentum, too, the steps of a weight are proportional to its gradients
+            gradients = [gradient * self._recipe.shift_rate if variable.name == "beta" else gradient
+                         for gradient, variable in zip(gradients, self._variables)]
         self._optimizer.apply(gradients, self._variables)
         self.averages.update(optimizers.inner(self._optimizer).iterations.value)
         return tf.concat([[loss, correct, tf.norm(norms)], norms], axis=0)

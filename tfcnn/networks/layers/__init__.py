@@ -8,13 +8,14 @@ from __future__ import annotations
 from tfcnn.networks.layers.activation import RandomizedReLU, activate, scaled_tanh
 from tfcnn.networks.layers.convolution import Conv2D, GroupedConv2D, PartialConv2D, SparseConnectionConv2D
 from tfcnn.networks.layers.dropout import Dropout, drop
-from tfcnn.networks.layers.initializers import FanInUniform, initializer
+from tfcnn.networks.layers.initializers import Dirac, FanInUniform, initializer
 from tfcnn.networks.layers.normalization import BatchNormalization, LocalResponseNormalization
 from tfcnn.networks.layers.padding import PadChannels
 from tfcnn.networks.layers.pooling import AverageSubsampling2D
 from tfcnn.networks.layers.radial_basis import RadialBasis
+from tfcnn.networks.layers.whitening import PatchWhitening
 
 __all__ = [
-    "AverageSubsampling2D", "BatchNormalization", "Conv2D", "Dropout", "FanInUniform", "GroupedConv2D",
-    "LocalResponseNormalization", "PadChannels", "PartialConv2D", "RadialBasis", "RandomizedReLU",
+    "AverageSubsampling2D", "BatchNormalization", "Conv2D", "Dirac", "Dropout", "FanInUniform", "GroupedConv2D",
+    "LocalResponseNormalization", "PadChannels", "PartialConv2D", "PatchWhitening", "RadialBasis", "RandomizedReLU",
     "SparseConnectionConv2D", "activate", "drop", "initializer", "scaled_tanh"]

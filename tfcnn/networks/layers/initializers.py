@@ -1,4 +1,4 @@
-"""First values of weights: what the option `initializer` stands for, and the initializer of LeNet-5."""
+"""First values of weights: what the option `initializer` stands for, and the initializers of single papers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -40,3 +41,28 @@ class FanInUniform(keras.initializers.Initializer):
 
     def get_config(self) -> dict[str, Any]:
         return {"limit": self.limit}
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class Dirac(keras.initializers.Initializer):
+    """Makes the first filters of a convolution copy its input channels; the others get values of another initializer.
+
+    Source: Zagoruyko and Komodakis 2017, "DiracNets"; for the first filters only: Jordan 2024, "94% on CIFAR-10 in 3.29
+    seconds on a single GPU".
+
+    Args:
+      rest: gives the values of the filters for which no input channel is left, as if it gave those of all filters.
+    """
+
+    def __init__(self, rest: keras.Initializer) -> None:
+        self.rest = keras.initializers.get(rest)
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
+        height, width, channels, filters = shape
+        copies = min(channels, filters)
+        kernel = np.zeros((height, width, channels, copies), np.float32)
+        kernel[height // 2, width // 2, range(copies), range(copies)] = 1
+        return tf.concat([tf.cast(kernel, dtype or tf.float32), self.rest(shape, dtype)[..., copies:]], axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"rest": keras.saving.serialize_keras_object(self.rest)}

@@ -82,6 +82,10 @@ def _sparse_convolution(layer: layers.SparseConnectionConv2D, x: KerasTensor) ->
     return _convolution(x, kernel, layer.get_weights()[1] if layer.use_bias else None, layer.name)
 
 
+def _whitening(layer: layers.PatchWhitening, x: KerasTensor) -> KerasTensor:
+    return _convolution(x, layer.kernel.numpy(), layer.bias.numpy(), layer.name)
+
+
 def _subsampling(layer: layers.AverageSubsampling2D, x: KerasTensor) -> KerasTensor:
     coefficient, bias = layer.get_weights()
     means = keras.layers.AveragePooling2D(2, name=layer.name)(x)
@@ -124,5 +128,6 @@ _REPLACEMENTS: dict[type, Callable[[Any, KerasTensor], KerasTensor]] = {
     layers.AverageSubsampling2D: _subsampling,
     layers.PadChannels: _pad_channels,
     layers.RadialBasis: _radial_basis,
+    layers.PatchWhitening: _whitening,
     layers.RandomizedReLU: lambda layer, x: keras.layers.LeakyReLU(1 / 5.5, name=layer.name)(x),
 }
