@@ -58,7 +58,8 @@ class Product:
 def products(model: keras.Model, batch_size: int) -> list[Product]:
     """The convolutions and dense layers of a functional model, from first to last. Each layer must be used only once.
 
-    A grouped convolution counts as one product for each group, which is how the suite computes it.
+    A grouped convolution counts as one product for each group, which is how the suite computes it. A layer that whitens
+    patches, whose kernel has no gradient, is left out.
     """
     found = []
     behind_weights: set[int] = set()  # the ids of tensors that depend on weights
