@@ -33,7 +33,7 @@ class Conv2D(keras.layers.Conv2D):
         return outputs if self.activation is None else self.activation(outputs)
 
     def convolution_op(self, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
-        return _in_faster_dtype(super().convolution_op, inputs, kernel)
+        return in_faster_dtype(super().convolution_op, inputs, kernel)
 
     def _by_winograd(self, inputs: tf.Tensor) -> bool:
         return (self.kernel_size == (3, 3) and self.strides == self.dilation_rate == (1, 1) and self.padding == "same"
@@ -106,7 +106,7 @@ class SparseConnectionConv2D(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel = tf.tensordot(self.kernel, tf.cast(self._positions, inputs.dtype), 1)
-        outputs = _in_faster_dtype(functools.partial(tf.nn.conv2d, strides=1, padding="VALID"), inputs, kernel)
+        outputs = in_faster_dtype(functools.partial(tf.nn.conv2d, strides=1, padding="VALID"), inputs, kernel)
         return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -127,8 +127,8 @@ class PartialConv2D(SparseConnectionConv2D):
     """
 
 
-def _in_faster_dtype(convolve: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], inputs: tf.Tensor, kernel: Any
-                     ) -> tf.Tensor:
+def in_faster_dtype(convolve: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], inputs: tf.Tensor, kernel: Any
+                    ) -> tf.Tensor:
     """Convolves in the dtype of the inputs, or in float32 where that is faster, and then rounds the result."""
     dtype = _faster_dtype(inputs.dtype)
     if inputs.dtype == dtype:

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcnn.networks.layers.convolution import in_faster_dtype
+
 _SIZE = 2  # height and width of a patch
 _EPSILON = 5e-4
 
@@ -18,6 +20,9 @@ class PatchWhitening(keras.layers.Layer):
 
     Each filter is an eigenvector of the covariance of patches, divided by the square root of its eigenvalue, or the
     negative of one. `adapt` computes them; before that the filters pick out single values. Only the bias is trained.
+
+    Where patches do not vary, as between the colours of grey images, a filter would have no output, and batch
+    normalization would make large gradients of that: there the other filters are repeated.
 
     Input: `[batch, height, width, channels]`; output: `[batch, height - 1, width - 1, 8 * channels]`.
 
@@ -40,11 +45,14 @@ class PatchWhitening(keras.layers.Layer):
         windows = np.lib.stride_tricks.sliding_window_view(np.asarray(images, np.float64), (_SIZE, _SIZE), (1, 2))
         patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, _SIZE ** 2 * images.shape[-1])
         eigenvalues, eigenvectors = np.linalg.eigh(patches.T @ patches / len(patches))
-        self.kernel.assign(_filters(eigenvectors / np.sqrt(eigenvalues + _EPSILON)))
+        varies = eigenvalues > _EPSILON / 100
+        filters = eigenvectors[:, varies] / np.sqrt(eigenvalues[varies] + _EPSILON)
+        self.kernel.assign(_filters(filters[:, np.arange(len(eigenvalues)) % np.count_nonzero(varies)]))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return tf.nn.bias_add(tf.nn.conv2d(inputs, tf.cast(self.kernel, inputs.dtype), 1, "VALID"),
-                              tf.cast(self.bias, inputs.dtype))
+        outputs = in_faster_dtype(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "VALID"), inputs,
+                                  tf.cast(self.kernel, inputs.dtype))
+        return tf.nn.bias_add(outputs, tf.cast(self.bias, inputs.dtype))
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         batch, height, width, channels = input_shape
