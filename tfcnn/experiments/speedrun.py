@@ -5,7 +5,7 @@ epochs. Three of its ingredients are not here, which is why the recipe is longer
 from epoch to epoch, and several views of an image at test time (which tfcnn.evaluate has).
 Command: python -m tfcnn.experiments.speedrun --precision=bfloat16
 Target: 0.94 on CIFAR-10's original pixels, in at most 20 minutes on two CPU cores that multiply bfloat16.
-Expected time on two CPU cores, from 280 images/s in float32: 40 minutes on CIFAR-10; two minutes on the sample, the
+Expected time on two CPU cores, from 220 images/s in float32: an hour on CIFAR-10; two minutes on the sample, the
 substitute where CIFAR-10 is not available.
 """
 
