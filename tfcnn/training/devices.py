@@ -96,7 +96,7 @@ def cuda() -> dict[str, str]:
 
 
 def arithmetic(recipe: Recipe) -> str:
-    """How layers multiply: in the recipe's precision, or in "tensor_float_32" where that replaces float32."""
+    """The recipe's precision, or "tensor_float_32" where a GPU multiplies float32 in that."""
     has_tensor_float_32 = any(details.get("compute_capability", (0, 0)) >= _AMPERE for details in _details())
     replaced = recipe.precision == "float32" and recipe.tensor_float_32 and has_tensor_float_32
     return "tensor_float_32" if replaced else recipe.precision
