@@ -44,6 +44,7 @@ def test_layer_matches_keras_and_uses_winograd_only_in_training(monkeypatch: pyt
     monkeypatch.setattr(winograd, "_fewest_weights", lambda direct: 1)
     monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
     images = tf.random.stateless_normal((2, 8, 4, 5), [0, 1])
+    keras.utils.set_random_seed(0)
     ours, keras_own = (kind(3, 3, padding="same", activation="relu", bias_initializer="ones")
                        for kind in (layers.Conv2D, keras.layers.Conv2D))
     for layer in (ours, keras_own):
@@ -51,7 +52,9 @@ def test_layer_matches_keras_and_uses_winograd_only_in_training(monkeypatch: pyt
     keras_own.set_weights(ours.get_weights())
     np.testing.assert_array_equal(ours(images), keras_own(images))
     assert not calls
-    np.testing.assert_allclose(ours(images, training=True), keras_own(images), atol=1e-5)
+    expected = keras_own(images).numpy()
+    # docs/performance.md#winograd: errors of up to 1e-4 standard deviations.
+    np.testing.assert_allclose(ours(images, training=True), expected, atol=1e-4 * expected.std())
     assert len(calls) == 1
 
 

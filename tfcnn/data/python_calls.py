@@ -15,9 +15,11 @@ from typing import Any
 
 import tensorflow as tf
 
-_QUIET_SECONDS = 0.2
+# On a busy machine a thread of tf.data may wait this long for a core.
+_QUIET_SECONDS = 1.0
 
 _condition = threading.Condition()
+_called = False
 _running = 0
 _refused = 0
 _ending = False
@@ -37,8 +39,9 @@ def numpy_function(function: Callable[..., Any], arguments: list[tf.Tensor], dty
 def _ended_in_time(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        global _running, _refused
+        global _called, _running, _refused
         with _condition:
+            _called = True
             if _ending:
                 _refused += 1
                 raise RuntimeError("the process ends")
@@ -59,7 +62,7 @@ def _end() -> None:
     with _condition:
         _ending = True
         before = -1
-        while _running or _refused != before:
+        while _called and (_running or _refused != before):
             before = _refused
             _condition.wait(_QUIET_SECONDS)
 
