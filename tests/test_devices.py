@@ -131,7 +131,7 @@ def draws(count: int) -> dict[str, Any]:
 
 def overflow(data_dir: str, count: int) -> list[dict[str, Any]]:
     """Runs steps in float16 that start with a loss scale far too large, and returns what each one did."""
-    run = Run(recipes()["lenet"].replace(precision="float16"), data_dir, count)
+    run = Run(recipes()["lenet"].replace(precision="float16", keep_precision=True), data_dir, count)
     run.setup.optimizer.dynamic_scale.assign(2.0 ** 40)
     seen = []
     for _ in range(45):
@@ -176,7 +176,7 @@ def compute(class_folders: str, few: str, out: str) -> None:
             rows_after, [weight.numpy() for weight in model.trainable_weights])
     for precision in ("float32", "float16"):
         for clip_norm in (0.0, 0.5):
-            run = Run(plain.replace(precision=precision, clip_norm=clip_norm), class_folders, 2)
+            run = Run(plain.replace(precision=precision, keep_precision=True, clip_norm=clip_norm), class_folders, 2)
             before = run.weights
             results["clip", precision, clip_norm] = (run.steps(1), before, run.weights)
     for count in (1, 2, 4):

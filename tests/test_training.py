@@ -242,8 +242,8 @@ def test_every_execution_gives_the_same_weights(changes: dict, colours_run: Path
 
 def test_lower_precision_gives_almost_the_same_loss(class_folders: Path, tmp_path: Path) -> None:
     recipe = COLOURS.replace(optimizer="sgd", learning_rate=0.005, epochs=1, image_size=16)
-    results = {kind: train(recipe.replace(precision=kind), tmp_path / kind, data_dir=str(class_folders))
-               for kind in ("float32", "bfloat16", "float16")}
+    results = {kind: train(recipe.replace(precision=kind, keep_precision=True), tmp_path / kind,
+                           data_dir=str(class_folders)) for kind in ("float32", "bfloat16", "float16")}
     losses = {kind: RunFolder(result.workdir).read_metrics()[0]["loss"] for kind, result in results.items()}
     assert len(set(losses.values())) == 3
     for precision, tolerance in (("bfloat16", 0.1), ("float16", 0.02)):

@@ -165,8 +165,7 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
         nonlocal begun, run
         begun, run = True, commands.RunCommands(recipe.experiment, folder)
         if reports:
-            print(f"run:         {run.workdir}\nTensorBoard: {run.tensorboard}\n"
-                  f"resume:      {run.resume}", flush=True)
+            _report_start(run, recipe)
 
     command_flags = flags.to_repeat(recipe, values)
     try:
@@ -197,6 +196,16 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
     else:
         print(f"done; the first machine has the results in {result.workdir}")
     return exit_status.DONE
+
+
+def _report_start(run: commands.RunCommands, recipe: Recipe) -> None:
+    from tfcnn.training.devices import computed_precision
+
+    print(f"run:         {run.workdir}\nTensorBoard: {run.tensorboard}\nresume:      {run.resume}", flush=True)
+    computed = computed_precision(recipe)
+    if computed != recipe.precision:
+        print(f"precision:   {computed}, since this machine is slower in {recipe.precision}; --keep_precision forbids "
+              "that", flush=True)
 
 
 def _resume(run: commands.RunCommands | None) -> str:

@@ -40,7 +40,7 @@ from tfcnn.description.analysis import describe
 from tfcnn.description.rendering import (FORMATS, build_without_memory, check_drawing, draw, render, rendered_page,
                                          variants_table)
 from tfcnn.networks.options import OPTIONS, Declaration, check_choice
-from tfcnn.recipe import UsageError
+from tfcnn.recipe import PRECISIONS, UsageError
 from tfcnn.runs.record import repository_root
 from tfcnn.startup import import_tensorflow
 
@@ -67,6 +67,8 @@ def _parser(network: str | None) -> console.Parser:
         parser.add_argument("network", help=argparse.SUPPRESS)
         parser.add_argument("--diagram", default="", metavar="FILE.png",
                             help="draw the layers into this PNG file; needs pydot and Graphviz")
+        parser.add_argument("--precision", default="float32", choices=PRECISIONS,
+                            help="say in which precision a run with this --precision computes on this machine")
         options = parser.add_argument_group(f"options of {network}")
         for name, declared in (_COMMON_OPTIONS | dict(OPTIONS[network])).items():
             _add_option(options, name, declared)
@@ -135,13 +137,18 @@ def _describe_all(arguments: argparse.Namespace) -> int:
 
 
 def _describe_network(arguments: argparse.Namespace) -> int:
-    options = {name: value for name, value in vars(arguments).items() if name not in ("network", "format", "diagram")}
+    options = {name: value for name, value in vars(arguments).items()
+               if name not in ("network", "format", "diagram", "precision")}
     diagram = files.expanded(arguments.diagram)
     if arguments.diagram:
         check_drawing(diagram)
     import_tensorflow()
     model = build_without_memory(arguments.network, options)
     print(render(describe(model), arguments.format), end="")
+    if arguments.precision != "float32":
+        computed = networks.computed_precision(arguments.network, arguments.precision)
+        why = "" if computed == arguments.precision else f", since this machine is slower in {arguments.precision}"
+        print(f"precision: {computed}{why}", file=sys.stderr)
     if arguments.diagram:
         draw(model, diagram)
         print(f"diagram: {diagram}", file=sys.stderr)

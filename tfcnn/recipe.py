@@ -16,6 +16,8 @@ from tfcnn import augmentations
 
 Scalar = bool | int | float | str
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+
 # What each preset of an experiment changes, by the preset's name: fields of the recipe and options of the network.
 Presets = Mapping[str, Mapping[str, Scalar]]
 
@@ -169,7 +171,9 @@ class Recipe:
         "graph", "graph: many steps in one compiled graph; eager: define by run; xla: a step compiled by XLA",
         ("graph", "eager", "xla"))
     precision: str = _setting(
-        "float32", "arithmetic of the layers; weights stay float32", ("float32", "bfloat16", "float16"))
+        "float32", "arithmetic of the layers; weights stay float32; on a CPU that is slower in it, float32 takes its "
+                   "place", PRECISIONS)
+    keep_precision: bool = _setting(False, "compute in the given precision on a CPU that is slower in it, too")
     tensor_float_32: bool = _setting(
         True, "on a GPU that has it, float32 layers multiply in TensorFloat-32, whose factors have 10 bits after the "
               "point instead of 23, as is TensorFlow's default; --notensor_float_32: in float32")

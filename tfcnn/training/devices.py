@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfcnn import _compat, nvidia
+from tfcnn import _compat, networks, nvidia
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import machines
 
@@ -34,13 +34,19 @@ def set_up(recipe: Recipe) -> None:
 
 @contextmanager
 def precision(recipe: Recipe) -> Iterator[None]:
-    """Within the context, layers are built with the recipe's precision."""
+    """Within the context, layers are built with the recipe's precision, or what takes its place."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32" if recipe.precision == "float32" else f"mixed_{recipe.precision}")
+    computed = computed_precision(recipe)
+    keras.config.set_dtype_policy("float32" if computed == "float32" else f"mixed_{computed}")
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def computed_precision(recipe: Recipe) -> str:
+    """The recipe's precision, or "float32" on a CPU that is slower in it, unless the recipe keeps it."""
+    return recipe.precision if recipe.keep_precision else networks.computed_precision(recipe.network, recipe.precision)
 
 
 def strategy(recipe: Recipe, devices: int = 0, cluster: str = "", wait: float = 0.0) -> tf.distribute.Strategy:
@@ -96,10 +102,11 @@ def cuda() -> dict[str, str]:
 
 
 def arithmetic(recipe: Recipe) -> str:
-    """The recipe's precision, or "tensor_float_32" where a GPU multiplies float32 in that."""
+    """What layers multiply in: `computed_precision`, or "tensor_float_32" where a GPU multiplies float32 in that."""
     has_tensor_float_32 = any(details.get("compute_capability", (0, 0)) >= _AMPERE for details in _details())
-    replaced = recipe.precision == "float32" and recipe.tensor_float_32 and has_tensor_float_32
-    return "tensor_float_32" if replaced else recipe.precision
+    computed = computed_precision(recipe)
+    replaced = computed == "float32" and recipe.tensor_float_32 and has_tensor_float_32
+    return "tensor_float_32" if replaced else computed
 
 
 def _details() -> list[dict[str, Any]]:

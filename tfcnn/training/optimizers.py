@@ -47,6 +47,7 @@ def optimizer(recipe: Recipe, rate: keras.optimizers.schedules.LearningRateSched
     if not _compat.apply_without_reduction(chosen) and tf.distribute.get_strategy().num_replicas_in_sync > 1:
         raise UsageError(f"Keras {keras.__version__} cannot train on several devices with this version of tfcnn; use "
                          "--devices=1, or Keras 3.15")
+    # On a CPU that computes in float32 instead, too, so that a run can be resumed on another machine.
     if recipe.precision == "float16":
         chosen = keras.optimizers.LossScaleOptimizer(chosen)
     chosen.build(variables)

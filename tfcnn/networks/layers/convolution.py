@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcnn import processor
-from tfcnn.networks.layers import winograd
+from tfcnn.networks.layers import precision, winograd
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")
@@ -33,12 +32,12 @@ class Conv2D(keras.layers.Conv2D):
         return outputs if self.activation is None else self.activation(outputs)
 
     def convolution_op(self, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
-        return in_faster_dtype(super().convolution_op, inputs, kernel)
+        return precision.in_faster_dtype(super().convolution_op, inputs, kernel)
 
     def _by_winograd(self, inputs: tf.Tensor) -> bool:
         return (self.kernel_size == (3, 3) and self.strides == self.dilation_rate == (1, 1) and self.padding == "same"
                 and self.groups == 1 and self.data_format == "channels_last"
-                and winograd.is_faster(inputs.shape, self.filters, _faster_dtype(inputs.dtype))
+                and winograd.is_faster(inputs.shape, self.filters, precision.faster_dtype(inputs.dtype))
                 and not tf.config.list_physical_devices("GPU"))
 
 
@@ -106,7 +105,7 @@ class SparseConnectionConv2D(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel = tf.tensordot(self.kernel, tf.cast(self._positions, inputs.dtype), 1)
-        outputs = in_faster_dtype(functools.partial(tf.nn.conv2d, strides=1, padding="VALID"), inputs, kernel)
+        outputs = precision.in_faster_dtype(functools.partial(tf.nn.conv2d, strides=1, padding="VALID"), inputs, kernel)
         return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -125,24 +124,3 @@ class PartialConv2D(SparseConnectionConv2D):
 
     A class and not another name of the same class, because Keras finds a layer's weights in the file by its class name.
     """
-
-
-def in_faster_dtype(convolve: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], inputs: tf.Tensor, kernel: Any
-                    ) -> tf.Tensor:
-    """Convolves in the dtype of the inputs, or in float32 where that is faster, and then rounds the result."""
-    dtype = _faster_dtype(inputs.dtype)
-    if inputs.dtype == dtype:
-        return convolve(inputs, kernel)
-    return tf.cast(convolve(tf.cast(inputs, dtype), tf.cast(kernel, dtype)), inputs.dtype)
-
-
-def _faster_dtype(dtype: tf.DType) -> tf.DType:
-    """The dtype in which to convolve: float32 instead of a narrow one that the processor has no instructions for.
-
-    For bfloat16 oneDNN needs no more than AVX-512. On processors other than x86 the dtype is unchanged.
-    """
-    instructions = processor.instructions()
-    needed = {tf.bfloat16: "avx512bw", tf.float16: "avx512_fp16"}.get(dtype)
-    if needed is None or needed in instructions or not instructions or tf.config.list_physical_devices("GPU"):
-        return dtype
-    return tf.float32

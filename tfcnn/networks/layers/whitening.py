@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcnn.networks.layers.convolution import in_faster_dtype
+from tfcnn.networks.layers.precision import in_faster_dtype
 
 _SIZE = 2  # height and width of a patch
 _EPSILON = 5e-4

@@ -1,0 +1,48 @@
+"""In which dtype layers compute: in float32 where a CPU is slower in a narrow one.
+
+There are two cases. A network that is built for training is built in float32 altogether, since the conversions between
+layers take time, too: see `is_slow`. A network that was trained in a narrow dtype on another machine keeps it, so that
+its predictions are the same everywhere; only its convolutions are computed in float32 and rounded: see
+`in_faster_dtype`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfcnn import processor
+
+# Instructions that multiply numbers of a narrow dtype, and those that oneDNN has fast convolutions for.
+_MULTIPLIED_BY = {"bfloat16": "avx512_bf16", "float16": "avx512_fp16"}
+_CONVOLVED_BY = {"bfloat16": "avx512bw", "float16": "avx512_fp16"}
+
+
+def is_slow(precision: str) -> bool:
+    """Returns whether networks train more slowly in `precision` than in float32, for lack of instructions.
+
+    It is False on a GPU, and on processors other than x86, whose instructions are unknown.
+    """
+    return _lacks(_MULTIPLIED_BY, precision)
+
+
+def in_faster_dtype(convolve: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], inputs: tf.Tensor, kernel: Any
+                    ) -> tf.Tensor:
+    """Convolves in the dtype of the inputs, or in float32 where that is faster, and then rounds the result."""
+    dtype = faster_dtype(inputs.dtype)
+    if inputs.dtype == dtype:
+        return convolve(inputs, kernel)
+    return tf.cast(convolve(tf.cast(inputs, dtype), tf.cast(kernel, dtype)), inputs.dtype)
+
+
+def faster_dtype(dtype: tf.DType) -> tf.DType:
+    """The dtype in which to convolve: float32 instead of a narrow one that oneDNN has no fast convolutions for."""
+    return tf.float32 if _lacks(_CONVOLVED_BY, dtype.name) else dtype
+
+
+def _lacks(needed: dict[str, str], dtype: str) -> bool:
+    instructions = processor.instructions()
+    return (dtype in needed and bool(instructions) and needed[dtype] not in instructions
+            and not tf.config.list_physical_devices("GPU"))
