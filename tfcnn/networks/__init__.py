@@ -43,6 +43,20 @@ class Variant:
     year: int
     smallest: int
 
+    def sizes(self, classes: int | None, image_size: int) -> tuple[int, int]:
+        """Returns the number of logits, and height and width of the input, with which to build the network.
+
+        Args:
+          classes: number of logits; None: the published one.
+          image_size: height and width of the input in pixels; 0: those of `input_shape`.
+
+        Raises:
+          UsageError: the images are too small for the network.
+        """
+        image_size = image_size or self.input_shape[0]
+        check_size(image_size, self.smallest)
+        return int(self.options["classes"]) if classes is None else classes, image_size
+
 
 def names() -> list[str]:
     """The names of all networks, in alphabetical order."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_size, layers, options
+from tfcnn.networks import Variant, layers, options
 
 _WIDTHS = (64, 256, 256)  # filters of the three blocks
 
@@ -39,10 +39,7 @@ def build(variant: str = "airbench94", classes: int | None = None, image_size: i
     Raises:
       UsageError: a value that is not allowed.
     """
-    table = VARIANTS[variant]
-    classes = int(table.options["classes"]) if classes is None else classes
-    image_size = image_size or table.input_shape[0]
-    check_size(image_size, table.smallest)
+    classes, image_size = VARIANTS[variant].sizes(classes, image_size)
 
     images = keras.Input((image_size, image_size, 3), name="images")
     if whitening:

@@ -41,7 +41,7 @@ from collections.abc import Callable
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_size, layers, options
+from tfcnn.networks import Variant, layers, options
 
 
 @options.checked
@@ -62,11 +62,8 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     Raises:
       UsageError: a value that is not allowed.
     """
-    table = VARIANTS[variant]
-    classes = int(table.options["classes"]) if classes is None else classes
+    classes, image_size = VARIANTS[variant].sizes(classes, image_size)
     dropout = (0.0 if variant.startswith("cifar") else 0.5) if dropout is None else dropout
-    image_size = image_size or table.input_shape[0]
-    check_size(image_size, table.smallest)
 
     images = keras.Input((image_size, image_size, 3), name="images")
     drop = _Dropout(dropout, dropout_placement)

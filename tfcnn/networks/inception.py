@@ -69,12 +69,11 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
       UsageError: a value that is not allowed.
     """
     _check_options(variant, auxiliary, normalization, reductions)
-    table = VARIANTS[variant]
+    units, image_size = VARIANTS[variant].sizes(classes, image_size)
+    if auxiliary:
+        check_size(image_size, _SMALLEST_WITH_HEADS[variant])
     normalization = _NORMALIZATION[variant] if normalization == "paper" else normalization
-    units = int(table.options["classes"]) if classes is None else classes
-    image_size = image_size or table.input_shape[0]
     dropout = _DROPOUT[variant] if dropout is None else dropout
-    check_size(image_size, _SMALLEST_WITH_HEADS[variant] if auxiliary else table.smallest)
 
     scaled = variant not in ("v3", "small")
     convolve: Convolve = functools.partial(_convolution, normalization=normalization, scaled=scaled,

@@ -29,7 +29,7 @@ import functools
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_size, layers, options
+from tfcnn.networks import Variant, layers, options
 from tfcnn.recipe import UsageError
 
 
@@ -50,10 +50,7 @@ def build(variant: str = "modern", classes: int | None = None, image_size: int =
     Raises:
       UsageError: a value that is not allowed.
     """
-    table = VARIANTS[variant]
-    classes = int(table.options["classes"]) if classes is None else classes
-    image_size = image_size or table.input_shape[0]
-    check_size(image_size, table.smallest)
+    classes, image_size = VARIANTS[variant].sizes(classes, image_size)
     if output == "radial_basis" and classes != 10:
         raise UsageError(f"output=radial_basis has bitmaps for 10 digits, not for classes={classes}: use output=dense")
 

@@ -33,7 +33,7 @@ from __future__ import annotations
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_size, layers, options
+from tfcnn.networks import Variant, layers, options
 
 
 @options.checked
@@ -55,13 +55,11 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
       UsageError: a value that is not allowed.
     """
     table, bottleneck = VARIANTS[variant], variant.startswith("bottleneck")
+    classes, image_size = table.sizes(classes, image_size)
     activation = ("tanh" if variant == "fashion" else "relu") if activation is None else activation
     dropout = (0.1 if bottleneck else {"fashion": 0.4}.get(variant, 0.0)) if dropout is None else dropout
-    classes = int(table.options["classes"]) if classes is None else classes
-    image_size = image_size or table.input_shape[0]
     if normalization == "paper":
         normalization = "layer" if bottleneck else "none"
-    check_size(image_size, table.smallest)
     weights = layers.initializer(initializer, "glorot_uniform" if bottleneck else "he_normal")
 
     images = keras.Input((image_size, image_size, table.input_shape[-1]), name="images")

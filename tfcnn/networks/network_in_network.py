@@ -31,7 +31,7 @@ import functools
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_size, layers, options
+from tfcnn.networks import Variant, layers, options
 
 
 @options.checked
@@ -50,11 +50,8 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
     Raises:
       UsageError: a value that is not allowed.
     """
-    table = VARIANTS[variant]
-    classes = int(table.options["classes"]) if classes is None else classes
+    classes, image_size = VARIANTS[variant].sizes(classes, image_size)
     dropout = 0.5 if dropout is None else dropout
-    image_size = image_size or table.input_shape[0]
-    check_size(image_size, table.smallest)
 
     convolve = functools.partial(_convolve, normalization=normalization, activation=activation, initializer=initializer)
 

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import keras
 from keras import KerasTensor
 
-from tfcnn.networks import Variant, check_size, layers, options
+from tfcnn.networks import Variant, layers, options
 
 # Table 1, transposed: for each column the kernel sizes of the convolutions in the five stages. All convolutions of a
 # stage have the same number of filters, and a 2x2 max-pooling follows them. The shapes after the stages are
@@ -106,11 +106,9 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
       UsageError: a value that is not allowed.
     """
     table, network = VARIANTS[variant], _NETWORKS[variant]
+    classes, image_size = table.sizes(classes, image_size)
     normalization = network.normalization if normalization == "paper" else normalization
-    classes = int(table.options["classes"]) if classes is None else classes
     dropout = network.dropout if dropout is None else dropout
-    image_size = image_size or table.input_shape[0]
-    check_size(image_size, table.smallest)
     cifar = table.input_shape[0] == 32
 
     x = images = keras.Input((image_size, image_size, 3), name="images")
