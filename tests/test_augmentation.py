@@ -13,7 +13,7 @@ import tensorflow as tf
 from tests.augmented_images import COMPONENTS, augmented, random_images, seeds_of
 from tests.conftest import environment
 from tests.forked import Forked
-from tfcnn.augmentations import KINDS, MIXING, Operation, parse
+from tfcnn.augmentations import KINDS, MIRRORS, MIXING, Operation, parse
 from tfcnn.data.augmentation import composition, mixing, random_numbers
 
 NOT_MIXING = [name for name in KINDS if name not in MIXING]
@@ -143,7 +143,7 @@ def test_strength_zero_is_the_identity(text: str, shape: tuple[int, int]) -> Non
 def test_dtypes_are_as_documented() -> None:
     images = random_images(4)
     for name in NOT_MIXING:
-        whole = name in ("mirror", "crop", "cutout", "randaugment")
+        whole = name in (*MIRRORS, "crop", "cutout", "randaugment")
         assert augmented(name, images).dtype == (np.uint8 if whole else np.float32), name
         kept = np.uint8 if name == "randaugment" else np.float32
         assert augmented(name, images.astype(np.float32)).dtype == kept, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -119,6 +120,27 @@ def test_augmentation_depends_only_on_the_image_and_the_epoch() -> None:
     # Another batch size gives the same augmented images, except for the few left out in either case.
     assert len(first & again) >= 96 - 3
     assert len(first & seen(pipeline, 6, 6)) < 10
+
+
+@pytest.mark.parametrize("more", ["", ",brightness:0"])
+def test_alternating_mirror_mirrors_an_image_in_every_other_epoch(more: str) -> None:
+    """Jordan 2024, section 3.6: random in the first epoch, and from then on the other way round in each epoch."""
+    pipeline, plain = (_pipeline(augment=augment, train=160, input_normalization="none")
+                       for augment in (f"alternating_mirror{more}", "none"))
+    mirrored: list[dict[int, bool]] = []
+    for epoch in range(4):
+        seen = {}
+        for images, originals in zip(pipeline.training(10 * epoch).take(10), plain.training(10 * epoch).take(10)):
+            for image, original in zip(images[0].numpy(), originals[0].numpy()):
+                same, flipped = (np.allclose(image, other, atol=1e-6) for other in (original, original[:, ::-1]))
+                assert same != flipped
+                number = int(np.rint(original[0, 0, 0] * 255) * 256 + np.rint(original[0, 1, 0] * 255))
+                seen[number] = flipped
+        assert len(seen) == 160
+        mirrored.append(seen)
+    assert 50 < sum(mirrored[0].values()) < 110  # 4.7 standard deviations of 160 fair coins
+    for before, after in itertools.pairwise(mirrored):
+        assert all(after[number] != flipped for number, flipped in before.items())
 
 
 def test_mirroring_and_cropping_can_be_turned_off() -> None:

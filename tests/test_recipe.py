@@ -67,7 +67,8 @@ def test_augmentation_that_was_on_or_off_is_a_preset_now() -> None:
 @pytest.mark.parametrize("changes, expected", [
     ({}, "crop:4,mirror"), ({"crop_padding": 2}, "crop:2,mirror"), ({"mirror": False}, "crop:4"),
     ({"augment": "none"}, ""), ({"augment": "crop:3,rotate", "crop_padding": 2}, "crop:3,rotate:15"),
-    ({"augment": "strong", "mirror": False}, "crop:4,randaugment:2:9,cutout:8")], ids=str)
+    ({"augment": "strong", "mirror": False}, "crop:4,randaugment:2:9,cutout:8"),
+    ({"augment": "alternating_mirror,crop", "mirror": False}, "crop:4")], ids=str)
 def test_augmentations_are_the_list_with_the_recipes_padding_and_mirroring(changes: dict, expected: str) -> None:
     assert ",".join(map(str, RECIPE.replace(**changes).augmentations())) == expected
 

@@ -66,6 +66,8 @@ def _strength(help: str) -> Argument:
 # Adjacent geometric operations are composed into one resampling, see data/augmentation/geometry.py.
 KINDS: dict[str, Kind] = {
     "mirror": Kind("left to right, half of the images"),
+    "alternating_mirror": Kind("left to right, half of the images in one epoch, the other half in the next (Jordan "
+                               "2024, section 3.6)"),
     "crop": Kind("zero padding, then a random crop of the old size (He et al. 2016, section 4.2)", (
         Argument("PADDING", "pixels on each side", 4, maximum=1000, whole=True),)),
     "resized_crop": Kind("a random part of the image, enlarged to its size (Szegedy et al. 2015, section 6)", (
@@ -99,6 +101,7 @@ KINDS: dict[str, Kind] = {
         Argument("ALPHA", "of the kept area's distribution, Beta(ALPHA, ALPHA)", 1.0, maximum=100.0, above=True),)),
 }
 
+MIRRORS = ("mirror", "alternating_mirror")
 MIXING = ("mixup", "cutmix")
 
 PRESETS = {

@@ -239,7 +239,8 @@ class Recipe:
             operations = augmentations.parse(self.augment, self.crop_padding)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        return tuple(operation for operation in operations if self.mirror or operation.name != "mirror")
+        left_out = () if self.mirror else augmentations.MIRRORS
+        return tuple(operation for operation in operations if operation.name not in left_out)
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some fields or network options changed.

@@ -31,6 +31,7 @@ _RANGE = (0, 255)  # of pixel values
 # What is measured -> builds the Keras layers that do the same; None if there are none.
 KERAS_LAYERS: dict[str, Callable[[], list[keras.Layer]] | None] = {
     "mirror": lambda: [keras.layers.RandomFlip("horizontal")],
+    "alternating_mirror": None,
     "crop:4": lambda: [keras.layers.ZeroPadding2D(4), keras.layers.RandomCrop(32, 32)],
     "crop:4,mirror": lambda: [keras.layers.ZeroPadding2D(4), keras.layers.RandomCrop(32, 32),
                               keras.layers.RandomFlip("horizontal")],

@@ -188,7 +188,7 @@ class Pipeline:
         if not self._moves_whole_pixels:
             return epochs, indices
         flat = tf.reshape(indices, [-1])
-        seeds = random_numbers.image_seeds(self._recipe.seed, tf.repeat(epochs, size), flat)
+        seeds = self._seeds(tf.repeat(epochs, size), flat)
         height, width, _ = self._input_shape
         rows, columns = composition.source_offsets(tf.cast(flat, tf.int32), seeds, self._operations, (height, width))
         return (tf.gather(self._labels, indices), tf.reshape(rows, (-1, size, height, 1)),
@@ -225,14 +225,17 @@ class Pipeline:
         labels = tf.gather(self._labels, indices)
         if not mixing.mixes(self._operations):
             return images, labels
-        seeds = random_numbers.image_seeds(self._recipe.seed, epoch, indices)
+        seeds = self._seeds(epoch, indices)
         others = mixing.partner_indices(seeds, len(self._labels))
         images, share = mixing.mix(images, self._gather_and_augment(others, epoch), seeds, self._operations)
         own, other = (tf.one_hot(classes, self._classes) for classes in (labels, tf.gather(self._labels, others)))
         return images, own * share[:, None] + other * (1.0 - share[:, None])
 
+    def _seeds(self, epochs: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+        return composition.image_seeds(self._recipe.seed, epochs, indices, self._operations)
+
     def _gather_and_augment(self, indices: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
-        seeds = random_numbers.image_seeds(self._recipe.seed, epoch, indices)
+        seeds = self._seeds(epoch, indices)
         return composition.gather_and_augment(self._images, indices, seeds, self._operations, self._components)
 
 

@@ -190,7 +190,7 @@ class Streaming:
     def _training_crop(self, epoch: tf.Tensor, index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor
                        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The image cropped by the recipe's crop, if there is one; its label, and its seed."""
-        seeds = random_numbers.image_seeds(self._recipe.seed, epoch, index[None])
+        seeds = composition.image_seeds(self._recipe.seed, epoch, index[None], self._operations)
 
         def window(shape: tf.Tensor) -> tf.Tensor:
             if self._crop is None:

@@ -21,7 +21,7 @@ OPTIONS = {
 }
 # Name -> weak, with default strength, and strong; `--augment` values.
 SHOWN = {
-    "mirror": ("mirror",) * 3, "crop": ("crop:1", "crop", "crop:12"),
+    "mirror": ("mirror",) * 3, "alternating_mirror": ("alternating_mirror",) * 3, "crop": ("crop:1", "crop", "crop:12"),
     "resized_crop": ("resized_crop:0.8", "resized_crop:0.3", "resized_crop"),
     "rotate": ("rotate:5", "rotate", "rotate:90"), "shear": ("shear:5", "shear", "shear:40"),
     "translate": ("translate:0.05", "translate", "translate:0.4"), "zoom": ("zoom:0.05", "zoom", "zoom:0.6"),

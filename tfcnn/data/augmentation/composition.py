@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcnn.augmentations import MIXING, Operation
-from tfcnn.data.augmentation import colour, geometry, resampling
+from tfcnn.data.augmentation import colour, geometry, random_numbers, resampling
 from tfcnn.data.augmentation.cutout import cutout
 from tfcnn.data.augmentation.geometry import moves_whole_pixels
 from tfcnn.data.augmentation.randaugment import randaugment
@@ -94,6 +94,12 @@ def source_offsets(indices: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Op
     """
     source, _ = geometry.source_map(seeds, operations, size)
     return resampling.source_offsets(indices, source, size)
+
+
+def image_seeds(seed: int, epoch: tf.Tensor, indices: tf.Tensor, operations: Sequence[Operation]) -> tf.Tensor:
+    """The seeds of images for these operations: see `random_numbers.image_seeds`."""
+    alternating = any(operation.name == "alternating_mirror" for operation in operations)
+    return random_numbers.image_seeds(seed, epoch, indices, alternating)
 
 
 def _groups(operations: Sequence[Operation]) -> list[list[Operation]]:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcnn.augmentations import Operation
+from tfcnn.augmentations import MIRRORS, Operation
 from tfcnn.data.augmentation import resampling
 from tfcnn.data.augmentation.crop import crop, resized_crop
-from tfcnn.data.augmentation.random_numbers import DRAWS, bits, draws_of, quantile, uniform_quantiles, uniforms
+from tfcnn.data.augmentation.random_numbers import (DRAWS, bits, draws_of, lowest_bits, quantile, uniform_quantiles,
+                                                    uniforms)
 from tfcnn.data.augmentation.resampling import AffineMap
 
 # Each operation takes the map composed so far, its draws ([batch, 1, 1] each), the size of the images in pixels, and
@@ -25,6 +26,11 @@ from tfcnn.data.augmentation.resampling import AffineMap
 def mirror(source: AffineMap, draws: list[tf.Tensor], size: tuple[int, int]) -> AffineMap:
     """Left to right, half of the images."""
     return resampling.mirror(source, draws[0] < 0.5)
+
+
+def alternating_mirror(source: AffineMap, draws: list[tf.Tensor], size: tuple[int, int]) -> AffineMap:
+    """Left to right, an image in every other epoch."""
+    return resampling.mirror(source, draws[0] > 0)
 
 
 def rotate(source: AffineMap, draws: list[tf.Tensor], size: tuple[int, int], degrees: float) -> AffineMap:
@@ -52,14 +58,14 @@ def zoom(source: AffineMap, draws: list[tf.Tensor], size: tuple[int, int], share
 
 
 _AFFINE: dict[str, Callable[..., AffineMap]] = {
-    "mirror": mirror, "crop": crop, "resized_crop": resized_crop, "rotate": rotate, "shear": shear,
-    "translate": translate, "zoom": zoom}
+    "mirror": mirror, "alternating_mirror": alternating_mirror, "crop": crop, "resized_crop": resized_crop,
+    "rotate": rotate, "shear": shear, "translate": translate, "zoom": zoom}
 GEOMETRIC = (*_AFFINE, "elastic")
 
 
 def moves_whole_pixels(operations: Sequence[Operation]) -> bool:
     """Whether the operations only move pixels by whole numbers of pixels, so that nothing is interpolated."""
-    return {operation.name for operation in operations} <= {"mirror", "crop"}
+    return {operation.name for operation in operations} <= {*MIRRORS, "crop"}
 
 
 def source_map(seeds: tf.Tensor, operations: Sequence[Operation], size: tuple[int, int]
@@ -82,6 +88,8 @@ def source_map(seeds: tf.Tensor, operations: Sequence[Operation], size: tuple[in
         drawn = dict(zip(numbers, tf.unstack(uniforms(seeds, numbers)[..., None, None], len(numbers), 1)))
     for operation in reversed(affine):  # from the result back to the source
         own = [drawn[draw] for draw in draws_of(operation.name)]
+        if operation.name == "alternating_mirror":
+            own = [lowest_bits(seeds)[:, None, None]]
         source = _AFFINE[operation.name](source, own, size, *operation.arguments)
     for operation in operations:
         if operation.name == "elastic":

@@ -42,6 +42,7 @@ DRAWS = {
     "cutout": (18, 2),
     "mixup": (20, 1),
     "cutmix": (21, 3),
+    "alternating_mirror": (25, 0),  # the lowest bit of the seed instead: see `image_seeds`
     "partner": (24, 1),  # not an operation: the image to mix with
     "randaugment": (32, 2 * 8),  # two for each of at most eight layers
     "streamed_crop": (64, 4 * 10),  # resized_crop while decoding: four for each of ten attempts
@@ -53,17 +54,24 @@ _INTERVALS = 4096  # of a table of quantiles; a power of two, so that positions 
 _PROBABILITIES = np.clip(np.arange(_INTERVALS + 1) / _INTERVALS, 0.25 / _INTERVALS, 1 - 0.25 / _INTERVALS)
 
 
-def image_seeds(seed: int, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+def image_seeds(seed: int, epoch: tf.Tensor, indices: tf.Tensor, alternating: bool = False) -> tf.Tensor:
     """One seed for each image.
 
     Args:
       seed: the run's seed.
       epoch: the epoch, from 0: a scalar, or [batch].
       indices: [batch], the images' indices in the training set.
+      alternating: whether the lowest bit of an image's seed is random in the first epoch only, and then changes from
+        each epoch to the next, as `alternating_mirror` needs it.
 
     Returns:
       [batch], uint64.
     """
+    if alternating:
+        first = image_seeds(seed, tf.zeros([], tf.int64), indices)
+        lowest = lowest_bits(first + tf.cast(epoch, tf.uint64))
+        others = tf.bitwise.bitwise_and(image_seeds(seed, epoch, indices), tf.constant(2**64 - 2, tf.uint64))
+        return others + tf.cast(lowest, tf.uint64)
     start = _mix(tf.constant(seed % 2**64, tf.uint64) + tf.constant(_INCREMENT, tf.uint64))
     epoch_seed = _mix(start + tf.cast(epoch, tf.uint64) * tf.constant(_INCREMENT, tf.uint64))
     return _mix(epoch_seed + tf.cast(indices, tf.uint64) * tf.constant(_INCREMENT, tf.uint64))
@@ -81,6 +89,11 @@ def order_seed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
     """
     # One draw from the image seeds' own generator, so that neighbouring seeds and epochs have unrelated orders.
     return tf.bitcast(image_seeds(seed, epoch, tf.fill(tf.shape(epoch), tf.constant(-1, tf.int64))), tf.int32)
+
+
+def lowest_bits(seeds: tf.Tensor) -> tf.Tensor:
+    """The lowest bit of each seed: [batch], int32."""
+    return tf.cast(tf.bitwise.bitwise_and(seeds, tf.constant(1, tf.uint64)), tf.int32)
 
 
 def uniform(seeds: tf.Tensor, draw: int) -> tf.Tensor:
