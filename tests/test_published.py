@@ -43,7 +43,7 @@ def test_a_row_has_the_mean_error_and_the_deviation_over_seeds(tmp_path: Path) -
                for seed, accuracy in enumerate((0.91, 0.92, 0.915))]
     line, = _cells(folders, tmp_path)
     assert line[3:] == ["**8.50 ± 0.50** (n = 3)", "182", "182", "45,000 images", "1.5",
-                        "[seed0](seed0), [seed1](seed1), [seed2](seed2)"]
+                        "[seed0](seed0), [1](seed1), [2](seed2)"]
 
 
 def test_each_recipe_has_a_line_of_its_own(tmp_path: Path) -> None:

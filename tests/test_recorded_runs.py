@@ -105,7 +105,7 @@ def test_a_table_row_has_the_mean_and_deviation_over_seeds(tmp_path: Path) -> No
     assert "| 85.00 | 1 |" in plain
     assert "`augment=none`" in plain and "`augment=standard`" in seeds
     assert "sample (images of the sample)" in plain and "12,345" in plain and "1 min 01 s" in plain
-    assert "[seed0](seed0), [seed1](seed1), [seed2](seed2)" in seeds
+    assert "[seed0](seed0), [1](seed1), [2](seed2)" in seeds
 
 
 def test_table_rows_show_the_settings_in_which_runs_differ(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tfcnn import augmentations, markdown
 from tfcnn.runs.folder import RunFolder
-from tfcnn.runs.tables import Run, augmentation, group_by_seed, mean_and_deviation, relative_link, run_name, span
+from tfcnn.runs.tables import Run, augmentation, group_by_seed, mean_and_deviation, run_links, span
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _line(row: Row, group: Sequence[Run], relative_to: Path) -> tuple[str, ...]:
         span([run.result["epochs"] for run in group]),
         f"{group[0].result['dataset']['train_images']:,} images",
         f"{hours:.1f}" if hours >= 1 else f"{hours:.2f}",
-        ", ".join(f"[{run_name(run.folder)}]({relative_link(run.folder.path, relative_to)})" for run in group),
+        run_links(group, relative_to),
     )
 
 

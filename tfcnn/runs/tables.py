@@ -90,7 +90,7 @@ def _cells(row: Sequence[Run], first_runs: Sequence[Run], start: Path) -> tuple[
         f"{first.result['parameters']:,}",
         duration(statistics.fmean(run.result["train_seconds"] for run in row)),
         f"{statistics.fmean(run.result['train_images_per_second'] for run in row):,.0f}",
-        ", ".join(f"[{run_name(run.folder)}]({relative_link(run.folder.path, start)})" for run in row),
+        run_links(row, start),
     )
 
 
@@ -143,6 +143,12 @@ def duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def run_links(row: Sequence[Run], start: Path) -> str:
+    """Links to the runs of a row, by the name of the first and the seeds of the others: `fast-seed0`, `1`, `2`."""
+    names = [run_name(row[0].folder), *(str(run.result["seed"]) for run in row[1:])]
+    return ", ".join(f"[{name}]({relative_link(run.folder.path, start)})" for name, run in zip(names, row))
 
 
 def run_name(folder: RunFolder) -> str:
