@@ -46,6 +46,13 @@ def _half_cosine(done: float) -> float:
      lambda step: (0.4 if step < 30 else 0.04) * min((step + 1) / 10, 1)),
     ({"schedule": "cosine", "warmup_epochs": 2.0},
      lambda step: 0.4 * (step + 1) / 20 if step < 20 else 0.4 * _half_cosine((step - 20) / 100)),
+    ({"schedule": "exponential", "decay_epochs": "2", "decay_rate": 0.5, "warmup_epochs": 1.0},
+     lambda step: 0.4 * (step + 1) / 10 if step < 10 else 0.4 * 0.5 ** ((step - 10) / 20)),
+    ({"schedule": "inverse_time", "decay_epochs": "2", "decay_rate": 0.5, "warmup_epochs": 1.0},
+     lambda step: 0.4 * (step + 1) / 10 if step < 10 else 0.4 / (1 + 0.5 * (step - 10) / 20)),
+    # one cycle has a rise of its own, whatever the warm-up
+    ({"schedule": "one_cycle", "warmup_epochs": 2.0}, lambda step: 0.4 * (1 / 25 + 24 / 25 * step / 36) if step < 36
+     else 0.4 * _half_cosine((step - 36) / 84)),
 ], ids=lambda value: str(value) if isinstance(value, dict) else "formula")
 def test_schedules_follow_their_formulas(changes: dict, formula) -> None:
     expected = [formula(step) for step in range(EPOCHS * STEPS)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import json
 import shutil
@@ -78,9 +79,14 @@ def test_page_has_results_ledger_studies_and_networks_and_stands_alone(repositor
 def test_interval_is_drawn_to_scale() -> None:
     claim = Claim("name", "statement", "source", "none", "error", {"A": 1, "B": -1}, smallest=1.0)
     drawn = report.interval(claim, {"measured": 2.0, "interval": [1.5, 2.5]})
-    assert drawn and 0 < drawn.none < drawn.smallest < drawn.low < drawn.measured < drawn.high < 1
-    assert (drawn.high - drawn.low) / (drawn.smallest - drawn.none) == pytest.approx(1.0)
+    assert drawn and 0 < drawn.none < drawn.bounds[0] < drawn.low < drawn.measured < drawn.high < 1
+    assert (drawn.high - drawn.low) / (drawn.bounds[0] - drawn.none) == pytest.approx(1.0)
     assert report.interval(claim, {"measured": 2.0, "interval": None}) is None
+    found = {"measured": 0.1, "interval": [-0.2, 0.6]}
+    negative = report.interval(dataclasses.replace(claim, smallest=-1.0), found)
+    assert negative and 0 < negative.bounds[0] < negative.low < negative.none < negative.high < 1
+    without = report.interval(dataclasses.replace(claim, effect=False), found)
+    assert without and 0 < without.bounds[0] < without.low < without.none < without.high < without.bounds[1] < 1
 
 
 def test_out_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,30 @@ def test_seeds_without_a_pair_do_not_count_and_few_decide_nothing() -> None:
     assert verdict.decide(claim(), {"A": seeds(3.0), "B": seeds(1.0)}).interval is None
 
 
+def _needed(mean: float, deviation: float, **changes: Any) -> int | None:
+    """What is needed of a claim whose three differences have this mean and standard deviation."""
+    values = {"A": seeds(mean - deviation, mean, mean + deviation), "B": seeds(0.0, 0.0, 0.0)}
+    return verdict.decide(claim(**changes), values).needed
+
+
+@pytest.mark.parametrize("mean, changes", [(0.9, {}), (0.2, {}), (0.1, {"effect": False}), (1.0, {"effect": False})])
+def test_needed_seeds_decide_in_four_of_five_repetitions(mean: float, changes: dict[str, Any]) -> None:
+    random, shares = np.random.default_rng(0), {}
+    needed = _needed(mean, 0.4, **changes)
+    assert needed
+    for count in (needed - 1, needed):
+        decided = [verdict.decide(claim(**changes), {"A": seeds(*random.normal(mean, 0.4, count)),
+                                                     "B": seeds(*[0.0] * count)}).verdict != UNRESOLVED
+                   for _ in range(3000)]
+        shares[count] = np.mean(decided)
+    assert shares[needed] > 0.78 and shares[needed - 1] < 0.82  # three standard errors of 0.007
+
+
+def test_needed_seeds_are_unknown_of_a_mean_at_the_bound_and_of_one_seed() -> None:
+    assert _needed(0.5001, 0.4) is None
+    assert verdict.decide(claim(), {"A": seeds(0.9), "B": seeds(0.0)}).needed is None
+
+
 def test_weights_of_four_arms_are_a_difference_of_differences() -> None:
     four = claim(contrast={"A": 1, "B": -1, "C": -1, "D": 1})
     values = {"A": seeds(5.0, 6.0), "B": seeds(1.0, 1.0), "C": seeds(2.0, 2.5), "D": seeds(1.0, 1.0)}
@@ -127,7 +151,9 @@ def test_crossing_is_interpolated(tmp_path: Path) -> None:
     assert measures.epochs_to(25).of([run], None) == pytest.approx(2.25)
     assert measures.seconds_to(25).of([run], None) == pytest.approx(30 + 0.25 * 30)
     assert measures.steps_to_loss(1.5).of([run], None) == pytest.approx(15)
-    assert math.isnan(measures.epochs_to(5).of([run], None))
+    # A run that never gets there counts with its whole length.
+    assert measures.epochs_to(5).of([run], None) == 3 and measures.seconds_to(5).of([run], None) == pytest.approx(60)
+    assert measures.steps_to_loss(0.1).of([run], None) == 30
 
 
 def test_folder_of_a_run_is_named_by_all_that_decides_it_but_the_seed(tmp_path: Path) -> None:
@@ -154,11 +180,11 @@ def test_a_study_trains_measures_judges_and_goes_on_where_it_was_interrupted(
         assert process.wait() == 143
     assert "the same command goes on" in capfd.readouterr().err
     first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/result.json")}
-    assert len(first) < 3 and not (tmp_path / "toy").exists()
+    assert len(first) < 3 and not (tmp_path / "toy-sample").exists()
 
     assert subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
     assert all(path.stat().st_mtime_ns == time_before for path, time_before in first.items())
-    record = json.loads((tmp_path / "toy" / study.RECORD).read_text())
+    record = json.loads((tmp_path / "toy-sample" / study.RECORD).read_text())
     runs = {arm["label"]: arm["runs"] for arm in record["arms"]}
     assert [run["seed"] for run in runs["low"]] == [0] == [run["seed"] for run in runs["infinite"]]
     assert runs["infinite"][0]["test_error"] is None
@@ -178,8 +204,8 @@ def test_a_study_trains_measures_judges_and_goes_on_where_it_was_interrupted(
     assert record["claims"][0]["measured"] == pytest.approx(finite[0]["train_loss"] - finite[1]["train_loss"])
     assert record["claims"][0]["verdict"] == UNRESOLVED  # the sample scale decides nothing
     assert study.judged(TOY.claims[0], record["arms"], "full")["verdict"] != ""
-    assert (tmp_path / "toy" / study.FIGURE).read_bytes()[:4] == b"\x89PNG"
-    assert len((tmp_path / "toy" / study.ROWS).read_text().splitlines()) == 1 + 3
+    assert (tmp_path / "toy-sample" / study.FIGURE).read_bytes()[:4] == b"\x89PNG"
+    assert len((tmp_path / "toy-sample" / study.ROWS).read_text().splitlines()) == 1 + 3
     assert "runs done\n" in capfd.readouterr().out
 
 
@@ -261,6 +287,7 @@ def test_pages_show_the_recorded_studies() -> None:
 
 
 def test_arguments_that_are_no_numbers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["--seeds=0"], ["--jobs=x"], ["--scale=huge"]):
+    for words, message in ((["--seeds=0"], "0 must be a whole number from 1"),
+                           (["--jobs=x"], "x must be a whole number from 1"), (["--scale=huge"], "huge")):
         assert console.run(study.parser_of(TOY), lambda arguments: 0, words) == 2
-        assert capsys.readouterr().err.startswith("error: ")
+        assert (error := capsys.readouterr().err).startswith("error: ") and message in error

@@ -139,6 +139,8 @@ def parse(text: str, crop_padding: int = 4) -> tuple[Operation, ...]:
     for name in names:
         if names.count(name) > 1:
             raise _wrong(text, f"has {name} twice: leave one out")
+    if set(MIRRORS) <= set(names):
+        raise _wrong(text, f"has {' and '.join(MIRRORS)}, which together mirror at random: leave one out")
     mixing = [name for name in names if name in MIXING]
     if len(mixing) > 1:
         raise _wrong(text, f"has {' and '.join(mixing)}: a label can be mixed only once, leave one out")

@@ -80,7 +80,7 @@ def measured(claim: Claim, found: Mapping[str, Any]) -> str:
         return "no value" if found["scale"] else "not yet run"
     number, sign = (lambda value: f"{value:.2f}"), "×" if claim.ratio else ""
     interval = f" ({number(found['interval'][0])} to {number(found['interval'][1])})" if found["interval"] else ""
-    bound = f"within {sign}{claim.smallest:g}" if not claim.effect else f"counts above {sign}{claim.smallest:g}"
+    bound = f"within {sign}{claim.smallest:g}" if not claim.effect else f"threshold {sign}{claim.smallest:g}"
     return f"{sign}{number(found['measured'])}{interval}; {bound}" + ("; sample" if found["scale"] == "sample" else "")
 
 
@@ -91,20 +91,26 @@ def verdict_cell(found: Mapping[str, Any]) -> str:
     if found["scale"] == "full":
         needed = f"about {found['needed']} seeds" if found["needed"] else "more seeds"
         return "UNRESOLVED, no value" if found["measured"] is None else f"UNRESOLVED, needs {needed}"
-    return f"UNRESOLVED, needs {found['seeds']} seeds at full scale"
+    return "UNRESOLVED, needs the full scale"
 
 
 def stale_pages(root: Path) -> dict[Path, str]:
-    """The pages that do not show the recorded studies as they are, with the text that they should have.
+    """The pages, and study.json's claims, that do not show the recorded studies as they are, with the right text.
 
     Raises:
       UsageError: a page lacks `BEGIN` or `END`, or a recorded study is damaged or has no page.
     """
     records = recorded(root)
     pages = {root / "README.md": render(records, "experiments/studies/")}
+    known, judgements = studies.studies(), {}
     for name, record in records.items():
-        pages[root / "experiments" / "studies" / name / PAGE] = render_study(studies.studies()[name], record)
-    texts = {page: markdown.between(page, BEGIN, END, text) for page, text in pages.items()}
+        if name not in known:
+            raise UsageError(f"experiments/studies/{name} is of no study of the suite: rename or remove it")
+        folder = root / "experiments" / "studies" / name
+        pages[folder / PAGE] = render_study(known[name], record)
+        claims = [judged(claim, record) for claim in known[name].claims]
+        judgements[folder / RECORD] = study.as_text({**record, "claims": claims})
+    texts = {page: markdown.between(page, BEGIN, END, text) for page, text in pages.items()} | judgements
     return {page: text for page, text in texts.items() if page.read_text(encoding="utf-8") != text}
 
 
@@ -157,6 +163,9 @@ def record_study(folder: Path, root: Path) -> Path:
         raise UsageError(f"{folder / RECORD} is of no study of the suite: {contents.get('name')}")
     one = known[contents["name"]]
     target = root / "experiments" / "studies" / one.name
+    if contents["scale"] == "sample" and (target / RECORD).exists() and _read(target / RECORD)["scale"] == "full":
+        raise UsageError(f"{folder} is of the sample scale, and {target} of the full one: remove that first if you "
+                         "mean it")
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in (ROWS, FIGURE, RECORD):

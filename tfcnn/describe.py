@@ -146,7 +146,9 @@ def _describe_network(arguments: argparse.Namespace) -> int:
     model = build_without_memory(arguments.network, options)
     print(render(describe(model), arguments.format), end="")
     if arguments.precision != "float32":
-        computed = networks.computed_precision(arguments.network, arguments.precision)
+        from tfcnn.networks.layers.precision import computed_in
+
+        computed = computed_in(arguments.precision)
         why = "" if computed == arguments.precision else f", since this machine is slower in {arguments.precision}"
         print(f"precision: {computed}{why}", file=sys.stderr)
     if arguments.diagram:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import hashlib
 import itertools
 import json
 import math
@@ -18,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tfcnn import files
 from tfcnn.runs import OBSERVED, TIMINGS, RunFolder
 from tfcnn.startup import import_tensorflow
 
@@ -76,6 +78,12 @@ RUN_SECONDS = Measure("run_seconds", "seconds from start to end",
 PARAMETERS = Measure("parameters", "parameters", _of_result("parameters"))
 
 
+@functools.cache
+def version() -> str:
+    """A digest of this module's code: what was measured by other code is measured anew."""
+    return hashlib.sha256(files.code_without_words(Path(__file__)).encode()).hexdigest()[:10]
+
+
 def generalization_gap() -> Measure:
     """The test error minus the training error of the last epoch, in points."""
     return Measure("generalization_gap", "test error minus training error, points",
@@ -83,7 +91,7 @@ def generalization_gap() -> Measure:
 
 
 def epochs_to(error: float, column: str = "accuracy") -> Measure:
-    """Epochs until an error is reached, interpolated between the ends of epochs; NaN if it is never reached.
+    """Epochs until an error is reached, interpolated between the ends of epochs; if it never is, all of the run's.
 
     Args:
       error: in percent.
@@ -97,11 +105,9 @@ def epochs_to(error: float, column: str = "accuracy") -> Measure:
 
 
 def seconds_to(error: float, column: str = "accuracy") -> Measure:
-    """Seconds of training until an error is reached, as `epochs_to`. Validation and the first compilation count."""
+    """Seconds of training until an error is reached, as `epochs_to`. Compilation counts, validation does not."""
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
         epochs = _crossing(_errors(runs[0], column), error)
-        if not math.isfinite(epochs):
-            return math.nan
         seconds = [0.0, *itertools.accumulate(_epoch_seconds(runs[0]))]
         whole = min(int(epochs), len(seconds) - 2)
         return seconds[whole] + (epochs - whole) * (seconds[whole + 1] - seconds[whole])
@@ -111,7 +117,7 @@ def seconds_to(error: float, column: str = "accuracy") -> Measure:
 
 
 def steps_to_loss(loss: float) -> Measure:
-    """Steps until the training loss is reached, interpolated between the ends of epochs; NaN if it never is."""
+    """Steps until the training loss is reached, interpolated between the ends of epochs; if it never is, all steps."""
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
         rows = runs[0].read_metrics()
         return _crossing([row["loss"] for row in rows], loss) * rows[0]["step"]
@@ -279,7 +285,7 @@ def _epoch_seconds(run: RunFolder) -> list[float]:
 def _crossing(values: Sequence[float], threshold: float) -> float:
     """Where a falling sequence first reaches a threshold, in epochs; the first value stands at the end of epoch 1.
 
-    Between two epochs the sequence is interpolated linearly. NaN if it never reaches the threshold.
+    Between two epochs the sequence is interpolated linearly. If it never reaches the threshold: its length.
     """
     for number, value in enumerate(values):
         if value <= threshold:
@@ -287,4 +293,4 @@ def _crossing(values: Sequence[float], threshold: float) -> float:
                 return 1.0
             before = values[number - 1]
             return number + (before - threshold) / (before - value)
-    return math.nan
+    return float(len(values))

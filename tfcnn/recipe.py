@@ -136,7 +136,8 @@ class Recipe:
     schedule: str = _setting(
         "constant", "how the learning rate changes",
         ("constant", "step", "exponential", "inverse_time", "cosine", "one_cycle"))
-    warmup_epochs: float = _setting(0.0, "epochs over which the learning rate rises from zero to its peak", minimum=0)
+    warmup_epochs: float = _setting(
+        0.0, "epochs over which the learning rate rises from zero; one_cycle has a rise of its own instead", minimum=0)
     decay_epochs: str = _setting(
         "", "step: the epochs at which the learning rate is multiplied by decay_rate, such as 30,45; "
             "exponential and inverse_time: the number of epochs in one decay period")

@@ -32,14 +32,14 @@ class Interval:
       low: where the interval begins.
       high: where it ends.
       measured: the mean.
-      smallest: the smallest difference that counts.
+      bounds: the smallest difference that counts; of a claim of no effect in both directions.
       none: where there is no difference.
     """
 
     low: float
     high: float
     measured: float
-    smallest: float
+    bounds: tuple[float, ...]
     none: float
 
 
@@ -52,13 +52,14 @@ def interval(claim: Claim, found: Mapping[str, Any]) -> Interval | None:
     transform = math.log if claim.ratio else float
     low, high = map(transform, found["interval"])
     measured, smallest = transform(found["measured"]), transform(claim.smallest)
-    left, right = min(low, 0.0, -smallest if not claim.effect else 0.0), max(high, smallest, 0.0)
+    bounds = (smallest,) if claim.effect else (-smallest, smallest)
+    left, right = min(low, 0.0, *bounds), max(high, 0.0, *bounds)
     margin = 0.05 * (right - left)
 
     def position(value: float) -> float:
         return (value - left + margin) / (right - left + 2 * margin)
 
-    return Interval(position(low), position(high), position(measured), position(smallest), position(0.0))
+    return Interval(position(low), position(high), position(measured), tuple(map(position, bounds)), position(0.0))
 
 
 def page(root: Path) -> str:

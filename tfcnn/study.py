@@ -26,7 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tfcnn import console, drawing, exit_status, experiments, files, verdict
+from tfcnn import console, drawing, exit_status, experiments, files, measures, verdict
 from tfcnn.measures import Measure
 from tfcnn.recipe import Recipe, Scalar
 from tfcnn.runs import OBSERVED, RunFolder
@@ -136,7 +136,9 @@ class Study:
 
 
 def run(study: Study, scale: str, seeds: int, jobs: int, data_dir: str | None, workdir: Path) -> None:
-    """Trains what is missing, measures, and writes study.json, runs.csv and the figure to `workdir/NAME`.
+    """Trains what is missing, measures, and writes study.json, runs.csv and the figure.
+
+    They go to `workdir/NAME`, at the sample scale to `workdir/NAME-sample`.
 
     Args:
       study: the study.
@@ -166,9 +168,10 @@ def run(study: Study, scale: str, seeds: int, jobs: int, data_dir: str | None, w
                for seed in range(seeds) for arm in stage if _can_start(trainings, arm, recipes, seed)}
         trainings.complete([recipe for members in new.values() for recipe in members])
         runs |= new
-    measured = {key: _measured(study, trainings, members, workdir / study.name) for key, members in runs.items()
+    folder = workdir / (study.name if scale == "full" else f"{study.name}-{scale}")
+    measured = {key: _measured(study, trainings, members, folder) for key, members in runs.items()
                 if all(trainings.has_ended(recipe) for recipe in members)}
-    _write(study, scale, workdir / study.name, trainings, recipes, searches, runs, measured)
+    _write(study, scale, folder, trainings, recipes, searches, runs, measured)
 
 
 def _can_start(trainings: Trainings, arm: Arm, recipes: Mapping[str, Recipe], seed: int) -> bool:
@@ -254,7 +257,7 @@ def _measured(study: Study, trainings: Trainings, members: Sequence[Recipe], fol
     runs = [trainings.folder(recipe) for recipe in members]
     if any(trainings.has_diverged(recipe) for recipe in members):
         return {measure.name: measure.diverged for measure in study.measures}
-    kept = folder / "measured" / f"{'+'.join(run.path.name for run in runs)}.json"
+    kept = folder / "measured" / measures.version() / f"{'+'.join(run.path.name for run in runs)}.json"
     values: dict[str, float] = json.loads(kept.read_text()) if kept.is_file() else {}
     for measure in study.measures:
         if measure.name not in values:
@@ -281,12 +284,17 @@ def _write(study: Study, scale: str, folder: Path, trainings: Trainings, recipes
               "claims": [judged(claim, arms, scale) for claim in study.claims],
               **environment(), "cores": len(os.sched_getaffinity(0)), "written": datetime.now().date().isoformat()}
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(folder / RECORD, json.dumps(record, indent=1) + "\n")
+    files.write(folder / RECORD, as_text(record))
     files.write(folder / ROWS, _rows(study, scale, trainings, arms, runs))
     drawing.warn_if_not(lambda: files.write(folder / FIGURE, draw(study, record)), folder / FIGURE)
     missing = len(runs) - len(measured)
     print(f"{study.name}: {len(measured)} runs measured" + (f", {missing} left out for want of time" if missing else "")
           + f"\nwritten: {folder}")
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """The text of study.json."""
+    return json.dumps(record, indent=1) + "\n"
 
 
 def judged(claim: Claim, arms: Sequence[Mapping[str, Any]], scale: str) -> dict[str, Any]:
@@ -326,16 +334,18 @@ def _rows(study: Study, scale: str, trainings: Trainings, arms: Sequence[Mapping
     names = [measure.name for measure in study.measures]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "purpose", "seed", "learning_rate", "epochs", "validation_accuracy", *names, "run"])
+    writer.writerow(["arm", "purpose", "seed", "learning_rate", "epochs", "validation_accuracy", *names, "run",
+                     "commit"])
     for arm in arms:
         search_epochs = shortened_epochs(arm["recipe"]["epochs"], study.scales[scale].search)
         for rate, accuracy in arm["search"].items():
-            writer.writerow([arm["label"], "search", 0, rate, search_epochs, accuracy, *[""] * len(names), ""])
+            writer.writerow([arm["label"], "search", 0, rate, search_epochs, accuracy, *[""] * len(names), "", ""])
         for row in arm["runs"]:
             for number, recipe in enumerate(runs[arm["label"], row["seed"]]):
                 measured = [row[name] if number == 0 else "" for name in names]
                 writer.writerow([arm["label"], "measure", recipe.seed, recipe.learning_rate, recipe.epochs,
-                                 trainings.validation_accuracy(recipe), *measured, row["runs"][number]])
+                                 trainings.validation_accuracy(recipe), *measured, row["runs"][number],
+                                 trainings.commit(recipe)])
     return text.getvalue()
 
 
@@ -358,10 +368,9 @@ def parser_of(study: Study) -> console.Parser:
 
 
 def _positive(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise ValueError
-    return number
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word} must be a whole number from 1")
+    return int(word)
 
 
 def command(study: Study, arguments: argparse.Namespace, run: Callable[..., None] = run) -> int:

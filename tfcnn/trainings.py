@@ -5,7 +5,6 @@ A run's folder is named by its recipe and by the code that trains, so that whoev
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import hashlib
@@ -19,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ class Trainings:
         settings = {name: value for name, value in flat(recipe.to_dict()).items()
                     if name != "seed" and value != defaults.get(name)}
         settings["initial_weights"] = Path(recipe.initial_weights).name  # and not where this machine has them
-        digest = hashlib.sha256(json.dumps([_code_version(recipe.network), self._observer, settings],
-                                           sort_keys=True).encode()).hexdigest()
+        code = code_version(recipe.network, self._observer.partition(":")[0])
+        digest = hashlib.sha256(json.dumps([code, self._observer, settings], sort_keys=True).encode()).hexdigest()
         return RunFolder(self._folder / f"{recipe.experiment}-{digest[:10]}-seed{recipe.seed}")
 
     def has_diverged(self, recipe: Recipe) -> bool:
@@ -75,6 +75,11 @@ class Trainings:
         """The accuracy on the validation images after the last epoch, in [0, 1]; -1 without a complete run."""
         run = self.folder(recipe)
         return float(run.read_metrics()[-1]["validation_accuracy"]) if run.complete else -1.0
+
+    def commit(self, recipe: Recipe) -> str:
+        """The commit whose code trained the recipe's run; empty if it has diverged."""
+        run = self.folder(recipe)
+        return str(run.read_result()["commit"]) if run.complete else ""
 
     def complete(self, recipes: Iterable[Recipe]) -> None:
         """Trains those of the recipes whose runs have not ended, in this order.
@@ -147,20 +152,22 @@ class Trainings:
 
 
 @functools.cache
-def _code_version(network: str) -> str:
-    """A digest of the code that decides a run's numbers, whatever its comments and docstrings say."""
-    root, digest = Path(__file__).parent, hashlib.sha256()
-    paths = [root / "augmentations.py", root / "networks" / f"{network}.py",
-             *(path for room in ("data", "networks/layers", "training")
-               for path in sorted((root / room).rglob("*.py")))]
+def code_version(network: str, observer: str = "") -> str:
+    """A digest of what decides a run's numbers: the libraries' versions, and code without comments and docstrings.
+
+    Args:
+      network: the network's name.
+      observer: the module of the run's callbacks; empty if there are none.
+    """
+    root = Path(__file__).parent
+    paths = [root / name for name in ("augmentations.py", "recipe.py", "_compat.py", "networks/__init__.py",
+                                      f"networks/{network}.py")]
+    paths += [path for room in ("data", "networks/layers", "training") for path in sorted((root / room).rglob("*.py"))]
+    if observer.startswith("tfcnn."):
+        paths.append(root.parent / f"{observer.replace('.', '/')}.py")
+    digest = hashlib.sha256(json.dumps([metadata.version(name) for name in ("tensorflow", "keras", "numpy")]).encode())
     for path in paths:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(
-                    body[0].value, ast.Constant):
-                body[0].value.value = ""
-        digest.update(ast.dump(tree).encode())
+        digest.update(files.code_without_words(path).encode())
     return digest.hexdigest()
 
 

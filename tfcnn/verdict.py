@@ -20,6 +20,7 @@ NOT_REPRODUCED = "NOT REPRODUCED"
 UNRESOLVED = "UNRESOLVED"
 
 _CONFIDENCE = 0.95
+_POWER = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +64,8 @@ class Verdict:
       measured: the mean difference, or the factor; None without a seed that all arms have.
       interval: its 95% interval; None with fewer than two seeds.
       seeds: the number of seeds that all arms of the claim have.
-      needed: of an UNRESOLVED claim, the number of seeds at which the same mean and spread would decide it; None if
-        that cannot be told.
+      needed: of an UNRESOLVED claim, the number of seeds with which a study would decide it with a probability of 80%,
+        if the mean and the spread so far are the true ones; None if that cannot be told.
     """
 
     verdict: str
@@ -122,22 +123,40 @@ def _half_interval(deviation: float, count: int) -> float:
 
 
 def _needed(claim: Claim, differences: Sequence[float]) -> int | None:
-    """The number of seeds at which an interval around the same mean, with the same spread, would decide the claim.
+    """The number of seeds with which a study would decide the claim with a probability of 80%.
 
-    None if that takes more than a thousand, or if there are fewer than two seeds to tell the spread.
+    This takes the mean and the spread so far for the true ones. None if it is more than a thousand, or if there are
+    fewer than two seeds to tell the spread.
     """
     if len(differences) < 2:
         return None
     mean, spread = statistics.fmean(differences), statistics.stdev(differences)
-    for count in range(max(claim.seeds, len(differences) + 1), 1001):
-        half = _half_interval(spread, count)
-        if _verdict(claim, (mean - half, mean + half)) != UNRESOLVED:
-            return count
-    return None
+    bound = _bound(claim)
+    # How far the mean is from the bounds that the interval must not reach.
+    distances = [abs(mean - bound)]
+    if not claim.effect:
+        distances = [bound - mean, bound + mean] if abs(mean) < bound else [abs(mean) - bound]
+    return next((count for count in range(max(claim.seeds, len(differences) + 1), 1001)
+                 if sum(_missed(distance, spread, count) for distance in distances) < 1 - _POWER), None)
+
+
+def _missed(distance: float, spread: float, count: int) -> float:
+    """The probability that the 95% interval of a mean reaches a bound at a distance from the true mean."""
+    from scipy.stats import nct, t
+
+    if spread == 0:
+        return 0.0 if distance > 0 else 1.0
+    quantile = t.ppf((1 + _CONFIDENCE) / 2, count - 1)
+    return float(nct.cdf(quantile, count - 1, distance / (spread / math.sqrt(count))))
+
+
+def _bound(claim: Claim) -> float:
+    """The smallest difference that counts; of a ratio its logarithm."""
+    return math.log(claim.smallest) if claim.ratio else claim.smallest
 
 
 def _verdict(claim: Claim, interval: tuple[float, float]) -> str:
-    smallest = math.log(claim.smallest) if claim.ratio else claim.smallest
+    smallest = _bound(claim)
     low, high = interval
     if claim.effect:
         return REPRODUCED if low > smallest else NOT_REPRODUCED if high < smallest else UNRESOLVED

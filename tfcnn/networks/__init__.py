@@ -18,10 +18,6 @@ from typing import Any
 from tfcnn.networks.options import check, check_choice
 from tfcnn.recipe import Scalar, UsageError
 
-# Networks of so few products that to convert numbers to a narrow type and back takes a CPU longer than it saves, even
-# with instructions for the type: LeNet-5 21,315 images/s in bfloat16, 24,595 in float32.
-_SMALL = ("lenet",)
-
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
@@ -93,22 +89,6 @@ def input_shape(name: str, options: Mapping[str, Any]) -> tuple[int, int, int]:
         return module.input_shape(options)
     variant = options.get("variant", next(iter(module.VARIANTS)))
     return module.VARIANTS[variant].input_shape
-
-
-def computed_precision(name: str, precision: str) -> str:
-    """The precision in which a network trains faster on this machine: `precision`, or "float32" on a CPU that is slower
-    in it.
-
-    Args:
-      name: the network.
-      precision: "float32", "bfloat16" or "float16".
-    """
-    import tensorflow as tf
-
-    from tfcnn.networks.layers.precision import is_slow
-
-    small = name in _SMALL and not tf.config.list_physical_devices("GPU")
-    return "float32" if small or is_slow(precision) else precision
 
 
 def check_size(image_size: int, smallest: int) -> None:

@@ -10,7 +10,7 @@ from tfcnn import figures, measures, study
 from tfcnn.experiments.alexnet import FOUR_LAYERS
 from tfcnn.verdict import Claim
 
-XU = "note 001, day 4; Xu et al. 2015, table 3 (Network in Network)"
+XU = "Xu et al. 2015, table 3 (Network in Network)"
 
 
 def _draw(record, figure):
@@ -22,7 +22,7 @@ def _draw(record, figure):
 STUDY = study.Study(
     name="rectifiers",
     question="Do the variants of ReLU help?",
-    source=XU,
+    source=f"note 001, day 4; {XU}",
     base=FOUR_LAYERS,
     arms=[study.Arm(label, {"activation": activation}) for label, activation in (
         ("ReLU", "relu"), ("very leaky", "leaky_relu"), ("PReLU", "prelu"), ("RReLU", "rrelu"), ("ELU", "elu"))],

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfcnn import _compat, networks, nvidia
+from tfcnn import _compat, nvidia
+from tfcnn.networks.layers.precision import computed_in
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import machines
 
@@ -46,7 +47,7 @@ def precision(recipe: Recipe) -> Iterator[None]:
 
 def computed_precision(recipe: Recipe) -> str:
     """The recipe's precision, or "float32" on a CPU that is slower in it, unless the recipe keeps it."""
-    return recipe.precision if recipe.keep_precision else networks.computed_precision(recipe.network, recipe.precision)
+    return recipe.precision if recipe.keep_precision else computed_in(recipe.precision)
 
 
 def strategy(recipe: Recipe, devices: int = 0, cluster: str = "", wait: float = 0.0) -> tf.distribute.Strategy:

@@ -13,12 +13,13 @@ from tfcnn.recipe import Recipe
 def schedule(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns the learning rate as a function of the step, counted from 0.
 
-    During warm-up the rate rises linearly from 0. The schedules `step`, `exponential` and `inverse_time` count epochs
-    from the start of training; `cosine` and `one_cycle` reach zero at the end of the last epoch. With `plateau_epochs`
-    the result is a `Plateau`, whose factor the training loop sets.
+    During warm-up the rate rises linearly from 0. `step` counts epochs from the start of training; `exponential`,
+    `inverse_time` and `cosine` begin at the end of the warm-up. `one_cycle` has a rise of its own, which takes the
+    place of the warm-up. `cosine` and `one_cycle` reach zero at the end of the last epoch. With `plateau_epochs` the
+    result is a `Plateau`, whose factor the training loop sets.
     """
     peak = recipe.learning_rate
-    warmup = recipe.warmup_epochs * steps_per_epoch
+    warmup = 0.0 if recipe.schedule == "one_cycle" else recipe.warmup_epochs * steps_per_epoch
     total = recipe.epochs * steps_per_epoch
     points = [point * steps_per_epoch for point in recipe.decay_points()]
     schedules = keras.optimizers.schedules
@@ -34,32 +35,40 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.schedules
     elif recipe.schedule == "cosine":
         after = Cosine(peak, warmup, total)
     elif recipe.schedule == "one_cycle":
-        after = OneCycle(peak, warmup, total)
+        after = OneCycle(peak, 0.0, total)
     else:
         after = schedules.PiecewiseConstantDecay([total], [peak, peak])
-    planned = Warmup(after, warmup) if warmup else after
+    begins_after = recipe.schedule in ("exponential", "inverse_time")
+    planned = Warmup(after, warmup, begins_after) if warmup else after
     return Plateau(planned) if recipe.plateau_epochs else planned
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule multiplied by (step + 1) / steps during the first `steps` steps (Goyal et al. 2017, section 2.2)."""
+    """A schedule multiplied by (step + 1) / steps during the first `steps` steps (Goyal et al. 2017, section 2.2).
 
-    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: float) -> None:
+    With `begins_after` the schedule stays at its first value until then, and counts its steps from there.
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: float,
+                 begins_after: bool = False) -> None:
         self.schedule = schedule
         self.steps = steps
+        self.begins_after = begins_after
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        rate = self.schedule(step)
+        rate = self.schedule(tf.maximum(tf.cast(step, tf.float32) - self.steps, 0.0) if self.begins_after else step)
         # Counted from one: with a rate of zero, the first step would change nothing.
         return rate * tf.minimum((tf.cast(step, rate.dtype) + 1.0) / self.steps, 1.0)
 
     def get_config(self) -> dict:
-        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "steps": self.steps}
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "steps": self.steps,
+                "begins_after": self.begins_after}
 
     @classmethod
     def from_config(cls, config: dict) -> Warmup:
-        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"],
+                   config.get("begins_after", False))
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")

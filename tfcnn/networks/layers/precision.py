@@ -1,8 +1,8 @@
 """In which dtype layers compute: in float32 where a CPU is slower in a narrow one.
 
 There are two cases. A network that is built for training is built in float32 altogether, since the conversions between
-layers take time, too: see `is_slow`. A network that was trained in a narrow dtype on another machine keeps it, so that
-its predictions are the same everywhere; only its convolutions are computed in float32 and rounded: see
+layers take time, too: see `computed_in`. A network that was trained in a narrow dtype on another machine keeps it, so
+that its predictions are the same everywhere; only its convolutions are computed in float32 and rounded: see
 `in_faster_dtype`.
 """
 
@@ -20,12 +20,12 @@ _MULTIPLIED_BY = {"bfloat16": "avx512_bf16", "float16": "avx512_fp16"}
 _CONVOLVED_BY = {"bfloat16": "avx512bw", "float16": "avx512_fp16"}
 
 
-def is_slow(precision: str) -> bool:
-    """Returns whether networks train more slowly in `precision` than in float32, for lack of instructions.
+def computed_in(precision: str) -> str:
+    """The precision in which networks train faster: `precision`, or "float32" where its instructions are missing.
 
-    It is False on a GPU, and on processors other than x86, whose instructions are unknown.
+    On a GPU, and on processors other than x86, whose instructions are unknown, it is `precision`.
     """
-    return _lacks(_MULTIPLIED_BY, precision)
+    return "float32" if _lacks(_MULTIPLIED_BY, precision) else precision
 
 
 def in_faster_dtype(convolve: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], inputs: tf.Tensor, kernel: Any
