@@ -148,7 +148,7 @@ def _line(row: Row, group: Sequence[Run], relative_to: Path) -> tuple[str, ...]:
     if not group:
         return *start, "not yet run", epochs, "", "", "", ""
     error = mean_and_deviation([100 * (1 - run.result["test"]["accuracy"]) for run in group])
-    hours = statistics.fmean(run.result["train_seconds"] for run in group) / 3600
+    hours = statistics.median(run.result["train_seconds"] for run in group) / 3600
     return (
         *start,
         f"**{error}** (n = {len(group)})",

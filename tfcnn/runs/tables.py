@@ -57,7 +57,7 @@ def render_table(folders: Iterable[RunFolder], relative_to: Path | None = None) 
     """A Markdown table of complete runs, sorted by experiment.
 
     Runs that differ only in their seed share a row, which shows the mean of their accuracies, the sample standard
-    deviation, and their number. Each row shows the settings in which the runs of its experiment differ, or the
+    deviation, and their number; of time and speed the median, since a run may have been paused. Each row shows the settings in which the runs of its experiment differ, or the
     network's options if they do not differ.
 
     Args:
@@ -88,8 +88,8 @@ def _cells(row: Sequence[Run], first_runs: Sequence[Run], start: Path) -> tuple[
         str(len(row)),
         span([run.result["epochs"] for run in row]),
         f"{first.result['parameters']:,}",
-        duration(statistics.fmean(run.result["train_seconds"] for run in row)),
-        f"{statistics.fmean(run.result['train_images_per_second'] for run in row):,.0f}",
+        duration(statistics.median(run.result["train_seconds"] for run in row)),
+        f"{statistics.median(run.result['train_images_per_second'] for run in row):,.0f}",
         run_links(row, start),
     )
 
