@@ -18,6 +18,9 @@ from typing import Any
 if typing.TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Okabe and Ito's colours, which people with every kind of colour vision can tell apart, without yellow, and grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
+
 # Why `import_matplotlib` could not import it; at most one.
 _failures: list[Exception] = []
 
@@ -51,6 +54,17 @@ def png(drawn: Figure) -> bytes:
     picture = io.BytesIO()
     drawn.savefig(picture, format="png")
     return picture.getvalue()
+
+
+def plain_log(panel: Any, axis: str) -> None:
+    """Makes an axis, "x" or "y", logarithmic, with ticks that are plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    getattr(panel, f"set_{axis}scale")("log")
+    line = getattr(panel, f"{axis}axis")
+    line.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    line.set_minor_locator(NullLocator())
 
 
 def warn_if_not(draw: Callable[[], object], picture: Path, let_through: tuple[type[Exception], ...] = ()) -> None:

@@ -9,10 +9,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfcnn import verdict
+from tfcnn import drawing, verdict
 
-# Okabe and Ito's, which the colour-blind can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 Record = Mapping[str, Any]
@@ -42,7 +40,7 @@ def by_arm(record: Record, panel: Any, measure: str, chosen: Sequence[str] = (),
     rows = [label for label in chosen or labels(record) if label in labels(record)]
     for row, label in enumerate(rows):
         found = values(record, label, measure)
-        colour = COLOURS[row % len(COLOURS)]
+        colour = drawing.COLOURS[row % len(drawing.COLOURS)]
         if not found:
             panel.text(0.02, row, "no value", transform=panel.get_yaxis_transform(), va="center", color="0.4")
             continue
@@ -55,7 +53,7 @@ def by_arm(record: Record, panel: Any, measure: str, chosen: Sequence[str] = (),
         panel.annotate(_number(mean), (mean, row), (0, 9), textcoords="offset points", ha="center", fontsize=7.5,
                        color="0.25")
     if log:
-        _plain_log(panel, "x")
+        drawing.plain_log(panel, "x")
     panel.set_yticks(range(len(rows)), rows)
     panel.set_ylim(len(rows) - 0.5, -0.7)
     panel.grid(axis="y", visible=False)
@@ -82,7 +80,7 @@ def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), 
         if not runs:
             continue
         points = [[100 * (1 - value) if as_error else value for value in epoch] for epoch in zip(*runs)]
-        epochs, colour = range(1, len(points) + 1), COLOURS[number % len(COLOURS)]
+        epochs, colour = range(1, len(points) + 1), drawing.COLOURS[number % len(drawing.COLOURS)]
         panel.fill_between(epochs, [min(row) for row in points], [max(row) for row in points], color=colour,
                            alpha=0.2, linewidth=0)
         panel.plot(epochs, [statistics.fmean(row) for row in points], color=colour, label=label,
@@ -92,7 +90,7 @@ def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), 
     panel.set_xlabel("epoch")
     panel.locator_params(axis="x", integer=True)
     if log:
-        _plain_log(panel, "y")
+        drawing.plain_log(panel, "y")
     panel.legend(fontsize=8)
 
 
@@ -116,9 +114,9 @@ def against(record: Record, panel: Any, measure: str, groups: Mapping[str, Mappi
     panel.set_xlabel(title)
     panel.set_ylabel(record["measures"][measure])
     if log_x:
-        _plain_log(panel, "x")
+        drawing.plain_log(panel, "x")
     if log_y:
-        _plain_log(panel, "y")
+        drawing.plain_log(panel, "y")
     if ticks:
         panel.set_xticks(sorted(present), [f"{x:,g}" for x in sorted(present)])
     if len(groups) > 1:
@@ -143,7 +141,8 @@ def trade_off(record: Record, panel: Any, cost: str, measure: str, chosen: Seque
                  if run[cost] is not None and run[measure] is not None]
         if not pairs:
             continue
-        style = {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[number % len(_MARKERS)], "linestyle": ""}
+        colour = drawing.COLOURS[number % len(drawing.COLOURS)]
+        style = {"color": colour, "marker": _MARKERS[number % len(_MARKERS)], "linestyle": ""}
         panel.plot(*zip(*pairs), markersize=3.5, alpha=0.5, markeredgewidth=0, **style)
         panel.plot(*([statistics.fmean(axis)] for axis in zip(*pairs)), markersize=8, label=label, **style)
     panel.margins(0.12)
@@ -180,7 +179,7 @@ def _line(record: Record, panel: Any, measure: str, arms: Mapping[Any, str], num
     """One line of `against` or `measures_against`; returns where on the horizontal axis it has values."""
     found = {x: values(record, label, measure) for x, label in sorted(arms.items())}
     found = {x: seeds for x, seeds in found.items() if seeds}
-    style = {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
+    style = {"color": drawing.COLOURS[number % len(drawing.COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
     for x, seeds in found.items():
         panel.plot([x] * len(seeds), seeds, linestyle="", markersize=3.5, alpha=0.45, markeredgewidth=0, **style)
     panel.plot(list(found), [statistics.fmean(seeds) for seeds in found.values()], label=name, markersize=5, **style)
@@ -189,14 +188,3 @@ def _line(record: Record, panel: Any, measure: str, arms: Mapping[Any, str], num
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
-
-
-def _plain_log(panel: Any, axis: str) -> None:
-    """Makes an axis logarithmic, with ticks that are plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    getattr(panel, f"set_{axis}scale")("log")
-    line = getattr(panel, f"{axis}axis")
-    line.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    line.set_minor_locator(NullLocator())

@@ -32,12 +32,11 @@ from tfcnn.recipe import Recipe, Scalar
 from tfcnn.runs import OBSERVED, RunFolder
 from tfcnn.runs.curves import STYLE
 from tfcnn.runs.record import environment
-from tfcnn.trainings import Trainings
+from tfcnn.trainings import SAMPLE_SECONDS, Trainings
 from tfcnn.verdict import Claim
 
 RECORD, ROWS, FIGURE = "study.json", "runs.csv", "figure.png"
 _WORKDIR = "runs/studies"
-_SAMPLE_SECONDS = 8 * 60  # no run of the sample scale starts later
 _EXTENSIONS = 4  # of a grid of learning rates, at most
 # The fields and options in which a recipe differs from another.
 Changes = Mapping[str, Scalar]
@@ -152,7 +151,7 @@ def run(study: Study, scale: str, seeds: int, jobs: int, data_dir: str | None, w
       UsageError: the data is unavailable, a folder cannot be used, or a run ends with an error of its own.
     """
     trainings = Trainings(study.name, workdir / "runs", jobs, data_dir,
-                          _SAMPLE_SECONDS if scale == "sample" else math.inf, study.observer)
+                          SAMPLE_SECONDS if scale == "sample" else math.inf, study.observer)
     recipes: dict[str, Recipe] = {}
     searches: dict[str, dict[float, float]] = {}
     runs: dict[tuple[str, int], list[Recipe]] = {}

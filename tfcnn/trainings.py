@@ -27,6 +27,7 @@ from tfcnn.recipe import Recipe, UsageError, flag_text, flat
 from tfcnn.runs import RunFolder
 from tfcnn.startup import import_tensorflow
 
+SAMPLE_SECONDS = 8 * 60  # no run of the sample scale starts later than this after the command
 _DIVERGED = "diverged"  # file in the folder of a run whose loss was not finite
 
 

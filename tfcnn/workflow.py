@@ -22,14 +22,13 @@ from tfcnn import drawing, experiments, files
 from tfcnn.recipe import Recipe, Scalar, UsageError
 from tfcnn.runs import METRICS
 from tfcnn.runs.curves import STYLE
-from tfcnn.trainings import Trainings
+from tfcnn.trainings import SAMPLE_SECONDS, Trainings
 
 RECORD, FIGURE = "workflow.json", "figure.png"
-_TRAINING, _VALIDATION = "#D55E00", "#0072B2"
+_VALIDATION, _TRAINING = drawing.COLOURS[:2]
 _RATES = (1e-5, 10.0)  # of the range test
 _DECAYS = (1e-6, 1e-2)  # of the search
 _EDGE = 0.05  # of the searched interval, on a logarithmic scale
-_SAMPLE_SECONDS = 8 * 60  # no run of the sample scale starts later
 _OVERFITTED = 0.999  # training accuracy
 
 Row = Mapping[str, float]
@@ -119,7 +118,7 @@ def process(experiment: str, scale: str, jobs: int, data_dir: str | None, workdi
     """
     recipe, folder = recipe_for(experiment, scale), workdir / f"workflow-{experiment}"
     trainings = Trainings(f"workflow of {experiment}", workdir / "runs", jobs, data_dir,
-                          _SAMPLE_SECONDS if scale == "sample" else math.inf)
+                          SAMPLE_SECONDS if scale == "sample" else math.inf)
     run(recipe, SCALES[scale], trainings, folder)
     print(f"written: {folder}")
 

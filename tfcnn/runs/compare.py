@@ -16,8 +16,7 @@ from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.record import dataset_label
 from tfcnn.runs.tables import Run, duration, group_by_seed, mean_and_deviation, run_name, span
 
-# Okabe and Ito's, which the colour-blind can tell apart; more groups than these get shades of one scale.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_COLOURS = drawing.COLOURS[:-1]  # grey is the key's; more groups than these get shades of one scale
 _PARTS: dict[str, dict[str, Any]] = {
     "validation_": {"linestyle": "-"},
     "": {"linestyle": (0, (4, 1.5)), "linewidth": 1.0, "alpha": 0.7}}
@@ -180,16 +179,11 @@ def _error(accuracies: Iterable[float]) -> list[float]:
 
 def _scale(panel: Any) -> None:
     """Makes the vertical axis logarithmic, with ticks that are plain numbers, unless a value is 0."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
     drawn = [value for line in panel.lines for value in line.get_ydata()]
     if any(value <= 0 for value in drawn):
         panel.set_ylim(bottom=0)
         return
-    panel.set_yscale("log")
-    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    panel.yaxis.set_minor_locator(NullLocator())
+    drawing.plain_log(panel, "y")
 
 
 def _add_key(panel: Any, groups: Sequence[Group]) -> None:

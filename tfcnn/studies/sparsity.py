@@ -5,7 +5,7 @@ After training, weights below a thousandth are set to zero, and the network is t
 has a twentieth of the weights. The zeros among the activations, which ReLU makes without any penalty, stand beside.
 """
 
-from tfcnn import figures, measures, study
+from tfcnn import drawing, figures, measures, study
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.verdict import Claim
 
@@ -18,7 +18,7 @@ DENSE, SMALL = "no penalty", "smaller and dense"
 def _draw(record, figure):
     panel, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
     for number, label in enumerate(figures.labels(record)):
-        colour = figures.COLOURS[number]
+        colour = drawing.COLOURS[number]
         panel.plot(figures.values(record, label, ZEROS.name), figures.values(record, label, ERROR.name), "o",
                    color=colour, label=label, alpha=0.8)
     panel.set_xlabel(ZEROS.title)
