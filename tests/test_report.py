@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tfcnn import claims, report, studies, study
+from tfcnn.recipe import UsageError
 from tfcnn.verdict import Claim
 
 ROOT = Path(__file__).parents[1]
@@ -92,3 +93,18 @@ def test_interval_is_drawn_to_scale() -> None:
 def test_out_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([f"--out={tmp_path / 'nothing' / 'report.html'}"]) == 2
     assert capsys.readouterr().err.startswith("error: cannot write")
+
+
+def test_a_recorded_study_that_is_not_in_the_suite_is_one_line(repository: Path) -> None:
+    folder = repository / "experiments" / "studies"
+    shutil.copytree(folder / "relu_against_tanh", folder / "forgotten")
+    with pytest.raises(UsageError, match="studies/forgotten is of no study of the suite: rename or remove it"):
+        report.page(repository)
+
+
+def test_a_sample_does_not_replace_what_was_recorded_at_full_scale(repository: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "work" / "relu_against_tanh"
+    record = json.loads((folder / study.RECORD).read_text())
+    (folder / study.RECORD).write_text(json.dumps(record | {"scale": "sample"}))
+    with pytest.raises(UsageError, match="is of the sample scale"):
+        claims.record_study(folder, repository)

@@ -31,9 +31,13 @@ def recorded(root: Path) -> dict[str, dict[str, Any]]:
     """The contents of study.json of each recorded study, by the study's name.
 
     Raises:
-      UsageError: a file cannot be read.
+      UsageError: a file cannot be read, or is of no study of the suite.
     """
-    return {path.parent.name: _read(path) for path in sorted(root.glob(f"experiments/studies/*/{RECORD}"))}
+    records = {path.parent.name: _read(path) for path in sorted(root.glob(f"experiments/studies/*/{RECORD}"))}
+    for name in records:
+        if name not in studies.studies():
+            raise UsageError(f"experiments/studies/{name} is of no study of the suite: rename or remove it")
+    return records
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -104,8 +108,6 @@ def stale_pages(root: Path) -> dict[Path, str]:
     pages = {root / "README.md": render(records, "experiments/studies/")}
     known, judgements = studies.studies(), {}
     for name, record in records.items():
-        if name not in known:
-            raise UsageError(f"experiments/studies/{name} is of no study of the suite: rename or remove it")
         folder = root / "experiments" / "studies" / name
         pages[folder / PAGE] = render_study(known[name], record)
         claims = [judged(claim, record) for claim in known[name].claims]
