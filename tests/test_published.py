@@ -15,6 +15,8 @@ from tfcnn.runs import State
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.published import ROWS, Published, Row, render_published
 
+ROOT = Path(__file__).parents[1]
+
 RESNET20 = Row("ResNet-20", "CIFAR-10", (Published(8.75, "He et al. 2016, table 6", 182),), "resnet", "cifar10",
                {"depth": (20,)}, augmented=True)
 DATA = {"name": "cifar10", "source": "binary version", "train_images": 45_000, "validation_images": 5_000,
@@ -34,8 +36,8 @@ def _cells(folders: list[RunFolder], relative_to: Path) -> list[list[str]]:
 
 
 def test_a_row_without_runs_says_so(tmp_path: Path) -> None:
-    assert _cells([], tmp_path) == [["ResNet-20", "CIFAR-10", "8.75 (He et al. 2016, table 6)", "not yet run", "182",
-                                     "", "", "", ""]]
+    assert _cells([], tmp_path) == [["[ResNet-20](tfcnn/experiments/resnet.py)", "CIFAR-10",
+                                     "8.75 (He et al. 2016, table 6)", "not yet run", "182", "", "", "", ""]]
 
 
 def test_a_row_has_the_mean_error_and_the_deviation_over_seeds(tmp_path: Path) -> None:
@@ -78,6 +80,7 @@ def test_augmentation_of_early_recipes_counts(tmp_path: Path) -> None:
 def test_rows_name_what_exists() -> None:
     for row in ROWS:
         assert row.dataset in {"mnist", "fashion_mnist", "cifar10", "cifar100", "folder"}
+        assert (ROOT / "tfcnn" / "experiments" / f"{row.experiment}.py").is_file()
         network = row.experiment.removesuffix("5")  # lenet5 trains lenet
         for option, values in row.options.items():
             allowed = OPTIONS[network][option].choices

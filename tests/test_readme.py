@@ -37,4 +37,4 @@ def test_first_screen_has_commands_picture_and_results() -> None:
 def test_results_have_every_published_row() -> None:
     table = README[README.index("<!-- results: begin"):README.index("<!-- results: end -->")]
     for row in published.ROWS:
-        assert f"| {row.network} | {row.data} |" in table
+        assert f"| [{row.network}](tfcnn/experiments/{row.experiment}.py) | {row.data} |" in table

@@ -118,9 +118,10 @@ ROWS = (
 
 
 def render_published(folders: Iterable[RunFolder], relative_to: Path, rows: Sequence[Row] = ROWS) -> str:
-    """A Markdown table of published test errors, and beside them those of recorded runs.
+    """A Markdown table of published test errors, and beside them those of recorded runs, for the README.
 
-    Runs that differ only in their seed share a line. A row of several recipes has a line for each of them.
+    Each network leads to its experiment, whose docstring has the command and the time that it takes. Runs that differ
+    only in their seed share a line. A row of several recipes has a line for each of them.
 
     Args:
       folders: the recorded runs.
@@ -144,7 +145,7 @@ def _line(row: Row, group: Sequence[Run], relative_to: Path) -> tuple[str, ...]:
     """The cells of a line: a row, and one group of runs that differ in their seed, or none."""
     published = "; ".join(f"{entry.error} ({entry.source})" for entry in row.published) or "none"
     epochs = ", ".join(str(entry.epochs) for entry in row.published if entry.epochs is not None) or "–"
-    start = (row.network, row.data, published)
+    start = (f"[{row.network}](tfcnn/experiments/{row.experiment}.py)", row.data, published)
     if not group:
         return *start, "not yet run", epochs, "", "", "", ""
     error = mean_and_deviation([100 * (1 - run.result["test"]["accuracy"]) for run in group])
