@@ -131,7 +131,7 @@ def _parse_module(module: str, arguments: list[str]) -> None:
         assert all(re.fullmatch(r"--(images|batch_size|size)=\d+", argument) for argument in arguments)
     else:
         assert importlib.util.find_spec(module), module
-        assert module in ("pytest", "tests.interruptions") or re.fullmatch(r"--logdir=\S+", arguments.pop())
+        assert module in ("pytest", "tests.interruptions", "tfcnn") or re.fullmatch(r"--logdir=\S+", arguments.pop())
         assert not arguments
 
 
