@@ -62,6 +62,7 @@ def test_what_was_parsed_is_written_so_that_it_parses_to_the_same(text: str) -> 
     ("mirror,crop,mirror", "has mirror twice"),
     ("standard,crop:2", "has crop twice"),
     ("mixup,cutmix", "mixed only once"),
+    ("standard,alternating_mirror", "mirror and alternating_mirror, which together mirror at random: leave one out"),
     ("mixup,mirror", "put mixup, which mixes finished images, last"),
     ("mirror,standard", "preset standard in the wrong place"),
     ("standard,none", "preset none in the wrong place"),

@@ -161,6 +161,14 @@ def test_augmentation_depends_on_the_image_and_the_epoch_only(folders: Source) -
     assert not set(images) & set(seen(stream_of(folders, augment="alexnet"), 3))
 
 
+def test_alternating_mirror_mirrors_each_image_in_one_of_two_epochs(folders: Source) -> None:
+    images, plain = (np.concatenate([images for images, _ in stream_of(folders, augment=augment).training(0).take(count)])
+                     for augment, count in (("alternating_mirror", 6), ("none", 3)))
+    first, second = ({image.tobytes() for image in images[part]} for part in (slice(48), slice(48, 96)))
+    assert len(first) == 48 and first == {image[:, ::-1].tobytes() for image in images[48:]} != second
+    assert 10 < sum(image.tobytes() in first for image in plain) < 38  # four standard deviations of 48 fair coins
+
+
 def test_half_of_the_images_are_mirrored(folders: Source) -> None:
     mirrored, plain = (np.concatenate([images for images, _ in stream_of(folders, augment="imagenet", mirror=mirror)
                                       .training(0).take(12)]) for mirror in (True, False))

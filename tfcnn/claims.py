@@ -93,13 +93,14 @@ def verdict_cell(found: Mapping[str, Any]) -> str:
     if found["verdict"] != verdict.UNRESOLVED:
         return f"**{found['verdict']}**"
     if found["scale"] == "full":
-        needed = f"about {found['needed']} seeds" if found["needed"] else "more seeds"
+        needed = f"about {found['needed']} seeds" if found["needed"] else "over 1,000 seeds" if found["n"] > 1 else (
+            "more seeds")
         return "UNRESOLVED, no value" if found["measured"] is None else f"UNRESOLVED, needs {needed}"
     return "UNRESOLVED, needs the full scale"
 
 
 def stale_pages(root: Path) -> dict[Path, str]:
-    """The pages, and study.json's claims, that do not show the recorded studies as they are, with the right text.
+    """The pages, and each study.json for its words and verdicts, that are not up to date, with their right text.
 
     Raises:
       UsageError: a page lacks `BEGIN` or `END`, or a recorded study is damaged or has no page.
@@ -111,7 +112,8 @@ def stale_pages(root: Path) -> dict[Path, str]:
         folder = root / "experiments" / "studies" / name
         pages[folder / PAGE] = render_study(known[name], record)
         claims = [judged(claim, record) for claim in known[name].claims]
-        judgements[folder / RECORD] = study.as_text({**record, "claims": claims})
+        words = {"question": known[name].question, "source": known[name].source, "claims": claims}
+        judgements[folder / RECORD] = study.as_text({**record, **words})
     texts = {page: markdown.between(page, BEGIN, END, text) for page, text in pages.items()} | judgements
     return {page: text for page, text in texts.items() if page.read_text(encoding="utf-8") != text}
 
@@ -166,8 +168,8 @@ def record_study(folder: Path, root: Path) -> Path:
     one = known[contents["name"]]
     target = root / "experiments" / "studies" / one.name
     if contents["scale"] == "sample" and (target / RECORD).exists() and _read(target / RECORD)["scale"] == "full":
-        raise UsageError(f"{folder} is of the sample scale, and {target} of the full one: remove that first if you "
-                         "mean it")
+        raise UsageError(f"{folder} is of the sample scale, and {target} of the full one: to replace it, "
+                         "remove the recorded one first")
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in (ROWS, FIGURE, RECORD):

@@ -204,8 +204,8 @@ def _report_start(run: commands.RunCommands, recipe: Recipe) -> None:
     print(f"run:         {run.workdir}\nTensorBoard: {run.tensorboard}\nresume:      {run.resume}", flush=True)
     computed = computed_precision(recipe)
     if computed != recipe.precision:
-        print(f"precision:   {computed}, since this machine is slower in {recipe.precision}; --keep_precision forbids "
-              "that", flush=True)
+        print(f"precision:   {computed}, since this machine is slower in {recipe.precision}; --keep_precision "
+              f"computes in {recipe.precision} anyway", flush=True)
 
 
 def _resume(run: commands.RunCommands | None) -> str:

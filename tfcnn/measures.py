@@ -80,8 +80,11 @@ PARAMETERS = Measure("parameters", "parameters", _of_result("parameters"))
 
 @functools.cache
 def version() -> str:
-    """A digest of this module's code: what was measured by other code is measured anew."""
-    return hashlib.sha256(files.code_without_words(Path(__file__)).encode()).hexdigest()[:10]
+    """A digest of the code that measures: what other code has measured is measured anew."""
+    root = Path(__file__).parent
+    paths = [Path(__file__), root / "silent_units.py", *sorted((root / "trained").glob("*.py")),
+             *sorted((root / "description").glob("*.py"))]
+    return hashlib.sha256("".join(map(files.code_without_words, paths)).encode()).hexdigest()[:10]
 
 
 def generalization_gap() -> Measure:
@@ -91,7 +94,7 @@ def generalization_gap() -> Measure:
 
 
 def epochs_to(error: float, column: str = "accuracy") -> Measure:
-    """Epochs until an error is reached, interpolated between the ends of epochs; if it never is, all of the run's.
+    """Epochs until an error is reached, interpolated between the ends of epochs; NaN if it is never reached.
 
     Args:
       error: in percent.
@@ -108,6 +111,8 @@ def seconds_to(error: float, column: str = "accuracy") -> Measure:
     """Seconds of training until an error is reached, as `epochs_to`. Compilation counts, validation does not."""
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
         epochs = _crossing(_errors(runs[0], column), error)
+        if not math.isfinite(epochs):
+            return math.nan
         seconds = [0.0, *itertools.accumulate(_epoch_seconds(runs[0]))]
         whole = min(int(epochs), len(seconds) - 2)
         return seconds[whole] + (epochs - whole) * (seconds[whole + 1] - seconds[whole])
@@ -117,7 +122,7 @@ def seconds_to(error: float, column: str = "accuracy") -> Measure:
 
 
 def steps_to_loss(loss: float) -> Measure:
-    """Steps until the training loss is reached, interpolated between the ends of epochs; if it never is, all steps."""
+    """Steps until the training loss is reached, interpolated between the ends of epochs; NaN if it never is."""
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
         rows = runs[0].read_metrics()
         return _crossing([row["loss"] for row in rows], loss) * rows[0]["step"]
@@ -285,7 +290,7 @@ def _epoch_seconds(run: RunFolder) -> list[float]:
 def _crossing(values: Sequence[float], threshold: float) -> float:
     """Where a falling sequence first reaches a threshold, in epochs; the first value stands at the end of epoch 1.
 
-    Between two epochs the sequence is interpolated linearly. If it never reaches the threshold: its length.
+    Between two epochs the sequence is interpolated linearly. NaN if it never reaches the threshold.
     """
     for number, value in enumerate(values):
         if value <= threshold:
@@ -293,4 +298,4 @@ def _crossing(values: Sequence[float], threshold: float) -> float:
                 return 1.0
             before = values[number - 1]
             return number + (before - threshold) / (before - value)
-    return float(len(values))
+    return math.nan

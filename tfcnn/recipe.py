@@ -174,7 +174,7 @@ class Recipe:
     precision: str = _setting(
         "float32", "arithmetic of the layers; weights stay float32; on a CPU that is slower in it, float32 takes its "
                    "place", PRECISIONS)
-    keep_precision: bool = _setting(False, "compute in the given precision on a CPU that is slower in it, too")
+    keep_precision: bool = _setting(False, "compute in the given precision even on a CPU that is slower in it")
     tensor_float_32: bool = _setting(
         True, "on a GPU that has it, float32 layers multiply in TensorFloat-32, whose factors have 10 bits after the "
               "point instead of 23, as is TensorFlow's default; --notensor_float_32: in float32")

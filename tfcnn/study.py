@@ -301,8 +301,11 @@ def judged(claim: Claim, arms: Sequence[Mapping[str, Any]], scale: str) -> dict[
     values = {arm["label"]: {run["seed"]: run[claim.measure] for run in arm["runs"]
                              if run.get(claim.measure) is not None} for arm in arms}
     found = verdict.decide(claim, values)
+    # Six digits: the last ones differ between versions of the libraries.
+    measured, *interval = (None if value is None else float(f"{value:.6g}")
+                           for value in (found.measured, *(found.interval or ())))
     return dataclasses.asdict(claim) | {
-        "measured": found.measured, "interval": found.interval, "n": found.seeds, "needed": found.needed,
+        "measured": measured, "interval": interval or None, "n": found.seeds, "needed": found.needed,
         "scale": scale, "verdict": found.verdict if scale == "full" else verdict.UNRESOLVED}
 
 

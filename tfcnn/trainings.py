@@ -161,8 +161,9 @@ def code_version(network: str, observer: str = "") -> str:
       observer: the module of the run's callbacks; empty if there are none.
     """
     root = Path(__file__).parent
-    paths = [root / name for name in ("augmentations.py", "recipe.py", "_compat.py", "networks/__init__.py",
-                                      f"networks/{network}.py")]
+    paths = [root / name for name in ("augmentations.py", "recipe.py", "_compat.py", "processor.py",
+                                      "networks/__init__.py", "networks/options.py", f"networks/{network}.py",
+                                      "trained/prediction.py", "trained/network.py")]
     paths += [path for room in ("data", "networks/layers", "training") for path in sorted((root / room).rglob("*.py"))]
     if observer.startswith("tfcnn."):
         paths.append(root.parent / f"{observer.replace('.', '/')}.py")

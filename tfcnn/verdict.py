@@ -125,8 +125,9 @@ def _half_interval(deviation: float, count: int) -> float:
 def _needed(claim: Claim, differences: Sequence[float]) -> int | None:
     """The number of seeds with which a study would decide the claim with a probability of 80%.
 
-    This takes the mean and the spread so far for the true ones. None if it is more than a thousand, or if there are
-    fewer than two seeds to tell the spread.
+    This takes the mean and the spread so far for the true ones, and may be a seed too many for a claim of no effect,
+    whose interval may reach both bounds. None if it is more than a thousand, or if there are fewer than two seeds to
+    tell the spread.
     """
     if len(differences) < 2:
         return None

@@ -116,7 +116,8 @@ def process(experiment: str, scale: str, jobs: int, data_dir: str | None, workdi
     Raises:
       UsageError: no such experiment, or the data is unavailable, or a folder cannot be used.
     """
-    recipe, folder = recipe_for(experiment, scale), workdir / f"workflow-{experiment}"
+    recipe, folder = recipe_for(experiment, scale), (
+        workdir / f"workflow-{experiment}{'' if scale == 'full' else f'-{scale}'}")
     trainings = Trainings(f"workflow of {experiment}", workdir / "runs", jobs, data_dir,
                           SAMPLE_SECONDS if scale == "sample" else math.inf)
     run(recipe, SCALES[scale], trainings, folder)

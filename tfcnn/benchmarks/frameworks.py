@@ -120,7 +120,8 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
     pairs = [(network, precision) for precision in precisions for network in recipes
              if precision not in networks.get(network, {})]
     for number, (network, precision) in enumerate(pairs, 1):
-        rows = _compare(network, recipes[network].replace(precision=precision), present, rounds, seconds, limit, gpu)
+        recipe = recipes[network].replace(precision=precision, keep_precision=True)
+        rows = _compare(network, recipe, present, rounds, seconds, limit, gpu)
         for name, row in rows.items():
             if "median" in row:
                 print(f"{network}, {precision}, {MODES[name].label}: {row['median']:,.0f} images/s", flush=True)

@@ -17,7 +17,7 @@ from tfcnn.benchmarks import hardware, input_pipeline_report, rates, report
 from tfcnn.benchmarks.input_pipeline_report import ALL_CORES, CONSTANT, KERAS, ONE_CORE
 from tfcnn.data import datasets
 from tfcnn.data import pipeline as pipelines
-from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
+from tfcnn.data.augmentation import colour, composition, mixing
 from tfcnn.recipe import Recipe
 from tfcnn.runs import record
 from tfcnn.training import devices, process
@@ -108,7 +108,7 @@ def _our_work(name: str, stored: tf.Tensor, components: np.ndarray, batch_size: 
         first = step * batch_size
         indices = tf.random.experimental.index_shuffle(
             (first + tf.range(batch_size, dtype=tf.int64)) % IMAGES, [0, 1], IMAGES - 1)
-        seeds = random_numbers.image_seeds(0, first // IMAGES, indices)
+        seeds = composition.image_seeds(0, first // IMAGES, indices, operations)
         images = composition.gather_and_augment(stored, indices, seeds, operations, components)
         if mixing.mixes(operations):
             partners = tf.gather(stored, mixing.partner_indices(seeds, IMAGES))

@@ -1,8 +1,8 @@
 """A speedrun: the fewest minutes to 94% on CIFAR-10, by a network and a recipe made for that.
 
 Source: Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", whose code reaches a mean of 94.01% in 9.9
-epochs. Two of its ingredients are not here, which is why the recipe is longer: lookahead, which needs state of its own,
-and several views of an image at test time (which tfcnn.evaluate has).
+epochs. Four of its ingredients are not here, which is why the recipe is longer: lookahead, a margin that mirrors the
+image, biases that are frozen early, and several views of an image at test time (which tfcnn.evaluate has).
 Command: python -m tfcnn.experiments.speedrun --precision=bfloat16
 Target: 0.94 on CIFAR-10's original pixels, in at most 20 minutes on two CPU cores that multiply bfloat16.
 Expected time on two CPU cores, from 220 images/s in float32: an hour on CIFAR-10; two minutes on the sample, the

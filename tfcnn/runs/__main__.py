@@ -1,7 +1,7 @@
 """The command `python -m tfcnn.runs`.
 
     python -m tfcnn.runs show RUN_FOLDER ...     print the table of these runs
-    python -m tfcnn.runs compare RUN_FOLDER ...  draw the curves of these runs over each other, and print how they differ
+    python -m tfcnn.runs compare RUN_FOLDER ...  draw these runs' curves over each other, and print how they differ
     python -m tfcnn.runs record RUN_FOLDER       copy a complete run's small files to experiments/
     python -m tfcnn.runs render [--check]        render the recorded runs into README.md and experiments/README.md
 """

@@ -48,6 +48,7 @@ class Run:
         """
         values: dict[str, Any] = {field.name: field.default for field in settings()} | flat(self.result["recipe"])
         values |= {name: self.result[name] for name in ("strategy", "replicas")}
+        values["arithmetic"] = self.result.get("arithmetic", values["precision"])
         values["augment"] = augmentation(values["augment"])
         del values["seed"]
         return values
@@ -57,8 +58,8 @@ def render_table(folders: Iterable[RunFolder], relative_to: Path | None = None) 
     """A Markdown table of complete runs, sorted by experiment.
 
     Runs that differ only in their seed share a row, which shows the mean of their accuracies, the sample standard
-    deviation, and their number; of time and speed the median, since a run may have been paused. Each row shows the settings in which the runs of its experiment differ, or the
-    network's options if they do not differ.
+    deviation, and their number; of time and speed the median, since a run may have been paused. Each row shows the
+    settings in which the runs of its experiment differ, or the network's options if they do not differ.
 
     Args:
       folders: the runs.

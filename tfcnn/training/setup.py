@@ -83,6 +83,8 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
     devices_module.set_up(recipe)
     strategy = devices_module.strategy(recipe, devices, cluster, wait)
     machines.check_equal(strategy, "the recipe", recipe.to_json())
+    machines.check_equal(strategy, "what layers compute in (see --keep_precision)",
+                         devices_module.computed_precision(recipe))
     height, width, channels = networks.input_shape(recipe.network, recipe.network_options())
     input_shape = (recipe.image_size or height, recipe.image_size or width, channels)
     dataset, pipeline = _load_data(recipe, data_dir, input_shape)
