@@ -162,7 +162,7 @@ def test_augmentation_depends_on_the_image_and_the_epoch_only(folders: Source) -
 
 
 def test_alternating_mirror_mirrors_each_image_in_one_of_two_epochs(folders: Source) -> None:
-    images, plain = (np.concatenate([images for images, _ in stream_of(folders, augment=augment).training(0).take(count)])
+    images, plain = (np.concatenate([part for part, _ in stream_of(folders, augment=augment).training(0).take(count)])
                      for augment, count in (("alternating_mirror", 6), ("none", 3)))
     first, second = ({image.tobytes() for image in images[part]} for part in (slice(48), slice(48, 96)))
     assert len(first) == 48 and first == {image[:, ::-1].tobytes() for image in images[48:]} != second
