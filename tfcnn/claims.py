@@ -145,13 +145,14 @@ def _data(arms: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _spread(values: Sequence[float | None]) -> str:
+    """The mean ± standard deviation, and of how many of the values; values that are all equal have no deviation."""
     from statistics import fmean, stdev
 
     finite = [value for value in values if value is not None]
     if not finite:
         return "–"
-    digits = 0 if abs(fmean(finite)) >= 1000 else 2
-    text = f"{fmean(finite):,.{digits}f}" + (f" ± {stdev(finite):.{digits}f}" if len(finite) > 1 else "")
+    digits = 0 if abs(fmean(finite)) >= 1000 else 1 if abs(fmean(finite)) >= 100 else 2
+    text = f"{fmean(finite):,.{digits}f}" + (f" ± {stdev(finite):,.{digits}f}" if len(set(finite)) > 1 else "")
     return text if len(finite) == len(values) else f"{text} ({len(finite)} of {len(values)})"
 
 
