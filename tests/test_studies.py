@@ -278,6 +278,10 @@ def test_what_an_arm_changes_on_one_scale_goes_before_its_own_changes() -> None:
     assert recipes["low"].epochs == 3 and changed.recipe(changed.arms[1], "full").learning_rate == 0.05
 
 
+def test_an_arm_may_have_fewer_seeds() -> None:
+    assert [list(study.Arm("arm", seeds=own).seeds_of(3)) for own in (0, 1, 5)] == [[0, 1, 2], [0], [0, 1, 2]]
+
+
 def test_claims_have_names_of_their_own() -> None:
     names = [claim.name for one in studies.studies().values() for claim in one.claims]
     assert len(set(names)) == len(names)

@@ -58,6 +58,7 @@ class Arm:
       starts_from: the arm whose trained network, of the same seed, it starts from.
       members: how many networks it trains for each seed: those of an ensemble.
       searches: whether its learning rate is chosen where the scale has a grid; otherwise its own is taken.
+      seeds: the first so many seeds only, for a network that is too expensive for all; 0 for all.
     """
 
     label: str
@@ -66,6 +67,11 @@ class Arm:
     starts_from: str = ""
     members: int = 1
     searches: bool = True
+    seeds: int = 0
+
+    def seeds_of(self, all_seeds: int) -> range:
+        """The seeds that it is trained with, where the study has `all_seeds`."""
+        return range(min(all_seeds, self.seeds or all_seeds))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +170,8 @@ def run(study: Study, scale: str, seeds: int, jobs: int, data_dir: str | None, w
             searches |= choose_learning_rates(trainings, own, study.scales[scale].grid, study.scales[scale].search)
             recipes |= {label: recipes[label].replace(learning_rate=best(searches[label])) for label in own}
         new = {(arm.label, seed): [_member(trainings, arm, recipes, seed, number) for number in range(arm.members)]
-               for seed in range(seeds) for arm in stage if _can_start(trainings, arm, recipes, seed)}
+               for seed in range(seeds) for arm in stage
+               if seed in arm.seeds_of(seeds) and _can_start(trainings, arm, recipes, seed)}
         trainings.complete([recipe for members in new.values() for recipe in members])
         runs |= new
     folder = workdir / (study.name if scale == "full" else f"{study.name}-{scale}")
