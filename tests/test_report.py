@@ -74,6 +74,8 @@ def test_page_has_results_ledger_studies_and_networks_and_stands_alone(repositor
     # tanh took 3.00 to 3.02 epochs, ReLU 2.00 to 2.02: a factor of 1.5, which is above 1.1 and below 3
     verdicts = {claim.name: found["verdict"] for _, claim, found in claims.ledger(claims.recorded(repository))}
     assert (verdicts["relu-faster"], verdicts["relu-three-times"]) == ("REPRODUCED", "NOT REPRODUCED")
+    others = sum(len(each.claims) for each in studies.studies().values()) - len(one.claims)
+    assert f"<b>{others}</b>not yet run" in " ".join(page.split()).replace("<b> ", "<b>")
     assert "×1.50" in (repository / "README.md").read_text()
 
 
