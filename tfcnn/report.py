@@ -78,7 +78,7 @@ def page(root: Path) -> str:
     ledger = [{"study": one.name, "claim": claim, "found": found, "measured": claims.measured(claim, found),
                "verdict": found["verdict"], "needs": claims.verdict_cell(found), "drawn": interval(claim, found)}
               for one, claim, found in claims.ledger(records)]
-    judged = [found["verdict"] for one, _, found in claims.ledger(records) if one.name in records]
+    judged = [entry["verdict"] for entry in ledger if entry["study"] in records]
     counts = {name: judged.count(name) for name in (verdict.REPRODUCED, verdict.NOT_REPRODUCED, verdict.UNRESOLVED)}
     counts |= {"not yet run": len(ledger) - len(judged)} if len(judged) < len(ledger) else {}
     shown = [_study(root / "experiments" / "studies" / name, known[name].question, record)
