@@ -57,14 +57,15 @@ def _ended_in_time(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _end() -> None:
-    """Waits for running calls, then until tf.data's buffers are full of refused ones."""
+    """Waits for running calls, then until tf.data's buffers are full of refused ones: until a second without a call."""
     global _ending
     with _condition:
         _ending = True
-        before = -1
-        while _called and (_running or _refused != before):
+        quiet = not _called
+        while not quiet:
             before = _refused
-            _condition.wait(_QUIET_SECONDS)
+            a_call_ended = _condition.wait(_QUIET_SECONDS)  # its thread may come back for the next one
+            quiet = not a_call_ended and not _running and _refused == before
 
 
 atexit.register(_end)
