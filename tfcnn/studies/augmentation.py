@@ -3,7 +3,7 @@
 The notes (000, day 10; 002; 003) list mirroring, cropping, rotation, shearing, local warping and shifts of the colours,
 and say that more data "will almost always improve results". Lin et al. 2014, table 1: Network in Network goes from
 10.41 to 8.81% on CIFAR-10 by translation and mirror images. Here a network with four layers is trained on 1,000,
-5,000 and 45,000 images, in 1,250 to 1,900 steps; *warping* is rotation, shearing and local warping together.
+5,000 and 45,000 images, in 1,240 to 1,872 steps; *warping* is rotation, shearing and local warping together.
 """
 
 from tfcnn import figures, measures, study
