@@ -21,13 +21,12 @@ BASES = {2_000: BASE.replace(train_images=2_000, epochs=30), 10_000: BASE.replac
 
 def _draw(record, figure):
     trained = figures.labels(record)
-    rows = {images: {f"{label}, {images:,} images": label for label in BOTH} for images in BASES}
-    shown = {images: [arm for arm in arms if arm in trained] for images, arms in rows.items()}
-    panels = {images: arms for images, arms in shown.items() if arms}  # the sample scale has 2,000 images only
-    for panel, (images, arms) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items()):
-        figures.by_arm(record, panel, "test_error", arms)
+    shown = {images: [label for label in BOTH if f"{label}, {images:,} images" in trained] for images in BASES}
+    sizes = [images for images in BASES if shown[images]]  # at the sample scale 2,000 only
+    for panel, images in zip(figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0], sizes):
+        figures.by_arm(record, panel, "test_error", [f"{label}, {images:,} images" for label in shown[images]])
         panel.set_title(f"{images:,} training images")
-        panel.set_yticks(range(len(arms)), [rows[images][arm] for arm in arms])
+        panel.set_yticks(range(len(shown[images])), shown[images])
 
 
 STUDY = study.Study(
