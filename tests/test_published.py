@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,28 @@ def test_each_recipe_has_a_line_of_its_own(tmp_path: Path) -> None:
                _run(tmp_path / "short", RECIPE.replace(epochs=30), accuracy=0.905, epochs=30)]
     assert [(line[3], line[5]) for line in _cells(folders, tmp_path)] == [
         ("**8.75** (n = 1)", "182"), ("**9.50** (n = 1)", "30")]
+
+
+def _evaluated(folder: RunFolder, accuracy: float, tta: str = "shift", one_view: float = 0.0) -> None:
+    (folder.path / "evaluation").mkdir()
+    record = {"tta": tta, "accuracy": accuracy, "members": [{"source": "run, one view", "accuracy": one_view}]}
+    (folder.path / "evaluation" / "evaluation.json").write_text(json.dumps(record))
+
+
+def test_an_evaluation_with_several_views_stands_beside_the_runs_own_test(tmp_path: Path) -> None:
+    folders = [_run(tmp_path / f"seed{seed}", RECIPE.replace(seed=seed), accuracy=0.91) for seed in range(2)]
+    _evaluated(folders[0], 0.92)
+    assert _cells(folders, tmp_path)[0][3] == "**9.00 ± 0.00** (n = 2)"  # not all runs were evaluated
+    _evaluated(folders[1], 0.93)
+    assert _cells(folders, tmp_path)[0][3] == "**9.00 ± 0.00** (n = 2); nine shifts **7.50 ± 0.71**"
+
+
+@pytest.mark.parametrize("tta, expected", [
+    ("ten_crop", "**20.00** (n = 1); one view **22.00**"), ("none", "**20.00** (n = 1)")])
+def test_a_run_that_was_tested_on_ten_crops_has_the_error_of_one_view(tta: str, expected: str, tmp_path: Path) -> None:
+    folder = _run(tmp_path / "run", RECIPE.replace(stream=True, test_crops=10), accuracy=0.8)
+    _evaluated(folder, 0.8, tta, one_view=0.78)
+    assert _cells([folder], tmp_path)[0][3] == expected
 
 
 @pytest.mark.parametrize("recipe, changes", [

@@ -42,6 +42,29 @@ def test_normalization_is_recorded_if_it_is_small_or_weights_are(tmp_path: Path)
     assert found["weights.npz"] == b"weights" and len(found[runs.NORMALIZATION]) == 2_000_000
 
 
+def test_an_evaluation_on_the_test_set_is_recorded_under_the_name_of_the_run(tmp_path: Path) -> None:
+    for split, recorded in (("test", True), ("validation", False)):
+        folder = complete_run(tmp_path / split)
+        (folder.path / "evaluation").mkdir()
+        found = {"sources": [str(folder.path)], "split": split, "tta": "shift", "accuracy": 0.9,
+                 "members": [{"source": f"{folder.path}, one view", "accuracy": 0.8}]}
+        (folder.path / "evaluation" / "evaluation.json").write_text(json.dumps(found))
+        files = contents(record(folder, tmp_path, split).path)
+        assert ("evaluation/evaluation.json" in files) == recorded
+        if recorded:
+            assert json.loads(files["evaluation/evaluation.json"]) == found | {
+                "sources": ["test"], "members": [{"source": "test, one view", "accuracy": 0.8}]}
+
+
+def test_a_damaged_evaluation_is_a_usage_error(tmp_path: Path) -> None:
+    folder = complete_run(tmp_path / "run")
+    (folder.path / "evaluation").mkdir()
+    (folder.path / "evaluation" / "evaluation.json").write_text("{")
+    with pytest.raises(UsageError, match="evaluation.json is damaged: .* evaluate the run again"):
+        record(folder, tmp_path)
+    assert not contents(tmp_path / "experiments")
+
+
 def test_a_run_is_recorded_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = complete_run(tmp_path / "run")
     (tmp_path / "experiments" / "toy-run.tmp").mkdir(parents=True)  # left by a killed process

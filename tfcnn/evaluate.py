@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcnn import console, exit_status, files
-from tfcnn.runs.folder import EVALUATION, VALIDATION_EVENTS
+from tfcnn.runs.folder import EVALUATED, EVALUATION, VALIDATION_EVENTS
 from tfcnn.startup import import_tensorflow
 
 # After the trainer's own files in alphabetical order, in which TensorBoard reads them.
@@ -65,7 +65,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     for name, picture in drawn.items():
         files.write(folder / name, picture)
     files.write(folder / "predictions.npz", stream.getvalue())
-    files.write(folder / "evaluation.json", json.dumps(result.record, indent=2) + "\n")
+    files.write(folder / EVALUATED, json.dumps(result.record, indent=2) + "\n")
     if own and not arguments.out and networks[0].is_run:
         _show_in_tensorboard(networks[0], drawn)
     _print(result.record, folder)

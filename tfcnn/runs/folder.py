@@ -34,6 +34,7 @@ CURVES = "curves.png"
 TRAIN_EVENTS = "train"
 VALIDATION_EVENTS = "validation"
 EVALUATION = "evaluation"
+EVALUATED = "evaluation.json"  # in the folder EVALUATION
 EXPLANATION = "explanation"
 LOCK = "run.lock"
 # Folder of the runs that are given none.
@@ -292,6 +293,20 @@ class RunFolder:
         if missing:
             raise self._damaged_result(f"it lacks {', '.join(missing)}")
         return result
+
+    def read_evaluation(self) -> dict[str, Any] | None:
+        """The metrics that `tfcnn.evaluate` has left in the run's folder; None if it has not.
+
+        Raises:
+          UsageError: the file is damaged.
+        """
+        file = Path(EVALUATION) / EVALUATED
+        if not (self.path / file).is_file():
+            return None
+        try:
+            return json.loads(self._read(str(file)))
+        except ValueError as error:
+            raise UsageError(f"{self.path / file} is damaged: {error}: evaluate the run again") from error
 
     def _damaged_result(self, reason: str) -> UsageError:
         return UsageError(f"{self.path / RESULT} is damaged: {reason}: bring back a copy, or remove it, and the run's "

@@ -66,6 +66,8 @@ class Row:
                 and self.augmented in (None, _is_augmented(recipe["augment"])))
 
 
+# What the error is called that is measured with other views of each test image than the run's own test.
+_VIEWS = {"none": "one view", "mirror": "with mirror images", "shift": "nine shifts", "ten_crop": "ten crops"}
 _BOTTLENECKS = {"variant": ("bottleneck", "bottleneck_short")}
 _LIN_2015 = "Lin, Memisevic, Konda 2015, after unsupervised pre-training"
 
@@ -148,17 +150,34 @@ def _line(row: Row, group: Sequence[Run], relative_to: Path) -> tuple[str, ...]:
     start = (f"[{row.network}](tfcnn/experiments/{row.experiment}.py)", row.data, published)
     if not group:
         return *start, "not yet run", epochs, "", "", "", ""
-    error = mean_and_deviation([100 * (1 - run.result["test"]["accuracy"]) for run in group])
+    error = _mean_error([run.result["test"]["accuracy"] for run in group])
     hours = statistics.median(run.result["train_seconds"] for run in group) / 3600
     return (
         *start,
-        f"**{error}** (n = {len(group)})",
+        f"**{error}** (n = {len(group)}){_other_views(group)}",
         epochs,
         span([run.result["epochs"] for run in group]),
         f"{group[0].result['dataset']['train_images']:,} images",
         f"{hours:.1f}" if hours >= 1 else f"{hours:.2f}",
         run_links(group, relative_to),
     )
+
+
+def _mean_error(accuracies: Sequence[float]) -> str:
+    return mean_and_deviation([100 * (1 - accuracy) for accuracy in accuracies])
+
+
+def _other_views(group: Sequence[Run]) -> str:
+    """The error with other views of each test image than in the runs' own test, if all runs were evaluated so."""
+    found = [run.evaluation for run in group if run.evaluation and run.evaluation["tta"] != "none"]
+    if len(found) < len(group) or len({evaluation["tta"] for evaluation in found}) > 1:
+        return ""
+    views = found[0]["tta"]
+    if group[0].result["recipe"].get("test_crops", 1) > 1 and views == "ten_crop":
+        views, accuracies = "none", [evaluation["members"][0]["accuracy"] for evaluation in found]
+    else:
+        accuracies = [evaluation["accuracy"] for evaluation in found]
+    return f"; {_VIEWS[views]} **{_mean_error(accuracies)}**"
 
 
 def _is_augmented(text: str | bool) -> bool:

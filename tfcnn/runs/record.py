@@ -15,7 +15,9 @@ from typing import Any
 
 from tfcnn import files
 from tfcnn.recipe import UsageError
-from tfcnn.runs.folder import COMMAND, CURVES, METRICS, NORMALIZATION, RECIPE, RESULT, TIMINGS, RunFolder
+from tfcnn.runs.folder import (
+    COMMAND, CURVES, EVALUATED, EVALUATION, METRICS, NORMALIZATION, RECIPE, RESULT, TIMINGS, RunFolder
+)
 
 PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
 
@@ -94,7 +96,9 @@ def result_of_training(folder: RunFolder) -> dict[str, Any]:
 def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, bytes] | None = None) -> RunFolder:
     """Copies a complete run's small files to experiments/<experiment>/<name>/, all of them or none.
 
-    In its command, a `--data_dir` with an absolute path is left out.
+    In its command, a `--data_dir` with an absolute path is left out. If the run has been evaluated on its test set, by
+    `tfcnn.evaluate` with its folder `evaluation` as `--out` (the default, unless it averages other views of each image
+    than the run's own test did), the metrics are copied as well.
 
     Args:
       folder: the run.
@@ -129,7 +133,8 @@ def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, 
             shutil.copyfile(folder.path / file, unfinished / file)
         flags = [flag for flag in folder.read_command() if not _names_a_place(flag)]
         files.write(unfinished / COMMAND, "".join(f"{flag}\n" for flag in flags))
-        for file, content in (weights or {}).items():
+        for file, content in {**(weights or {}), **_evaluation(folder, name)}.items():
+            (unfinished / file).parent.mkdir(exist_ok=True)
             files.write(unfinished / file, content)
         unfinished.rename(recorded)
     except OSError as error:
@@ -137,6 +142,23 @@ def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, 
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return RunFolder(recorded)
+
+
+def _evaluation(folder: RunFolder, name: str) -> dict[str, bytes]:
+    """The file with the metrics of a run's evaluation on its own test set, by its name, if it has been evaluated.
+
+    Args:
+      folder: the run.
+      name: the recorded run's name, which stands for the path of the run's folder.
+    """
+    found = folder.read_evaluation()
+    if found is None or len(found["sources"]) > 1 or found["split"] != "test":
+        return {}
+    source, = found["sources"]
+    found["sources"] = [name]
+    for member in found.get("members", []):
+        member["source"] = member["source"].replace(source, name)
+    return {f"{EVALUATION}/{EVALUATED}": (json.dumps(found, indent=2) + "\n").encode()}
 
 
 def _names_a_place(flag: str) -> bool:

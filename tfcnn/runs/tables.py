@@ -27,11 +27,12 @@ class Run:
 
     folder: RunFolder
     result: Mapping[str, Any]
+    evaluation: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, folder: RunFolder) -> Run:
-        """Reads a complete run; errors are those of `result_of_training`."""
-        return cls(folder, result_of_training(folder))
+        """Reads a complete run; errors are those of `result_of_training`, or the evaluation is damaged."""
+        return cls(folder, result_of_training(folder), folder.read_evaluation())
 
     @property
     def experiment(self) -> str:
