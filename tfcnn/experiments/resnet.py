@@ -7,13 +7,15 @@ CIFAR-10's original pixels (errors of 8.75 / 7.51 / 7.17 / 6.97 / 6.43% in table
 the validation images as well: --validation=0 --epochs=164 --decay_epochs=82,123 is the same number of steps). Depth 110
 needs a warm-up: the paper trains at a rate of 0.01 until the training error is below 80%, about 400 steps; with
 --warmup_epochs=1.2 the rate rises over as many steps.
+With --preset=fast, 60 epochs at a rate that rises and falls once: 0.914 is the goal with 20 layers.
 Expected time on two CPU cores, from 470 images/s: on CIFAR-10 five hours with 20 layers, 15 with 56, 30 with 110, three
-days with --depth=18; eight minutes on the sample, the substitute where CIFAR-10 is not available.
+days with --depth=18; half an hour with --preset=fast on cores that multiply bfloat16; eight minutes on the sample, the
+substitute where CIFAR-10 is not available.
 """
 
 from tfcnn import cli
 from tfcnn.networks.options import choose
-from tfcnn.recipe import Recipe
+from tfcnn.recipe import Presets, Recipe
 
 RECIPE = Recipe(
     experiment="resnet",
@@ -41,6 +43,10 @@ RECIPE = Recipe(
     l2=0.0001,  # section 4.2
 )
 SAMPLE = {"epochs": 40, "decay_epochs": "20,30", "crop_padding": 2}
+PRESETS: Presets = {
+    "fast": {"epochs": 60, "optimizer": "nesterov", "learning_rate": 0.2, "schedule": "one_cycle", "decay_epochs": "",
+             "l2": 0.0005, "precision": "bfloat16"},
+}
 
 if __name__ == "__main__":
-    cli.run(RECIPE, sample=SAMPLE)
+    cli.run(RECIPE, sample=SAMPLE, presets=PRESETS)
