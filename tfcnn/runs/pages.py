@@ -10,9 +10,15 @@ from tfcnn.runs.folder import CURVES
 from tfcnn.runs.published import render_published
 from tfcnn.runs.record import recorded_runs
 from tfcnn.runs.tables import relative_link, render_table, run_name
+from tfcnn.runs.time_to_accuracy import TIMED, render_times
 
 BEGIN = "<!-- results: begin, made by: python -m tfcnn.runs render -->"
 END = "<!-- results: end -->"
+
+_TIMES = """\
+**Time to accuracy**: the shortest training whose mean test accuracy reaches a goal. Each length is a run of its own,
+timed alone on two cores, in bfloat16; beside it stands the time of as many epochs at the best speed of PyTorch,
+measured [in one run with the suite's](experiments/frameworks_bfloat16/README.md)."""
 
 
 def stale_pages(root: Path) -> dict[Path, str]:
@@ -29,8 +35,10 @@ def stale_pages(root: Path) -> dict[Path, str]:
 
 
 def _rendered_readme(readme: Path) -> str:
-    table = render_published(recorded_runs(readme.parent), relative_to=readme.parent)
-    return markdown.between(readme, BEGIN, END, table)
+    root = readme.parent
+    runs = recorded_runs(root)
+    results = render_published([run for run in runs if not run_name(run).startswith(TIMED)], relative_to=root)
+    return markdown.between(readme, BEGIN, END, f"{results}\n{_TIMES}\n\n{render_times(runs, root)}")
 
 
 def _rendered_index(root: Path) -> str:

@@ -1,0 +1,65 @@
+"""The table of times to an accuracy: the shortest training that reaches it, beside PyTorch's measured speed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.toy_run import complete_run
+from tfcnn.experiments.resnet import RECIPE
+from tfcnn.runs.folder import RunFolder
+from tfcnn.runs.pages import BEGIN, END, stale_pages
+from tfcnn.runs.time_to_accuracy import GOALS, Goal, render_times
+
+GOAL = [Goal("ResNet-20", 90, "resnet20")]
+
+
+def _runs(root: Path, epochs: int, *accuracies: float) -> list[RunFolder]:
+    data = {"name": "cifar10", "source": "binary version", "train_images": 50_000, "validation_images": 0,
+            "test_images": 10_000}
+    return [complete_run(root / "experiments" / "resnet" / f"timed-{epochs}-epochs-seed{seed}",
+                         RECIPE.replace(epochs=epochs, decay_epochs="1", seed=seed), accuracy=accuracy, dataset=data,
+                         epochs=epochs, train_seconds=30.0 * epochs + seed)
+            for seed, accuracy in enumerate(accuracies)]
+
+
+def _cells(runs: list[RunFolder], root: Path) -> list[str]:
+    line, = render_times(runs, root, GOAL).splitlines()[2:]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_shortest_training_whose_mean_reaches_the_goal_is_shown(tmp_path: Path) -> None:
+    runs = _runs(tmp_path, 10, 0.89, 0.905) + _runs(tmp_path, 20, 0.899, 0.901, 0.90) + _runs(tmp_path, 30, 0.92)
+    assert _cells(runs, tmp_path) == [
+        "[ResNet-20](tfcnn/experiments/resnet.py)", "90", "**90.00 ± 0.10** (n = 3)", "20", "10 min 01 s",
+        "not measured",
+        ", ".join(f"[{name}](experiments/resnet/timed-20-epochs-seed{seed})"
+                  for seed, name in enumerate(("timed-20-epochs-seed0", "1", "2")))]
+
+
+def test_a_goal_that_no_training_reaches_is_not_met_yet(tmp_path: Path) -> None:
+    assert _cells(_runs(tmp_path, 10, 0.8999), tmp_path)[2:] == ["not yet", "", "", "", ""]
+
+
+def test_pytorchs_fastest_mode_gives_its_time(tmp_path: Path) -> None:
+    folder = tmp_path / "experiments" / "frameworks_bfloat16"
+    folder.mkdir(parents=True)
+    modes = {"graph": {"median": 900.0}, "pytorch": {"median": 400.0}, "pytorch_compiled": {"median": 500.0},
+             "pytorch_channels_last": {}}
+    (folder / "result.json").write_text(json.dumps({"networks": {"resnet20": {"bfloat16": {"arms": modes}}}}))
+    # 20 epochs of 50,000 images at 500 images/s
+    assert _cells(_runs(tmp_path, 20, 0.91), tmp_path)[5] == "33 min 20 s (500 images/s)"
+
+
+def test_timed_runs_are_in_the_second_table_of_the_readme_only(tmp_path: Path) -> None:
+    _runs(tmp_path, 20, 0.91)
+    (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    first, second = stale_pages(tmp_path)[tmp_path / "README.md"].split("**Time to accuracy**")
+    assert "timed-20" not in first and "timed-20" in second
+
+
+@pytest.mark.parametrize("goal", GOALS, ids=lambda goal: goal.network)
+def test_every_goal_has_its_row(goal: Goal) -> None:
+    assert goal.row.network == goal.network and 0 < goal.accuracy < 100

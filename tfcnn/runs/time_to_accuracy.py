@@ -1,0 +1,107 @@
+"""The README's second table: the minutes of training after which a network is accurate enough.
+
+Each length of training is a run of its own, whose learning rate falls to zero at its end. A run that was trained for
+this table, with the machine to itself, is recorded under a name that begins with `TIMED`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfcnn import markdown
+from tfcnn.runs.folder import RESULT, RunFolder
+from tfcnn.runs.published import ROWS, Row
+from tfcnn.runs.tables import Run, duration, group_by_seed, mean_and_deviation, run_links
+
+TIMED = "timed"
+# The benchmark of both frameworks that has PyTorch's speed, relative to the repository.
+BENCHMARK = Path("experiments") / "frameworks_bfloat16"
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """An accuracy on CIFAR-10's test images that a network shall reach soon.
+
+    Attributes:
+      network: as its row in `published.ROWS` has it.
+      accuracy: in percent.
+      benchmarked_as: the network's name in `frameworks`.
+    """
+
+    network: str
+    accuracy: float
+    benchmarked_as: str
+
+    @property
+    def row(self) -> Row:
+        """The row of the network's published errors, which knows its runs."""
+        row, = (row for row in ROWS if (row.network, row.data) == (self.network, "CIFAR-10"))
+        return row
+
+
+GOALS = (
+    Goal("ResNet-20", 90, "resnet20"),
+    Goal("VGG-16, batch normalization", 92, "vgg"),
+    Goal("ResNet-18, 3x3 stem", 92, "resnet18"),
+)
+
+
+def render_times(folders: Iterable[RunFolder], root: Path, goals: Sequence[Goal] = GOALS) -> str:
+    """A Markdown table: for each goal the shortest training whose mean accuracy over the seeds reaches it.
+
+    Args:
+      folders: the recorded runs.
+      root: the repository, which the links are relative to.
+      goals: the goals, in their order.
+
+    Raises:
+      UsageError: a run is not complete, or its result is damaged.
+    """
+    groups = group_by_seed(map(Run.read, folders))
+    speeds = _pytorch_speeds(root / BENCHMARK / RESULT)
+    head = ("Network", "Accuracy, %", "Reached, %", "Epochs", "Training", "At PyTorch's speed", "Run")
+    return markdown.table(head, [_line(goal, groups, speeds, root) for goal in goals], align="lrrrrrl")
+
+
+def _line(goal: Goal, groups: Sequence[Sequence[Run]], speeds: Mapping[str, float], root: Path) -> tuple[str, ...]:
+    reached = [group for group in groups if goal.row.has(group[0].result) and _mean_accuracy(group) >= goal.accuracy]
+    start = (f"[{goal.network}](tfcnn/experiments/{goal.row.experiment}.py)", f"{goal.accuracy:g}")
+    if not reached:
+        return *start, "not yet", "", "", "", ""
+    group = min(reached, key=lambda group: group[0].result["epochs"])
+    epochs = group[0].result["epochs"]
+    images = epochs * group[0].result["dataset"]["train_images"]
+    speed = speeds.get(goal.benchmarked_as)
+    return (
+        *start,
+        f"**{mean_and_deviation(_accuracies(group))}** (n = {len(group)})",
+        str(epochs),
+        duration(statistics.median(run.result["train_seconds"] for run in group)),
+        f"{duration(images / speed)} ({speed:,.0f} images/s)" if speed else "not measured",
+        run_links(group, root),
+    )
+
+
+def _accuracies(group: Sequence[Run]) -> list[float]:
+    """In percent."""
+    return [100 * run.result["test"]["accuracy"] for run in group]
+
+
+def _mean_accuracy(group: Sequence[Run]) -> float:
+    # Rounded, so that 0.92 is 92 in spite of binary fractions.
+    return round(statistics.fmean(_accuracies(group)), 6)
+
+
+def _pytorch_speeds(benchmark: Path) -> dict[str, float]:
+    """The images/s of the fastest of PyTorch's modes, by the network's name in `frameworks`."""
+    if not benchmark.is_file():
+        return {}
+    networks: dict[str, dict[str, Any]] = json.loads(benchmark.read_text(encoding="utf-8"))["networks"]
+    return {name: max(mode["median"] for label, mode in measured["bfloat16"]["arms"].items()
+                      if label.startswith("pytorch") and mode.get("median"))
+            for name, measured in networks.items() if "bfloat16" in measured}
