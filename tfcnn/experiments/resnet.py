@@ -44,8 +44,8 @@ RECIPE = Recipe(
 )
 SAMPLE = {"epochs": 40, "decay_epochs": "20,30", "crop_padding": 2}
 PRESETS: Presets = {
-    "fast": {"epochs": 60, "optimizer": "nesterov", "learning_rate": 0.2, "schedule": "one_cycle", "decay_epochs": "",
-             "l2": 0.0005, "precision": "bfloat16"},
+    "fast": {"augment": "crop,alternating_mirror", "epochs": 60, "optimizer": "nesterov", "learning_rate": 0.2,
+             "schedule": "one_cycle", "decay_epochs": "", "l2": 0.001, "precision": "bfloat16"},
 }
 
 if __name__ == "__main__":
