@@ -82,6 +82,7 @@ def ship(run: Path, name: str, data_dir: str | None = None) -> dict[str, Any]:
     try:
         for file in (RECIPE, NORMALIZATION, RESULT):
             shutil.copyfile(run / file, folder / file)
+
         def saved_in(dtype: str) -> dict[str, Any]:
             weights.save(trained.model, folder / WEIGHTS, dtype)
             return evaluation.evaluate([network.load(folder)], data_dir=data_dir).record
