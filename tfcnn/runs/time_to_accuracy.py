@@ -1,7 +1,7 @@
 """The README's second table: the minutes of training after which a network is accurate enough.
 
-Each length of training is a run of its own, whose learning rate falls to zero at its end. A run that was trained for
-this table, with the machine to itself, is recorded under a name that begins with `TIMED`.
+Each length of training is a run of its own, whose learning rate falls to zero at its end. The runs of this table were
+trained for it, with the machine to themselves, and are recorded under names that begin with `TIMED`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from tfcnn import markdown
 from tfcnn.runs.folder import RESULT, RunFolder
 from tfcnn.runs.published import ROWS, Row
-from tfcnn.runs.tables import Run, duration, group_by_seed, mean_and_deviation, run_links
+from tfcnn.runs.tables import Run, duration, group_by_seed, mean_and_deviation, run_links, run_name
 
 TIMED = "timed"
 # The benchmark of both frameworks that has PyTorch's speed, relative to the repository.
@@ -55,14 +55,15 @@ def render_times(folders: Iterable[RunFolder], root: Path, goals: Sequence[Goal]
     """A Markdown table: for each goal the shortest training whose mean accuracy over the seeds reaches it.
 
     Args:
-      folders: the recorded runs.
+      folders: the recorded runs; only those whose name begins with `TIMED` count, which were trained on the machine of
+        the benchmark.
       root: the repository, which the links are relative to.
       goals: the goals, in their order.
 
     Raises:
       UsageError: a run is not complete, or its result is damaged.
     """
-    groups = group_by_seed(map(Run.read, folders))
+    groups = group_by_seed(Run.read(folder) for folder in folders if run_name(folder).startswith(TIMED))
     speeds = _pytorch_speeds(root / BENCHMARK / RESULT)
     head = ("Network", "Accuracy, %", "Reached, %", "Epochs", "Training", "At PyTorch's speed", "Run")
     return markdown.table(head, [_line(goal, groups, speeds, root) for goal in goals], align="lrrrrrl")
@@ -72,7 +73,7 @@ def _line(goal: Goal, groups: Sequence[Sequence[Run]], speeds: Mapping[str, floa
     reached = [group for group in groups if goal.row.has(group[0].result) and _mean_accuracy(group) >= goal.accuracy]
     start = (f"[{goal.network}](tfcnn/experiments/{goal.row.experiment}.py)", f"{goal.accuracy:g}")
     if not reached:
-        return *start, "not yet", "", "", "", ""
+        return *start, "not yet measured", "", "", "", ""
     group = min(reached, key=lambda group: group[0].result["epochs"])
     epochs = group[0].result["epochs"]
     images = epochs * group[0].result["dataset"]["train_images"]
