@@ -26,7 +26,8 @@ ACCURACIES = (0.9012, 0.9134, 0.8975)
 def _run(path: Path, recipe: Recipe = RECIPE, factor: float = 1.0, epochs: int = 3, **changes: Any) -> runs.RunFolder:
     """A complete run whose losses and errors are the toy run's, times a factor."""
     folder = complete_run(path, recipe, epochs=epochs, **changes)
-    rows = ROWS + [ROWS[-1] | {"epoch": epoch} for epoch in range(4, epochs + 1)]
+    rows = ROWS + [ROWS[-1] | {"epoch": epoch, "validation_accuracy": 1 - 0.1 / epoch}
+                   for epoch in range(4, epochs + 1)]
     folder.write_metrics([row | {name: 1 - factor * (1 - row[name]) if "accuracy" in name else factor * row[name]
                                  for name in row if name.endswith(("loss", "accuracy"))} for row in rows])
     return folder
@@ -55,9 +56,17 @@ def test_table_has_what_differs_and_what_was_reached(two_groups: list[runs.RunFo
     assert cells["seeds"] == ["0", "0, 1, 2"] and cells["epochs run"] == ["3", "3–4"]
     assert cells["test accuracy, %"] == [
         "85.00", f"{statistics.fmean(percent):.2f} ± {statistics.stdev(percent):.2f}"]
-    validation = [100 * (1 - factor * 0.4 / 3) for factor in (1.0, 0.5, 1.5)]
+    validation = [100 * (1 - factor) for factor in (1.0 * 0.4 / 3, 0.5 * 0.1 / 4, 1.5 * 0.4 / 3)]
     assert cells["validation accuracy in the last epoch, %"] == [
         f"{validation[0]:.2f}", f"{statistics.fmean(validation):.2f} ± {statistics.stdev(validation):.2f}"]
+
+
+def test_seeds_of_equal_accuracy_are_drawn(tmp_path: Path) -> None:
+    """The mean of three such numbers is rounded to one that is greater than each of them, or less."""
+    for accuracy in (0.981, 0.984):
+        folders = [_run(tmp_path / f"{accuracy}-seed{seed}", RECIPE.replace(seed=seed), accuracy=accuracy)
+                   for seed in range(3)]
+        compare.draw(compare.groups_of(folders), tmp_path / "equal.png")
 
 
 def test_several_seeds_are_a_mean_and_a_band(two_groups: list[runs.RunFolder]) -> None:

@@ -165,7 +165,7 @@ def test_flags_named_in_prose_exist(page: str) -> None:
     known |= {"tta", "split", "layer", "quantize", "largest_loss", "mean", "std", "classes", "zeros"}  # trained
     known |= {"name", "weights", "network"}  # runs, and their conversion
     known |= {"scale", "seeds", "jobs", "experiment", "out"}  # studies, and the page of everything
-    known |= {"images", "logdir", "help", "gpus-per-task"}  # streaming, TensorBoard, Slurm
+    known |= {"images", "logdir", "help", "flagfile", "gpus-per-task"}  # streaming, TensorBoard, absl, Slurm
     for span in pages.code_spans(page):
         for flag in re.findall(r"(?<!\S)--(?:no(?=[a-z]))?([\w-]+)", span):
             assert flag in known or f"no{flag}" in known, span

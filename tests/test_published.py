@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from tests.toy_run import result_of
-from tfcnn.experiments.resnet import RECIPE
+from tfcnn.experiments import alexnet, inception, mlp, network_in_network, resnet, vgg
 from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import Recipe
 from tfcnn.runs import State
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.published import ROWS, Published, Row, render_published
+from tfcnn.runs.record import recorded_runs
 
+RECIPE = resnet.RECIPE
 ROOT = Path(__file__).parents[1]
 
 RESNET20 = Row("ResNet-20", "CIFAR-10", (Published(8.75, "He et al. 2016, table 6", 182),), "resnet", "cifar10",
@@ -81,6 +83,11 @@ def test_a_run_that_was_tested_on_ten_crops_has_the_error_of_one_view(tta: str, 
 @pytest.mark.parametrize("recipe, changes", [
     (RECIPE.replace(augment="none"), {}),
     (RECIPE.replace(depth=56), {}),
+    (RECIPE.replace(initial_weights="resnet20-cifar10"), {}),
+    (RECIPE.replace(classes="0-4"), {}),
+    (RECIPE.replace(random_labels=1.0), {}),
+    (RECIPE.replace(train_images=500), {}),
+    (RECIPE.replace(augment="mirror", mirror=False), {}),
     (RECIPE, {"experiment": "other"}),
     (RECIPE, {"dataset": DATA | {"name": "sample"}}),
     (RECIPE, {"dataset": DATA | {"name": "folder", "source": "CIFAR-10 (JPEG copy), class folders"}})])
@@ -110,6 +117,20 @@ def test_rows_name_what_exists() -> None:
             assert set(values) <= set(allowed), (row.network, option)
 
 
-def test_rows_do_not_overlap() -> None:
-    names = [(row.network, row.data) for row in ROWS]
-    assert len(names) == len(set(names))
+def test_no_run_belongs_in_two_rows() -> None:
+    recipes = [*(resnet.RECIPE.replace(depth=depth) for depth in (18, 20, 56)), vgg.RECIPE, inception.RECIPE,
+               alexnet.RECIPE, alexnet.RECIPE.replace(normalization="none"),
+               network_in_network.RECIPE, mlp.RECIPE, mlp.RECIPE.replace(variant="bottleneck_short")]
+    made = [result_of(recipe.replace(augment=augment), dataset={"name": dataset, "source": "files"})
+            for recipe in recipes for augment in ("none", "standard") for dataset in ("cifar10", "cifar100")]
+    recorded = [folder.read_result() for folder in recorded_runs(ROOT)]
+    found = [sum(row.has(result) for row in ROWS) for result in made + recorded]
+    # On CIFAR-10 seven networks with augmentation and three with and without it, on CIFAR-100 one.
+    assert max(found) == 1 and sum(found[:len(made)]) == 7 + 2 * 3 + 1
+
+
+def test_a_plain_network_is_not_in_the_row_of_the_residual_one() -> None:
+    row, = (row for row in ROWS if row.network == "ResNet-18, 3x3 stem")
+    dataset = {"name": "cifar10", "source": "files"}
+    for shortcut, belongs in (("paper", True), ("B", True), ("none", False)):
+        assert row.has(result_of(resnet.RECIPE.replace(depth=18, shortcut=shortcut), dataset=dataset)) is belongs

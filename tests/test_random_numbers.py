@@ -39,6 +39,15 @@ def test_no_two_operations_share_a_draw() -> None:
     assert random_numbers.DRAWS["crop"] == (0, 2) and random_numbers.DRAWS["mirror"] == (2, 1)
 
 
+def test_seeds_and_orders_are_those_of_recorded_runs() -> None:
+    epochs = [splitmix(splitmix(7, 0), epoch - 1) for epoch in range(3)]
+    for epoch, state in enumerate(epochs):
+        np.testing.assert_array_equal(seeds_of(3, 7, epoch), [splitmix(state, image - 1) for image in range(3)])
+    orders = np.array([splitmix(state, -2) for state in epochs], "<u8")
+    np.testing.assert_array_equal(random_numbers.order_seed(7, tf.range(3, dtype=tf.int64)),
+                                  orders.view("<i4").reshape(3, 2))
+
+
 def test_seeds_differ_in_image_epoch_and_seed() -> None:
     seeds = np.concatenate([seeds_of(1000, seed, epoch) for seed in range(5) for epoch in range(5)])
     assert len(np.unique(seeds)) == seeds.size

@@ -43,17 +43,19 @@ def test_normalization_is_recorded_if_it_is_small_or_weights_are(tmp_path: Path)
 
 
 def test_an_evaluation_on_the_test_set_is_recorded_under_the_name_of_the_run(tmp_path: Path) -> None:
-    for split, recorded in (("test", True), ("validation", False)):
-        folder = complete_run(tmp_path / split)
+    own = {"dataset": "sample", "source": "images of the sample", "split": "test"}
+    for name, changes in {"own": {}, "validation": {"split": "validation"}, "another": {"dataset": "cifar10"},
+                          "folders": {"source": "other images"}}.items():
+        folder = complete_run(tmp_path / name)
         (folder.path / "evaluation").mkdir()
-        found = {"sources": [str(folder.path)], "split": split, "tta": "shift", "accuracy": 0.9,
-                 "members": [{"source": f"{folder.path}, one view", "accuracy": 0.8}]}
+        found = {"sources": [str(folder.path)], "tta": "shift", "accuracy": 0.9,
+                 "members": [{"source": f"{folder.path}, one view", "accuracy": 0.8}]} | own | changes
         (folder.path / "evaluation" / "evaluation.json").write_text(json.dumps(found))
-        files = contents(record(folder, tmp_path, split).path)
-        assert ("evaluation/evaluation.json" in files) == recorded
-        if recorded:
+        files = contents(record(folder, tmp_path, name).path)
+        assert ("evaluation/evaluation.json" in files) == (not changes)
+        if not changes:
             assert json.loads(files["evaluation/evaluation.json"]) == found | {
-                "sources": ["test"], "members": [{"source": "test, one view", "accuracy": 0.8}]}
+                "sources": ["own"], "members": [{"source": "own, one view", "accuracy": 0.8}]}
 
 
 def test_a_damaged_evaluation_is_a_usage_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.toy_run import complete_run
+from tfcnn.experiments.frameworks import RECIPES
 from tfcnn.experiments.resnet import RECIPE
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.pages import BEGIN, END, stale_pages
@@ -39,6 +40,11 @@ def test_the_shortest_training_whose_mean_reaches_the_goal_is_shown(tmp_path: Pa
                   for seed, name in enumerate(("timed-20-epochs-seed0", "1", "2")))]
 
 
+def test_a_repeated_seed_is_no_training_of_its_own(tmp_path: Path) -> None:
+    runs = _runs(tmp_path, 20, 0.8995, 0.8985, 0.899) + _runs(tmp_path, 20, 0.9002, name="timed-again")
+    assert _cells(runs, tmp_path)[2] == "not yet measured"
+
+
 def test_a_goal_that_no_training_reaches_is_not_met_yet(tmp_path: Path) -> None:
     assert _cells(_runs(tmp_path, 10, 0.8999), tmp_path)[2:] == ["not yet measured", "", "", "", ""]
 
@@ -53,8 +59,12 @@ def test_pytorchs_fastest_mode_gives_its_time(tmp_path: Path) -> None:
     modes = {"graph": {"median": 900.0}, "pytorch": {"median": 400.0}, "pytorch_compiled": {"median": 500.0},
              "pytorch_channels_last": {}}
     (folder / "result.json").write_text(json.dumps({"networks": {"resnet20": {"bfloat16": {"arms": modes}}}}))
+    runs = _runs(tmp_path, 20, 0.91)
     # 20 epochs of 50,000 images at 500 images/s
-    assert _cells(_runs(tmp_path, 20, 0.91), tmp_path)[5] == "33 min 20 s (500 images/s)"
+    assert _cells(runs, tmp_path)[5] == "33 min 20 s (500 images/s)"
+    without = {"graph": {"median": 900.0}, "pytorch": {"failed": "no memory"}}
+    (folder / "result.json").write_text(json.dumps({"networks": {"resnet20": {"bfloat16": {"arms": without}}}}))
+    assert _cells(runs, tmp_path)[5] == "not measured"
 
 
 def test_timed_runs_are_in_the_second_table_of_the_readme_only(tmp_path: Path) -> None:
@@ -66,4 +76,4 @@ def test_timed_runs_are_in_the_second_table_of_the_readme_only(tmp_path: Path) -
 
 @pytest.mark.parametrize("goal", GOALS, ids=lambda goal: goal.network)
 def test_every_goal_has_its_row(goal: Goal) -> None:
-    assert goal.row.network == goal.network and 0 < goal.accuracy < 100
+    assert goal.row.dataset == "cifar10" and goal.benchmarked_as in RECIPES and 0 < goal.accuracy < 100

@@ -16,11 +16,11 @@ from PIL import Image
 from tests.conftest import environment
 from tests.forked import Forked, run_module
 from tfcnn import trained
-from tfcnn.data import datasets, official
+from tfcnn.data import datasets, normalization, official
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
 from tfcnn.runs import __main__ as runs_command
-from tfcnn.trained import evaluation, prediction, views, weights
+from tfcnn.trained import evaluation, metrics, prediction, shipped, views, weights
 from tfcnn.training.trainer import train
 
 SMALL = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0,
@@ -57,7 +57,14 @@ def test_evaluation_is_that_of_the_run(run: Path, net, class_folders: Path) -> N
     np.testing.assert_allclose(found.logits, own, atol=1e-4)
     np.testing.assert_allclose(net.predict(images), prediction.softmax(own), atol=1e-5)
     assert net.class_names == ("blue", "green", "red") and net.recipe == SMALL
-    assert 0.9 < found.record["calibration"]["temperature"] or found.record["calibration"]["ece_after"] is not None
+    # The temperature is the one with the lowest loss on the validation images.
+    held_out = evaluation.evaluate([net], data_dir=str(class_folders), part="validation")
+
+    def loss(temperature: float) -> float:
+        return metrics.mean_loss(held_out.logits / temperature, held_out.labels)
+
+    temperature = found.record["calibration"]["temperature"]
+    assert loss(temperature) <= min(loss(0.9 * temperature), loss(1.1 * temperature)) + 1e-9
 
 
 def test_images_of_any_size_are_fitted_as_in_training(net) -> None:
@@ -91,6 +98,41 @@ def test_an_ensemble_stands_beside_its_members(net, run: Path, class_folders: Pa
     for member, network in zip(found.record["members"], (net, other), strict=True):
         own = network.predict(images).argmax(axis=1) == found.labels
         assert member["accuracy"] == own.mean() and member["difference"] == pytest.approx(right.mean() - own.mean())
+
+
+def test_what_a_run_held_out_and_left_out_of_its_data_set_is_used_of_another(net, class_folders: Path) -> None:
+    elsewhere = dataclasses.replace(net, recipe=net.recipe.replace(dataset="cifar10", classes="5-7"))
+    record = evaluation.evaluate([elsewhere], "folder", str(class_folders), "train").record
+    assert record["images"] == len(datasets.load("folder", str(class_folders), validation=0.0).train)
+    assert record["calibration"]["temperature"] is None
+
+
+def test_ten_crops_have_the_padding_of_the_training_images_crops(net) -> None:
+    for augment, padding in (("standard", 4), ("alternating_mirror,crop:2", 2), ("none", 4)):
+        assert net.recipe.replace(augment=augment).padding() == padding
+
+
+def test_weights_that_ship_are_rounded_where_the_accuracy_stays(run: Path, class_folders: Path, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    def ship(source: Path, name: str) -> tuple[float, set[str]]:
+        card = shipped.ship(source, name, str(class_folders))
+        with np.load(shipped.FOLDER / name / "weights.npz") as stored:
+            return card["accuracy"], {stored[weight].dtype.name for weight in stored.files}
+
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
+    with pytest.raises(UsageError, match="trained on folder, whose licence is not in"):
+        ship(run, "alexnet-unlicensed")
+    monkeypatch.setitem(shipped.LICENCES, "folder", "none")
+    accuracy = json.loads((run / "result.json").read_text())["test"]["accuracy"]
+    assert accuracy > 0.4 and ship(run, "alexnet-folder") == (accuracy, {"float16"})
+
+    # The second class is favoured by 15, which rounding to a multiple of 32 would take away.
+    favouring = tmp_path / "favouring"
+    shutil.copytree(run, favouring)
+    model = keras.saving.load_model(run / "model.keras")
+    model.layers[-1].bias.assign([32768, 32768 + 15, 32768])
+    model.save(favouring / "model.keras")
+    assert ship(favouring, "alexnet-favouring") == (10 / 30, {"float32"})
 
 
 def test_images_that_a_member_was_trained_on_are_no_validation_images(net, class_folders: Path) -> None:
@@ -153,6 +195,22 @@ def test_weights_in_a_file_are_those_of_the_network(net, tmp_path: Path) -> None
     (tmp_path / "w.npz").write_bytes((tmp_path / "w.npz").read_bytes()[:1000])
     with pytest.raises(UsageError, match="cannot be read"):
         weights.load(again.model, tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("kind", ["weights", "normalization"])
+def test_a_flipped_bit_in_a_file_of_arrays_is_one_line_or_harmless(kind: str, net, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    intact = weights.to_bytes(model) if kind == "weights" else net.normalization.to_bytes()
+    path = tmp_path / "file.npz"
+    refused = 0
+    for position in range(len(intact)):
+        for bit in (0, 4):
+            path.write_bytes(intact[:position] + bytes([intact[position] ^ 1 << bit]) + intact[position + 1:])
+            try:
+                weights.load(model, path) if kind == "weights" else normalization.load(path)
+            except UsageError:
+                refused += 1
+    assert refused > len(intact)
 
 
 def test_a_recorded_run_with_weights_is_a_trained_network(net, run: Path, tmp_path: Path,

@@ -79,8 +79,9 @@ def _own_folder(arguments: argparse.Namespace, first: Any, record: Mapping[str, 
     """
     from tfcnn.trained.evaluation import own_views
 
-    plain = (len(arguments.sources) == 1 and record["dataset"] == first.recipe.dataset and record["split"] == "test"
-             and record["tta"] == own_views(first))
+    trained_on = first.result.get("dataset", {}).get("source", record["source"])
+    plain = (len(arguments.sources) == 1 and record["dataset"] == first.recipe.dataset
+             and record["source"] == trained_on and record["split"] == "test" and record["tta"] == own_views(first))
     return first.folder / EVALUATION if plain and (first.is_run or first.is_converted) else None
 
 

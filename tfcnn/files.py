@@ -6,10 +6,15 @@ import ast
 import errno
 import os
 import re
+import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
 from tfcnn.recipe import UsageError
+
+# What NumPy and `zipfile` raise for an .npz file that is damaged, wherever the damage is.
+DAMAGED_ARRAYS = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # What the system refuses for -> what to do. Of these reasons a user can remove each; others are bugs.
 _REMEDIES = {

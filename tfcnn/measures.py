@@ -186,7 +186,7 @@ def zero_activations(images: int = 1000) -> Measure:
         from tfcnn.silent_units import activations
         from tfcnn.trained import data
 
-        test = data.Loader(network.recipe.dataset, data_dir, network.recipe).load(network).test
+        test = data.load(network, data_dir=data_dir).test
         pixels = network.normalization.apply(test.at(range(min(images, len(test)))))
         outputs = activations(network.model).predict_on_batch(pixels)
         outputs = outputs if isinstance(outputs, list) else [outputs]
@@ -254,7 +254,7 @@ def _logits(run: Path, data_dir: str | None, kind: str) -> tuple[Any, Any, Seque
     loaded, rows, labels = data.load(network, data_dir=data_dir), [], []
     for images, classes in loaded.test.batches(_BATCH):
         seen = [network.logits_of_fitted(view, _BATCH)
-                for view in views.views(images, kind, network.recipe.crop_padding)]
+                for view in views.views(images, kind, network.recipe.padding())]
         rows.append(prediction.log_mean(np.stack(seen)) if len(seen) > 1 else seen[0])
         labels.append(classes)
     return np.concatenate(rows), np.concatenate(labels), loaded.class_names

@@ -243,6 +243,11 @@ class Recipe:
         left_out = () if self.mirror else augmentations.MIRRORS
         return tuple(operation for operation in operations if operation.name not in left_out)
 
+    def padding(self) -> int:
+        """The margin in pixels within which the training images' random crops move, or would move if there were any."""
+        crops = [operation for operation in self.augmentations() if operation.name == "crop"]
+        return int(crops[0].arguments[0]) if crops else self.crop_padding
+
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some fields or network options changed.
 

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import io
 import math
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from tfcnn import files
 from tfcnn.recipe import UsageError
 
 # Regularization of ZCA whitening, for images of variance 1: the value that Goodfellow et al. 2013 used for CIFAR-10.
@@ -283,7 +283,7 @@ def load(path: str | Path) -> Normalization:
                 name: value if value.ndim > 1 else tuple(value.tolist()) if value.ndim else value.item()
                 for name, value in stored.items()}
         return _CLASSES[fields.pop("kind")](**fields)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (TypeError, *files.DAMAGED_ARRAYS) as error:
         raise UsageError(f"{path} cannot be read as a normalization ({type(error).__name__}: {error}): remove it, and "
                          "a run will write it again") from error
 

@@ -1,13 +1,13 @@
 """ResNet with 20, 32, 44, 56 or 110 layers for CIFAR-10: residual networks, their shortcuts, and plain networks.
 
 Source: He, Zhang, Ren, Sun 2016, "Deep residual learning for image recognition", section 4.2.
-Command: python -m tfcnn.experiments.resnet --depth=56 --shortcut=B
+Command: python -m tfcnn.experiments.resnet --depth=56
 Target: 0.9125 / 0.9249 / 0.9283 / 0.9303 / 0.9357 with 20 / 32 / 44 / 56 / 110 layers and the paper's shortcuts, on
 CIFAR-10's original pixels (errors of 8.75 / 7.51 / 7.17 / 6.97 / 6.43% in table 6, whose networks may have learnt from
 the validation images as well: --validation=0 --epochs=164 --decay_epochs=82,123 is the same number of steps). Depth 110
 needs a warm-up: the paper trains at a rate of 0.01 until the training error is below 80%, about 400 steps; with
 --warmup_epochs=1.2 the rate rises over as many steps.
-With --preset=fast, 60 epochs at a rate that rises and falls once: 0.914 is the goal with 20 layers.
+With --preset=fast --validation=0, 60 epochs at a rate that rises and falls once: 0.914 is the goal with 20 layers.
 Expected time on two CPU cores, from 470 images/s: on CIFAR-10 five hours with 20 layers, 15 with 56, 30 with 110, three
 days with --depth=18; half an hour with --preset=fast on cores that multiply bfloat16; eight minutes on the sample, the
 substitute where CIFAR-10 is not available.

@@ -98,8 +98,8 @@ def _of_results(group: Group, value: Callable[[Mapping[str, Any]], float]) -> li
 
 
 def _last_validation(group: Group) -> str:
-    values = group.column("validation_accuracy")
-    return mean_and_deviation([100 * value for value in values[-1]]) if values else _ABSENT
+    values = [finite_columns(run.folder.read_metrics()).get("validation_accuracy") for run in group.runs]
+    return mean_and_deviation([100 * column[-1] for column in values if column]) if all(values) else _ABSENT
 
 
 _REACHED: dict[str, Callable[[Group], str]] = {
@@ -167,7 +167,9 @@ def _draw_group(panels: Sequence[Any], group: Group, colour: Any) -> Any:
                                    alpha=0.18, linewidth=0)
     test = _error(_of_results(group, lambda result: result["test"]["accuracy"]))
     mean = statistics.fmean(test)
-    panels[1].errorbar(epochs[-1], mean, [[mean - min(test)], [max(test) - mean]], color=colour, marker="*",
+    # The mean of equal numbers may be rounded.
+    below, above = max(0.0, mean - min(test)), max(0.0, max(test) - mean)
+    panels[1].errorbar(epochs[-1], mean, [[below], [above]], color=colour, marker="*",
                        markersize=10, markeredgecolor="white", markeredgewidth=0.6, clip_on=False, zorder=5)
     return Line2D([], [], color=colour, linewidth=2)
 

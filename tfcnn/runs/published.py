@@ -59,22 +59,25 @@ class Row:
     def has(self, result: Mapping[str, Any]) -> bool:
         """Whether a run belongs in this row, by the contents of its result.json."""
         recipe, dataset = result["recipe"], result["dataset"]
-        return (result["experiment"] == self.experiment
+        return (not any(recipe.get(setting) for setting in _ANOTHER_TASK)
+                and result["experiment"] == self.experiment
                 and dataset["name"] == self.dataset
                 and dataset["source"].startswith(self.source)
                 and all(recipe["options"].get(option) in values for option, values in self.options.items())
-                and self.augmented in (None, _is_augmented(recipe["augment"])))
+                and self.augmented in (None, _is_augmented(recipe)))
 
 
+# Settings with which a run does not learn its network's usual task, on all images, from random weights.
+_ANOTHER_TASK = ("initial_weights", "classes", "random_labels", "train_images")
 # What the error is called that is measured with other views of each test image than the run's own test.
 _VIEWS = {"none": "one view", "mirror": "with mirror images", "shift": "nine shifts", "ten_crop": "ten crops"}
 _BOTTLENECKS = {"variant": ("bottleneck", "bottleneck_short")}
 _LIN_2015 = "Lin, Memisevic, Konda 2015, after unsupervised pre-training"
 
 
-def _resnet(depth: int) -> dict[str, tuple[Any, ...]]:
-    """The options of the residual networks for CIFAR-10 of He et al. 2016, section 4.2."""
-    return {"depth": (depth,), "stem": ("3x3",), "shortcut": ("paper", "A"), "normalization": ("batch",)}
+def _resnet(depth: int, shortcuts: tuple[str, ...] = ("paper", "A")) -> dict[str, tuple[Any, ...]]:
+    """The options of the residual networks for CIFAR-10, by default those of He et al. 2016, section 4.2."""
+    return {"depth": (depth,), "stem": ("3x3",), "shortcut": shortcuts, "normalization": ("batch",)}
 
 
 ROWS = (
@@ -109,7 +112,7 @@ ROWS = (
     Row("ResNet-56", "CIFAR-10", (Published(6.97, "He et al. 2016, table 6", 182),),
         "resnet", "cifar10", _resnet(56), augmented=True),
     Row("ResNet-18, 3x3 stem", "CIFAR-10", (Published("4.3 to 7.0", "kuangliu, README and issue 149"),),
-        "resnet", "cifar10", {"depth": (18,), "stem": ("3x3",), "normalization": ("batch",)}, augmented=True),
+        "resnet", "cifar10", _resnet(18, shortcuts=("paper", "A", "B", "C")), augmented=True),
     Row("Inception for CIFAR", "CIFAR-10", (Published(7.15, "huyvnphan", 100),),
         "inception", "cifar10", {"variant": ("cifar",)}, augmented=True),
     Row("ResNet-20", "CIFAR-100", (Published("about 31", "third-party implementations"),),
@@ -180,6 +183,7 @@ def _other_views(group: Sequence[Run]) -> str:
     return f"; {_VIEWS[views]} **{_mean_error(accuracies)}**"
 
 
-def _is_augmented(text: str | bool) -> bool:
-    """Whether the recipe's `augment` names any operation."""
-    return bool(augmentations.parse(augmentation(text)))
+def _is_augmented(recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe has any operation on its training images."""
+    left_out = () if recipe.get("mirror", True) else augmentations.MIRRORS
+    return any(operation.name not in left_out for operation in augmentations.parse(augmentation(recipe["augment"])))

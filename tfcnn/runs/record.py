@@ -96,9 +96,9 @@ def result_of_training(folder: RunFolder) -> dict[str, Any]:
 def record(folder: RunFolder, root: Path, name: str = "", weights: Mapping[str, bytes] | None = None) -> RunFolder:
     """Copies a complete run's small files to experiments/<experiment>/<name>/, all of them or none.
 
-    In its command, a `--data_dir` with an absolute path is left out. If the run has been evaluated on its test set, by
-    `tfcnn.evaluate` with its folder `evaluation` as `--out` (the default, unless it averages other views of each image
-    than the run's own test did), the metrics are copied as well.
+    In its command, a `--data_dir` with an absolute path is left out. If the run has been evaluated on its own test set,
+    by `tfcnn.evaluate` with its folder `evaluation` as `--out` (the default, unless it averages other views of each
+    image than the run's own test did), the metrics are copied as well.
 
     Args:
       folder: the run.
@@ -151,8 +151,9 @@ def _evaluation(folder: RunFolder, name: str) -> dict[str, bytes]:
       folder: the run.
       name: the recorded run's name, which stands for the path of the run's folder.
     """
-    found = folder.read_evaluation()
-    if found is None or len(found["sources"]) > 1 or found["split"] != "test":
+    found, dataset = folder.read_evaluation(), folder.read_result()["dataset"]
+    if found is None or len(found["sources"]) > 1 or (found["dataset"], found["source"], found["split"]) != (
+            dataset["name"], dataset["source"], "test"):
         return {}
     source, = found["sources"]
     found["sources"] = [name]

@@ -50,6 +50,7 @@ class Run:
         values: dict[str, Any] = {field.name: field.default for field in settings()} | flat(self.result["recipe"])
         values |= {name: self.result[name] for name in ("strategy", "replicas")}
         values["arithmetic"] = self.result.get("arithmetic", values["precision"])
+        values["device"] = self.result.get("device", "CPU:0").split(":")[0]  # CPU or GPU: without a device's number
         values["augment"] = augmentation(values["augment"])
         del values["seed"]
         return values
@@ -96,19 +97,23 @@ def _cells(row: Sequence[Run], first_runs: Sequence[Run], start: Path) -> tuple[
     )
 
 
-def group_by_seed(runs: Iterable[Run]) -> list[list[Run]]:
+def group_by_seed(runs: Iterable[Run], repetitions: bool = True) -> list[list[Run]]:
     """The runs of each row of a table: those that differ in nothing but their seed.
 
-    A run with a seed that its row already has is not another sample: it gets a row of its own.
+    Args:
+      runs: the runs.
+      repetitions: whether a run with a seed that its row already has, which is not another sample, gets a row of its
+        own; otherwise it is left out.
     """
     rows: dict[tuple[str, int], list[Run]] = collections.defaultdict(list)
-    repetitions: dict[tuple[str, int], int] = collections.Counter()
+    seen: dict[tuple[str, int], int] = collections.Counter()
     for run in sorted(runs, key=lambda run: (run.experiment, dataset_label(run.result), str(run.folder.path))):
         images = [run.result["dataset"][f"{part}_images"] for part in ("train", "validation", "test")]
         same = json.dumps([run.setting(), dataset_label(run.result), images], sort_keys=True)
         seed = run.result["seed"]
-        rows[same, repetitions[same, seed]].append(run)
-        repetitions[same, seed] += 1
+        if repetitions or not seen[same, seed]:
+            rows[same, seen[same, seed]].append(run)
+        seen[same, seed] += 1
     return list(rows.values())
 
 

@@ -56,14 +56,15 @@ def render_times(folders: Iterable[RunFolder], root: Path, goals: Sequence[Goal]
 
     Args:
       folders: the recorded runs; only those whose name begins with `TIMED` count, which were trained on the machine of
-        the benchmark.
+        the benchmark, and of several with the same seed only the first.
       root: the repository, which the links are relative to.
       goals: the goals, in their order.
 
     Raises:
       UsageError: a run is not complete, or its result is damaged.
     """
-    groups = group_by_seed(Run.read(folder) for folder in folders if run_name(folder).startswith(TIMED))
+    groups = group_by_seed((Run.read(folder) for folder in folders if run_name(folder).startswith(TIMED)),
+                           repetitions=False)
     speeds = _pytorch_speeds(root / BENCHMARK / RESULT)
     head = ("Network", "Accuracy, %", "Reached, %", "Epochs", "Training", "At PyTorch's speed", "Run")
     return markdown.table(head, [_line(goal, groups, speeds, root) for goal in goals], align="lrrrrrl")
@@ -99,10 +100,10 @@ def _mean_accuracy(group: Sequence[Run]) -> float:
 
 
 def _pytorch_speeds(benchmark: Path) -> dict[str, float]:
-    """The images/s of the fastest of PyTorch's modes, by the network's name in `frameworks`."""
+    """The images/s of the fastest of PyTorch's modes, by the network's name in `frameworks`; 0 if none was measured."""
     if not benchmark.is_file():
         return {}
     networks: dict[str, dict[str, Any]] = json.loads(benchmark.read_text(encoding="utf-8"))["networks"]
-    return {name: max(mode["median"] for label, mode in measured["bfloat16"]["arms"].items()
-                      if label.startswith("pytorch") and mode.get("median"))
+    return {name: max((mode["median"] for label, mode in measured["bfloat16"]["arms"].items()
+                       if label.startswith("pytorch") and mode.get("median")), default=0.0)
             for name, measured in networks.items() if "bfloat16" in measured}

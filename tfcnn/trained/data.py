@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfcnn.data import datasets, official, sources, streamed_evaluation
 from tfcnn.data.parts import Part, bounded
-from tfcnn.recipe import Recipe, UsageError
+from tfcnn.recipe import UsageError
 from tfcnn.trained.network import TrainedNetwork
 
 # Images, uint8 [batch, height, width, channels], or their crops, [batch, crops, height, width, channels]; and labels.
@@ -141,19 +141,23 @@ class Data:
 class Loader:
     """Loads a data set for several networks, and holds no part of it twice in memory."""
 
-    def __init__(self, name: str, data_dir: str | None, split: Recipe) -> None:
+    def __init__(self, name: str, data_dir: str | None, first: TrainedNetwork) -> None:
         """Loads nothing yet.
 
         Args:
           name: name of the data set.
           data_dir: its folder.
-          split: the recipe that says which classes are used and what is held out for validation, and, if it is of this
-            data set, which images it trained on, with which labels.
+          first: a network that was trained on some classes of its own data set, or on all. If that is this data set,
+            the network's recipe also says which images were held out for validation, which it trained on, and with
+            which labels; of another one it uses the classes of the same names, and nothing is held out.
         """
-        self._name, self._data_dir = name, data_dir
-        self._split: dict[str, Any] = {"validation": split.validation, "seed": split.seed, "classes": split.classes}
-        if name == split.dataset:
-            self._split |= {"train_images": split.train_images, "random_labels": split.random_labels}
+        self._name, self._data_dir, recipe = name, data_dir, first.recipe
+        self._split: dict[str, Any] = {"validation": 0.0, "seed": recipe.seed}
+        if name == recipe.dataset:
+            self._split |= {field: getattr(recipe, field)
+                            for field in ("validation", "classes", "train_images", "random_labels")}
+        elif recipe.classes:
+            self._split["classes"] = ",".join(first.class_names)
         self._loaded: dict[tuple[int, ...], datasets.Dataset] = {}
 
     def load(self, network: TrainedNetwork) -> Data:
@@ -195,7 +199,7 @@ def load(network: TrainedNetwork, name: str = "", data_dir: str | None = None) -
     Raises:
       UsageError: the data set is unavailable or not known, or has other classes.
     """
-    return Loader(name_of(network, name), data_dir, network.recipe).load(network)
+    return Loader(name_of(network, name), data_dir, network).load(network)
 
 
 def name_of(network: TrainedNetwork, name: str) -> str:

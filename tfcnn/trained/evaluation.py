@@ -59,7 +59,7 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
     if part == "validation" and not held_out:
         raise UsageError(f"{' and '.join(network.name for network in networks)} held no validation images of {name} "
                          f"out{'' if len(networks) == 1 else ', or not the same'}: choose another --split")
-    loader = data.Loader(name, data_dir, first.recipe)
+    loader = data.Loader(name, data_dir, first)
     loaded = [loader.load(network) for network in networks]
     logits, labels = _of_all(networks, [getattr(one, part) for one in loaded], tta)
     together = _together(logits)
@@ -127,7 +127,7 @@ def _of_one(network: TrainedNetwork, images: data.Images, tta: str) -> tuple[np.
     size = -(-network.recipe.batch_size // crops)
     rows, labels = [], []
     for batch, batch_labels in images.batches(size, crops):
-        shown = [batch] if crops > 1 else views.views(batch, tta, network.recipe.crop_padding)
+        shown = [batch] if crops > 1 else views.views(batch, tta, network.recipe.padding())
         rows.append(_together([network.logits_of_fitted(view, size) for view in shown]))
         labels.append(batch_labels)
     return np.concatenate(rows), np.concatenate(labels)

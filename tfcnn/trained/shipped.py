@@ -67,7 +67,7 @@ def ship(run: Path, name: str, data_dir: str | None = None) -> dict[str, Any]:
       Its card.
 
     Raises:
-      UsageError: the name is malformed or taken, or the run cannot be loaded.
+      UsageError: the name is malformed or taken, the run cannot be loaded, or its data set's licence is not known.
     """
     from tfcnn.trained import evaluation, network, weights
 
@@ -77,6 +77,8 @@ def ship(run: Path, name: str, data_dir: str | None = None) -> dict[str, Any]:
     if folder.exists():
         raise UsageError(f"{folder} exists already: remove it first")
     trained = network.load(run)
+    if trained.recipe.dataset not in LICENCES:
+        raise UsageError(f"{run} was trained on {trained.recipe.dataset}, whose licence is not in {__name__}.LICENCES")
     folder.mkdir(parents=True)
     try:
         for file in (RECIPE, NORMALIZATION, RESULT):

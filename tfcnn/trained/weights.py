@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def load(model: keras.Model, path: Path) -> None:
         raise UsageError(f"{path.parent} has no weights: it lacks model.keras and {path.name}") from error
     except PermissionError as error:
         raise files.usage_error(f"cannot read {path}", error, path) from error
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except files.DAMAGED_ARRAYS as error:
         raise UsageError(f"{path} cannot be read as weights ({type(error).__name__}: {error})") from error
     own = [(weight.path.rpartition("/")[2], tuple(weight.shape)) for weight in model.weights]
     if own != [(name, value.shape) for name, value in zip(names, values)]:
