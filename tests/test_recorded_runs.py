@@ -43,10 +43,11 @@ def test_normalization_is_recorded_if_it_is_small_or_weights_are(tmp_path: Path)
 
 
 def test_an_evaluation_on_the_test_set_is_recorded_under_the_name_of_the_run(tmp_path: Path) -> None:
-    own = {"dataset": "sample", "source": "images of the sample", "split": "test"}
+    own = {"dataset": "folder", "source": "photographs, class folders", "split": "test"}
     for name, changes in {"own": {}, "validation": {"split": "validation"}, "another": {"dataset": "cifar10"},
-                          "folders": {"source": "other images"}}.items():
-        folder = complete_run(tmp_path / name)
+                          "others": {"source": "other photographs, class folders"}}.items():
+        images = {"train_images": 10, "validation_images": 0, "test_images": 4}
+        folder = complete_run(tmp_path / name, dataset={"name": own["dataset"], "source": own["source"], **images})
         (folder.path / "evaluation").mkdir()
         found = {"sources": [str(folder.path)], "tta": "shift", "accuracy": 0.9,
                  "members": [{"source": f"{folder.path}, one view", "accuracy": 0.8}]} | own | changes

@@ -77,11 +77,11 @@ def _own_folder(arguments: argparse.Namespace, first: Any, record: Mapping[str, 
 
     None for a network that ships, and for a recorded run, which stays as it is.
     """
+    from tfcnn.runs.record import is_of_own_test_set
     from tfcnn.trained.evaluation import own_views
 
-    trained_on = first.result.get("dataset", {}).get("source", record["source"])
-    plain = (len(arguments.sources) == 1 and record["dataset"] == first.recipe.dataset
-             and record["source"] == trained_on and record["split"] == "test" and record["tta"] == own_views(first))
+    plain = (len(arguments.sources) == 1 and is_of_own_test_set(record, first.result)
+             and record["tta"] == own_views(first))
     return first.folder / EVALUATION if plain and (first.is_run or first.is_converted) else None
 
 

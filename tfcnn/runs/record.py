@@ -151,15 +151,24 @@ def _evaluation(folder: RunFolder, name: str) -> dict[str, bytes]:
       folder: the run.
       name: the recorded run's name, which stands for the path of the run's folder.
     """
-    found, dataset = folder.read_evaluation(), folder.read_result()["dataset"]
-    if found is None or len(found["sources"]) > 1 or (found["dataset"], found["source"], found["split"]) != (
-            dataset["name"], dataset["source"], "test"):
+    found = folder.read_evaluation()
+    if found is None or len(found["sources"]) > 1 or not is_of_own_test_set(found, folder.read_result()):
         return {}
     source, = found["sources"]
     found["sources"] = [name]
     for member in found.get("members", []):
         member["source"] = member["source"].replace(source, name)
     return {f"{EVALUATION}/{EVALUATED}": (json.dumps(found, indent=2) + "\n").encode()}
+
+
+def is_of_own_test_set(evaluation: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+    """Whether an evaluation is of the test set of the run with this result.
+
+    Class folders are known by their source, which a converted network lacks.
+    """
+    name = evaluation["dataset"]
+    return evaluation["split"] == "test" and name == result["dataset"]["name"] and (
+        name != "folder" or result["dataset"]["source"] in ("", evaluation["source"]))
 
 
 def _names_a_place(flag: str) -> bool:
