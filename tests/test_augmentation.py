@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from tests.augmented_images import COMPONENTS, augmented, random_images, seeds_o
 from tests.conftest import environment
 from tests.forked import Forked
 from tfcnn.augmentations import KINDS, MIRRORS, MIXING, Operation, parse
-from tfcnn.data.augmentation import composition, mixing, random_numbers
+from tfcnn.data.augmentation import composition, mixing, random_numbers, resampling
 
 NOT_MIXING = [name for name in KINDS if name not in MIXING]
 
@@ -56,6 +58,30 @@ def test_gathering_and_augmenting_is_the_same_as_one_after_the_other(text: str) 
     operations = parse(text)
     gathered = composition.gather_and_augment(tf.constant(images), tf.constant(indices), seeds_of(50), operations)
     np.testing.assert_array_equal(gathered, composition.apply(tf.constant(images[indices]), seeds_of(50), operations))
+
+
+def test_images_with_more_pixels_than_int32_can_count_are_gathered_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The largest number of images of GoogLeNet's size whose pixels have an offset, and one more.
+    most = 2**31 // 224**2
+    for count, expected in ((most, True), (most + 1, False)):
+        assert resampling.addressable(tf.TensorSpec((count, 224, 224, 3), tf.uint8)) is expected
+    images, indices = tf.constant(random_images(20)), tf.constant([3, 19, 0], tf.int64)
+    for text in ("crop,mirror", "crop:2,rotate:10"):
+        expected = composition.gather_and_augment(images, indices, seeds_of(3), parse(text))
+        with monkeypatch.context() as patch:
+            patch.setattr(resampling, "_ADDRESSABLE", 20 * 9 * 7)
+            patch.setattr(resampling, "source_offsets", _only_for_batches(resampling.source_offsets))
+            found = composition.gather_and_augment(images, indices, seeds_of(3), parse(text))
+        np.testing.assert_array_equal(found, expected)
+
+
+def _only_for_batches(source_offsets: Callable[..., Any]) -> Callable[..., Any]:
+    """`source_offsets`, which refuses indices of more than three images."""
+    def checked(indices: tf.Tensor, *arguments: Any) -> Any:
+        assert indices.numpy().max() < 3
+        return source_offsets(indices, *arguments)
+
+    return checked
 
 
 def test_crops_are_uniform_over_all_offsets() -> None:

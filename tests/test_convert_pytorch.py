@@ -148,6 +148,8 @@ def test_what_cannot_be_converted_is_one_line(tmp_path: Path, capsys: pytest.Cap
         (["wide", *RESNET20], "conv1.weight is 16x3x5x5 instead of 16x3x3x3"),
         (["resnet20", "--network=resnet", "--depth=50"], "stride in the 3x3 convolution"),
         (["resnet20", "--network=vgg", "--variant=A-LRN"], "no local response normalization"),
+        (["resnet20", "--network=vgg", "--variant=two_3x3"], "no weights are published"),
+        (["~nobody-of-this-name/weights", *RESNET20], "home folder"),
         (["cut", *RESNET20], "cannot be read"), (["cut-legacy", *RESNET20], "cannot be read"),
         (["text", *RESNET20], "damaged"), (["whole", *RESNET20], "state_dict()"), (["list", *RESNET20], "state_dict"),
         (["nowhere", *RESNET20], "No such file"),

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfcnn.augmentations import parse
 from tfcnn.data import normalization
-from tfcnn.data.augmentation import composition, mixing, random_numbers
+from tfcnn.data.augmentation import composition, mixing, random_numbers, resampling
 from tfcnn.data.datasets import Dataset, Split
 from tfcnn.data.normalization import PerChannel as Normalization
 from tfcnn.data.pipeline import Pipeline, fit, in_parallel
@@ -248,6 +248,29 @@ def test_fit_pads_and_resizes_images_and_converts_channels() -> None:
     np.testing.assert_array_equal(fit(Split(flat, labels[:2]), (50, 40, 3)).images, flat)
     with pytest.raises(UsageError, match="2 channels"):
         fit(Split(flat[..., :2], labels[:2]), (50, 40, 3))
+
+
+def test_images_with_more_pixels_than_int32_can_count_are_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for augment in ("standard", "none", "crop,mixup:0.2"):
+        expected = list(_pipeline(augment=augment).training(0).take(8))
+        with monkeypatch.context() as patch:
+            patch.setattr(resampling, "_ADDRESSABLE", 103 * 8 * 8)
+            pipeline = _pipeline(augment=augment)
+            found = list(pipeline.training(0).take(8))
+        assert not pipeline._moves_whole_pixels
+        for (images, labels), (own, own_labels) in zip(found, expected, strict=True):
+            np.testing.assert_allclose(images, own, atol=1e-6)
+            np.testing.assert_array_equal(labels, own_labels)
+
+
+def test_images_of_other_proportions_are_cut_and_not_squashed() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 80, 160, 3)).astype(np.uint8)
+    labels = np.zeros(2, np.int32)
+    middle = fit(Split(images[:, :, 40:120], labels), (64, 64, 3)).images
+    np.testing.assert_array_equal(fit(Split(images, labels), (64, 64, 3)).images, middle)
+    upright = images.transpose(0, 2, 1, 3)
+    np.testing.assert_array_equal(fit(Split(upright, labels), (64, 128, 3)).images,
+                                  fit(Split(upright[:, 60:100], labels), (64, 128, 3)).images)
 
 
 def test_batches_are_not_autotuned() -> None:

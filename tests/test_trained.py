@@ -107,6 +107,28 @@ def test_what_a_run_held_out_and_left_out_of_its_data_set_is_used_of_another(net
     assert record["calibration"]["temperature"] is None
 
 
+def test_other_images_under_the_same_name_are_another_data_set(net, class_folders: Path, tmp_path: Path) -> None:
+    assert evaluation.evaluate([net], data_dir=str(class_folders)).record["calibration"]["temperature"] is not None
+    more = tmp_path / class_folders.name
+    shutil.copytree(class_folders, more)
+    for name in net.class_names:
+        shutil.copy(more / "train" / name / "00.png", more / "train" / name / "new.png")
+    assert evaluation.evaluate([net], data_dir=str(more)).record["calibration"]["temperature"] is None
+    everything = evaluation.evaluate([net], data_dir=str(more), part="train").record
+    assert everything["images"] == len(datasets.load("folder", str(more), validation=0.0).train)
+    with pytest.raises(UsageError, match="held no validation images of folder from there out: choose another --split"):
+        evaluation.evaluate([net], data_dir=str(more), part="validation")
+
+
+def test_a_picture_of_the_inputs_size_is_fitted_as_any_other(class_folders: Path) -> None:
+    lenet = trained.load("lenet5-mnist")  # it learnt digits of 28x28 pixels, padded to 32x32
+    with np.load(Path(__file__).parent / "shipped_answers" / "lenet5-mnist.npz") as stored:
+        digits = stored["images"]
+    enlarged = np.stack([np.asarray(Image.fromarray(digit.squeeze()).resize((32, 32), Image.Resampling.BICUBIC))
+                         for digit in digits])[..., None]
+    assert np.abs(lenet.predict(enlarged) - lenet.predict(digits)).max() < 0.2
+
+
 def test_ten_crops_have_the_padding_of_the_training_images_crops(net) -> None:
     for augment, padding in (("standard", 4), ("alternating_mirror,crop:2", 2), ("none", 4)):
         assert net.recipe.replace(augment=augment).padding() == padding
@@ -287,7 +309,8 @@ def test_command_answers_pictures_and_names_bad_ones(run: Path, class_folders: P
     (("evaluate", "{run}", "--dataset=sample"), "other classes"),
     (("predict", "{run}", "empty"), "no JPEG or PNG"),
     (("predict", "{run}", "x.png", "--top=0"), "--top"),
-], ids=["source", "classes", "empty", "top"])
+    (("predict", "{run}", "~nobody-of-this-name/x.png"), "home folder"),
+], ids=["source", "classes", "empty", "top", "home"])
 def test_command_reports_an_error_in_one_line(words: tuple[str, ...], message: str, run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = _command(tmp_path, words[0], *(word.format(run=run) for word in words[1:]))

@@ -23,7 +23,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfcnn import console, exit_status
+from tfcnn import console, exit_status, files
 from tfcnn.networks.options import OPTIONS
 from tfcnn.recipe import UsageError
 from tfcnn.startup import import_tensorflow
@@ -91,7 +91,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     _check(arguments)
     from tfcnn.trained.converting import pytorch_file
 
-    file, folder = arguments.file.expanduser(), arguments.out.expanduser()
+    file, folder = files.expanded(arguments.file), files.expanded(arguments.out)
     tensors = pytorch_file.read(file)
     import_tensorflow()
     from tfcnn.trained.converting import conversion

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfcnn import console, exit_status
+from tfcnn import console, exit_status, files
 from tfcnn.recipe import UsageError
 from tfcnn.startup import import_tensorflow
 
@@ -52,8 +52,8 @@ def _export(arguments: argparse.Namespace) -> int:
     network = trained.load(arguments.source)
     suffix = _FORMATS[arguments.format]
     words = [arguments.format, *([arguments.quantize] if arguments.quantize != "none" else [])]
-    run = Path(arguments.source).expanduser().is_dir()
-    path = Path(arguments.out).expanduser() if arguments.out else (
+    run = files.expanded(arguments.source).is_dir()
+    path = files.expanded(arguments.out) if arguments.out else (
         (network.folder if run else Path()) / f"{'' if run else network.name + '-'}{'-'.join(words)}{suffix}")
     if suffix and path.suffix != suffix:
         raise UsageError(f"--out={arguments.out} must end in {suffix}")

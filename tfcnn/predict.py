@@ -73,7 +73,7 @@ def _files(names: Sequence[str]) -> Iterator[str]:
       UsageError: a folder holds no picture.
     """
     for name in names:
-        path = Path(name).expanduser()
+        path = files.expanded(name)
         if not path.is_dir():
             yield str(path)
             continue

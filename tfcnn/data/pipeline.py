@@ -35,7 +35,8 @@ def fit(split: Split, input_shape: tuple[int, int, int]) -> Split:
     """Gives the images of a split the size and the channels of the network's input.
 
     Grey images are repeated in three channels; colour images are converted to grey by ITU-R 601 luma. Images that are a
-    little smaller are padded with zeros on all sides, others are resized with antialiasing.
+    little smaller are padded with zeros on all sides; of others the largest rectangle of the input's proportions,
+    around the centre, is resized with antialiasing.
 
     Args:
       split: images [n, height, width, channels], uint8.
@@ -57,11 +58,20 @@ def _fit_size(images: np.ndarray, height: int, width: int) -> np.ndarray:
     margins = height - images.shape[1], width - images.shape[2]
     if 0 <= margins[0] <= _LARGEST_PADDING * height and 0 <= margins[1] <= _LARGEST_PADDING * width:
         return np.pad(images, [(0, 0), *((margin // 2, margin - margin // 2) for margin in margins), (0, 0)])
+    images = _of_proportions(images, height, width)
     fitted = np.empty((len(images), height, width, images.shape[-1]), np.uint8)
     for start in range(0, len(images), 256):
         resized = tf.image.resize(images[start:start + 256], (height, width), antialias=True)
         fitted[start:start + 256] = np.rint(np.clip(resized, 0, 255))
     return fitted
+
+
+def _of_proportions(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The largest rectangle of images, around their centre, that has the proportions of this height and width."""
+    rows, columns = images.shape[1:3]
+    rows, columns = min(rows, round(columns * height / width)), min(columns, round(rows * width / height))
+    top, left = (images.shape[1] - rows) // 2, (images.shape[2] - columns) // 2
+    return images[:, top:top + rows, left:left + columns]
 
 
 class Pipeline:
@@ -94,7 +104,8 @@ class Pipeline:
         self._evaluated = {"validation": dataset.validation, "test": dataset.test}
         self._input_shape = input_shape
         self._operations = recipe.augmentations()
-        self._moves_whole_pixels = geometry.moves_whole_pixels(self._operations)
+        self._moves_whole_pixels = (geometry.moves_whole_pixels(self._operations)
+                                    and resampling.addressable(self._images))
         self._components = None
         if any(operation.name == "colour_pca" for operation in self._operations):
             self._components = colour.components(train.images)

@@ -62,7 +62,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     groups = compare.groups_of(arguments.folders)
-    compare.draw(groups, arguments.out.expanduser())
+    compare.draw(groups, files.expanded(arguments.out))
     print(compare.render(groups), end="")
     print(f"written: {arguments.out}")
     return 0

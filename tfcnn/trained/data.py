@@ -129,6 +129,7 @@ class Data:
       train: the training set without the validation part.
       validation: what was held out.
       test: the test set.
+      own: whether this is the data set as the network's run had it, so that `validation` is what the run held out.
     """
 
     source: str
@@ -136,6 +137,7 @@ class Data:
     train: Images
     validation: Images
     test: Images
+    own: bool
 
 
 class Loader:
@@ -149,15 +151,11 @@ class Loader:
           data_dir: its folder.
           first: a network that was trained on some classes of its own data set, or on all. If that is this data set,
             the network's recipe also says which images were held out for validation, which it trained on, and with
-            which labels; of another one it uses the classes of the same names, and nothing is held out.
+            which labels; of another one it uses the classes of the same names, and nothing is held out. Images from
+            elsewhere, or of another number, are another data set.
         """
-        self._name, self._data_dir, recipe = name, data_dir, first.recipe
-        self._split: dict[str, Any] = {"validation": 0.0, "seed": recipe.seed}
-        if name == recipe.dataset:
-            self._split |= {field: getattr(recipe, field)
-                            for field in ("validation", "classes", "train_images", "random_labels")}
-        elif recipe.classes:
-            self._split["classes"] = ",".join(first.class_names)
+        self._name, self._data_dir, self._first = name, data_dir, first
+        self._own = name == first.recipe.dataset
         self._loaded: dict[tuple[int, ...], datasets.Dataset] = {}
 
     def load(self, network: TrainedNetwork) -> Data:
@@ -166,9 +164,11 @@ class Loader:
         Raises:
           UsageError: the data set is unavailable or has other classes.
         """
-        # What fits into memory as official files do cannot be streamed; it is only cropped as streamed images are.
-        found = self._source() if network.recipe.stream and (
-            self._name == network.recipe.dataset or self._name not in official.KNOWN) else self._dataset(network)
+        found = self._find(network)
+        if self._own and not _is_of_the_run(found, self._first):
+            self._own = False
+            self._loaded.clear()
+            found = self._find(network)
         order = label_order(network, self._name, found.class_names)
         if isinstance(found, sources.Source):
             parts: list[Images] = [_Streamed(network, part, order)
@@ -176,7 +176,24 @@ class Loader:
         else:
             parts = [_InMemory(network, datasets.Split(part.images, order[part.labels]))
                      for part in (found.train, found.validation, found.test)]
-        return Data(found.source, found.class_names if network.numbered else network.class_names, *parts)
+        train, validation, test = parts
+        return Data(found.source, found.class_names if network.numbered else network.class_names, train, validation,
+                    test, own=self._own and _is_of_the_run(found, network))
+
+    @property
+    def _split(self) -> dict[str, Any]:
+        recipe = self._first.recipe
+        if self._own:
+            return {field: getattr(recipe, field)
+                    for field in ("validation", "seed", "classes", "train_images", "random_labels")}
+        return {"validation": 0.0, "seed": recipe.seed,
+                "classes": ",".join(self._first.class_names) if recipe.classes else ""}
+
+    def _find(self, network: TrainedNetwork) -> datasets.Dataset | sources.Source:
+        # What fits into memory as official files do cannot be streamed; it is only cropped as streamed images are.
+        streamed = network.recipe.stream and (
+            self._name == network.recipe.dataset or self._name not in official.KNOWN)
+        return self._source() if streamed else self._dataset(network)
 
     def _source(self) -> sources.Source:
         return sources.load(self._name, self._data_dir, **self._split)
@@ -186,6 +203,13 @@ class Loader:
         if size not in self._loaded:
             self._loaded[size] = datasets.load(self._name, self._data_dir, image_size=size, **self._split)
         return self._loaded[size]
+
+
+def _is_of_the_run(found: datasets.Dataset | sources.Source, network: TrainedNetwork) -> bool:
+    """Whether a data set is from where the network's run had it, and as large."""
+    known = network.result["dataset"]
+    return (found.source, len(found.train), len(found.validation)) == (
+        known["source"], known["train_images"], known["validation_images"])
 
 
 def load(network: TrainedNetwork, name: str = "", data_dir: str | None = None) -> Data:

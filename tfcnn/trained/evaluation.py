@@ -55,12 +55,12 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
             raise UsageError(f"{network.name} has other classes than {first.name}: "
                              f"{data.listed(network.class_names)}; {data.listed(first.class_names)}")
     name, tta = data.name_of(first, dataset), tta or own_views(first)
-    held_out = _held_out(networks, name)
-    if part == "validation" and not held_out:
-        raise UsageError(f"{' and '.join(network.name for network in networks)} held no validation images of {name} "
-                         f"out{'' if len(networks) == 1 else ', or not the same'}: choose another --split")
     loader = data.Loader(name, data_dir, first)
     loaded = [loader.load(network) for network in networks]
+    held_out = all(one.own for one in loaded) and _held_out_the_same(networks)
+    if part == "validation" and not held_out:
+        raise UsageError(f"{' and '.join(network.name for network in networks)} held no validation images of {name} "
+                         f"from there out{'' if len(networks) == 1 else ', or not the same'}: choose another --split")
     logits, labels = _of_all(networks, [getattr(one, part) for one in loaded], tta)
     together = _together(logits)
     class_names = loaded[0].class_names
@@ -138,9 +138,8 @@ def _together(members: Sequence[np.ndarray]) -> np.ndarray:
     return prediction.log_mean(np.stack(members)) if len(members) > 1 else members[0]
 
 
-def _held_out(networks: Sequence[TrainedNetwork], dataset: str) -> bool:
-    """Whether the networks' runs held out images of this data set, and all of them the same ones."""
+def _held_out_the_same(networks: Sequence[TrainedNetwork]) -> bool:
+    """Whether the networks' runs held out images, and all of them the same ones."""
     splits = {(network.recipe.dataset, network.recipe.stream, network.recipe.validation, network.recipe.seed)
               for network in networks}
-    return len(splits) == 1 and networks[0].recipe.dataset == dataset and all(
-        network.result["dataset"]["validation_images"] for network in networks)
+    return len(splits) == 1 and all(network.result["dataset"]["validation_images"] for network in networks)

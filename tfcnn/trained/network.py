@@ -102,7 +102,7 @@ class TrainedNetwork:
                              f"{list(images.shape)}")
         if self.recipe.stream:
             return self._cut(tf.constant(images), crops).numpy()
-        if self.image_size and images.shape[1:3] not in (self.image_size, self.input_shape[:2]):
+        if self.image_size and images.shape[1:3] != self.image_size:
             images = np.stack([pictures.fit(image, self.image_size) for image in images])
         return pipeline.fit(Split(images, np.zeros(len(images), np.int32)), self.input_shape).images
 

@@ -58,7 +58,7 @@ def apply(images: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
 @tf.autograph.experimental.do_not_convert
 def gather_and_augment(images: tf.Tensor, indices: tf.Tensor, seeds: tf.Tensor, operations: Sequence[Operation],
                        colour_components: np.ndarray | None = None) -> tf.Tensor:
-    """`apply` to the images at some indices: faster than gathering them first.
+    """`apply` to the images at some indices: faster than gathering them first, where that can be avoided.
 
     Args:
       images: [n, height, width, channels], uint8 or float32: all images.
@@ -71,7 +71,7 @@ def gather_and_augment(images: tf.Tensor, indices: tf.Tensor, seeds: tf.Tensor, 
       [batch, height, width, channels].
     """
     groups = _groups(operations)
-    if not groups or not moves_whole_pixels(groups[0]):
+    if not groups or not moves_whole_pixels(groups[0]) or not resampling.addressable(images):
         return apply(tf.gather(images, indices), seeds, operations, colour_components)
     offsets = source_offsets(tf.cast(indices, tf.int32), seeds, groups[0], images.shape[1:3])
     moved = resampling.gather_pixels(images, *offsets)

@@ -32,6 +32,9 @@ AffineMap = tuple[Row, Row]
 
 IDENTITY: AffineMap = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
+# Offsets of pixels are int32, which is what XLA computes fast with.
+_ADDRESSABLE = 2 ** 31
+
 # One loop over the pixels, without intermediate results: twice as fast as TensorFlow's operations one by one.
 compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
 
@@ -72,11 +75,16 @@ def shear(source: AffineMap, across: Coefficient, along: Coefficient) -> AffineM
 # Reading whole pixels
 
 
+def addressable(images: tf.Tensor) -> bool:
+    """Whether `source_offsets` can tell all pixels of images [n, height, width, channels] apart."""
+    return math.prod(images.shape[:3]) < _ADDRESSABLE
+
+
 def gather(images: tf.Tensor, indices: tf.Tensor, source: AffineMap) -> tf.Tensor:
     """Reads images through a map made of `mirror` and of `shift` by whole pixels; zeros outside of the image.
 
     Args:
-      images: [n, height, width, channels], of any dtype; fewer than 2^31 pixels in all.
+      images: [n, height, width, channels], of any dtype; they must be `addressable`.
       indices: [batch], int32: which of the images.
       source: the map.
 

@@ -17,6 +17,9 @@ from tfcnn.recipe import Scalar, UsageError
 from tfcnn.trained.converting.plan import Plan
 from tfcnn.trained.converting.pytorch_file import Tensors
 
+# The variants of which PyTorch's weights are published, or those of a network with the same layers.
+PUBLISHED = ("A", "B", "C", "D", "E", "cifar16", "cifar16_one_dense", "cifar19_one_dense")
+
 # torchvision averages the last feature maps to this height and width, whatever the size of the images.
 _GRID = 7
 
@@ -31,6 +34,8 @@ def find_options(tensors: Tensors, variant: str) -> dict[str, Scalar]:
     if variant == "A-LRN":
         raise UsageError("--variant=A-LRN cannot be converted: PyTorch's VGG-11 has no local response normalization; "
                          "choose --variant=A")
+    if variant not in PUBLISHED:
+        raise UsageError(f"--variant={variant} cannot be converted: no weights of it are published")
     normalized = any(name.endswith(".running_mean") for name in tensors)
     return {"variant": variant, "normalization": "batch" if normalized else "none"}
 
