@@ -110,3 +110,12 @@ def test_a_sample_does_not_replace_what_was_recorded_at_full_scale(repository: P
     (folder / study.RECORD).write_text(json.dumps(record | {"scale": "sample"}))
     with pytest.raises(UsageError, match="is of the sample scale"):
         claims.record_study(folder, repository)
+
+
+def test_a_study_without_its_figure_is_not_recorded(repository: Path) -> None:
+    folder, recorded = repository / "work" / "relu_against_tanh", repository / "experiments/studies/relu_against_tanh"
+    (folder / study.FIGURE).unlink()
+    (folder / study.ROWS).write_text("new")
+    with pytest.raises(UsageError, match="cannot be recorded: it lacks figure.png; run the study again"):
+        claims.record_study(folder, repository)
+    assert (recorded / study.ROWS).read_text() == ""

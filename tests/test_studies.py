@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 
 from tests.toy_study import TOY
-from tfcnn import claims, console, measures, studies, study, trained, verdict
+from tfcnn import claims, console, figures, measures, studies, study, trained, verdict
 from tfcnn.experiments.lenet5 import RECIPE
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs import RunFolder
@@ -211,7 +211,7 @@ def test_a_study_trains_measures_judges_and_goes_on_where_it_was_interrupted(
     assert measures.RUN_SECONDS.of(members, None) >= sum(run["seconds"] for run in finite) - 2
     assert record["claims"][0]["measured"] == pytest.approx(finite[0]["train_loss"] - finite[1]["train_loss"])
     assert record["claims"][0]["verdict"] == UNRESOLVED  # the sample scale decides nothing
-    assert study.judged(TOY.claims[0], record["arms"], "full")["verdict"] != ""
+    assert study.judged(TOY.claims[0], record["arms"], "full")["verdict"] == UNRESOLVED  # which one seed cannot decide
     assert (tmp_path / "toy-sample" / study.FIGURE).read_bytes()[:4] == b"\x89PNG"
     assert len((tmp_path / "toy-sample" / study.ROWS).read_text().splitlines()) == 1 + 3
     assert "runs done\n" in capfd.readouterr().out
@@ -276,6 +276,27 @@ def test_what_an_arm_changes_on_one_scale_goes_before_its_own_changes() -> None:
     recipes = {arm.label: changed.recipe(arm, "sample") for arm in changed.arms}
     assert (recipes["high"].epochs, recipes["high"].learning_rate) == (2, 0.07)
     assert recipes["low"].epochs == 3 and changed.recipe(changed.arms[1], "full").learning_rate == 0.05
+
+
+def test_what_a_study_measures_is_kept_apart_from_what_others_measure_by_the_same_name() -> None:
+    names = studies.studies()
+    assert len({measures.version(name) for name in names}) == len(names)
+
+
+def test_the_two_stages_of_a_seed_are_drawn_as_one_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = json.loads((ROOT / "experiments" / "studies" / "workflow" / study.RECORD).read_text())
+    arms = {arm["label"]: arm["runs"] for arm in record["arms"]}
+    name = "validation_accuracy"
+    expected = [[*first["curves"][name], *then["curves"][name]]
+                for first, then in zip(arms["first plain"], arms["then regularized"], strict=True)][1:]
+    # The first seed has diverged in its first stage, and has no second one.
+    arms["first plain"][0]["curves"] = {}
+    del arms["then regularized"][0]
+    drawn = []
+    monkeypatch.setattr(figures, "curves", lambda record, panel, name, labels: drawn.append(record))
+    study.draw(studies.studies()["workflow"], record)
+    whole, = (arm["runs"] for arm in drawn[0]["arms"] if arm["label"] == "then regularized")
+    assert [run["curves"][name] for run in whole] == expected
 
 
 def test_an_arm_may_have_fewer_seeds() -> None:

@@ -140,8 +140,9 @@ def render_study(one: Study, record: Mapping[str, Any]) -> str:
 def _data(arms: Sequence[Mapping[str, Any]]) -> str:
     """The data sets of the arms, and the numbers of training images where they are not all."""
     sets = dict.fromkeys(arm["recipe"]["dataset"] for arm in arms)
-    sizes = sorted({arm["recipe"]["train_images"] for arm in arms} - {0})
-    return " and ".join(sets) + (f", {' or '.join(f'{size:,}' for size in sizes)} training images" if sizes else "")
+    sizes = {arm["recipe"]["train_images"] for arm in arms}
+    words = [f"{size:,}" for size in sorted(sizes - {0})] + ["all"] * (0 in sizes)
+    return " and ".join(sets) + (f", {' or '.join(words)} training images" if words != ["all"] else "")
 
 
 def _spread(values: Sequence[float | None]) -> str:
@@ -160,7 +161,7 @@ def record_study(folder: Path, root: Path) -> Path:
     """Copies a study's result to experiments/studies/NAME/, with a page to fill if it has none; returns that folder.
 
     Raises:
-      UsageError: the folder holds no study's result, or a file cannot be written.
+      UsageError: the folder holds no study's result, or not all of it, or a file cannot be written.
     """
     contents = _read(folder / RECORD)
     known = studies.studies()
@@ -171,6 +172,9 @@ def record_study(folder: Path, root: Path) -> Path:
     if contents["scale"] == "sample" and (target / RECORD).exists() and _read(target / RECORD)["scale"] == "full":
         raise UsageError(f"{folder} is of the sample scale, and {target} of the full one: to replace it, "
                          "remove the recorded one first")
+    missing = [name for name in (ROWS, FIGURE) if not (folder / name).is_file()]
+    if missing:
+        raise UsageError(f"{folder} cannot be recorded: it lacks {', '.join(missing)}; run the study again")
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in (ROWS, FIGURE, RECORD):

@@ -79,11 +79,13 @@ PARAMETERS = Measure("parameters", "parameters", _of_result("parameters"))
 
 
 @functools.cache
-def version() -> str:
-    """A digest of the code that measures: what other code has measured is measured anew."""
+def version(study: str) -> str:
+    """A digest of the code that measures, and of the study's, which chooses thresholds: what other code has measured is
+    measured anew.
+    """
     root = Path(__file__).parent
     paths = [Path(__file__), root / "silent_units.py", *sorted((root / "trained").glob("*.py")),
-             *sorted((root / "description").glob("*.py"))]
+             *sorted((root / "description").glob("*.py")), *root.glob(f"studies/{study}.py")]
     return hashlib.sha256("".join(map(files.code_without_words, paths)).encode()).hexdigest()[:10]
 
 

@@ -263,7 +263,7 @@ def _measured(study: Study, trainings: Trainings, members: Sequence[Recipe], fol
     runs = [trainings.folder(recipe) for recipe in members]
     if any(trainings.has_diverged(recipe) for recipe in members):
         return {measure.name: measure.diverged for measure in study.measures}
-    kept = folder / "measured" / measures.version() / f"{'+'.join(run.path.name for run in runs)}.json"
+    kept = folder / "measured" / measures.version(study.name) / f"{'+'.join(run.path.name for run in runs)}.json"
     values: dict[str, float] = json.loads(kept.read_text()) if kept.is_file() else {}
     for measure in study.measures:
         if measure.name not in values:
@@ -386,7 +386,7 @@ def command(study: Study, arguments: argparse.Namespace, run: Callable[..., None
     """Runs a study, or what else `run` does with the same arguments, and returns the exit status."""
     seeds = arguments.seeds or study.scales[arguments.scale].seeds
     data_dir = str(files.expanded(arguments.data_dir)) if arguments.data_dir else None
-    workdir = files.expanded(arguments.workdir)
+    workdir = files.expanded(arguments.workdir).resolve()  # however it is spelled, the recipes of its runs name it so
     try:
         run(study, arguments.scale, seeds, arguments.jobs, data_dir, workdir)
     except KeyboardInterrupt as interrupt:

@@ -5,8 +5,9 @@ independently and average their outputs", and "run classifier on multiple versio
 Krizhevsky et al. 2012, section 6, footnote 5: ten crops take AlexNet from 39.0 to 37.5% top-1 error on ImageNet. The
 uncertainty-baselines project: four Wide ResNets on CIFAR-10 go from 96.0 to 96.6% accuracy, and their calibration
 error from 2.3 to 1.0 points. Here: one to five networks with four layers that differ in their seed, alone, with the
-mirror image of each test image, with nine shifts of two pixels, and with ten crops. Networks that were trained briefly
-are hardly overconfident: what averaging does to their calibration is open.
+mirror image of each test image, with nine shifts of two pixels, and with ten crops. The seed also draws each network's
+training images, so several have seen more different images than one. Networks that were trained briefly are hardly
+overconfident: what averaging does to their calibration is open.
 """
 
 from tfcnn import figures, measures, study

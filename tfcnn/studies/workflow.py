@@ -25,8 +25,9 @@ def _draw(record, figure):
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
     figures.by_arm(record, left, "test_error", [THEN, START, NEVER])
     runs = {arm["label"]: arm["runs"] for arm in record["arms"]}
-    whole = [run | {"curves": {name: [*first["curves"].get(name, []), *curve] for name, curve in run["curves"].items()}}
-             for first, run in zip(runs.get(FIRST, []), runs.get(THEN, []))]
+    first = {run["seed"]: run["curves"] for run in runs.get(FIRST, [])}
+    whole = [run | {"curves": {name: [*first[run["seed"]][name], *curve] for name, curve in run["curves"].items()}}
+             for run in runs.get(THEN, [])]
     arms = [arm | {"runs": whole} if arm["label"] == THEN else arm for arm in record["arms"]]
     figures.curves({**record, "arms": arms}, right, "validation_accuracy", [THEN, START, NEVER])
 
