@@ -22,7 +22,7 @@ EXPERIMENTS = [module.name for module in pkgutil.iter_modules(experiments.__path
 
 # A module may import modules of a smaller level, and those of its own room.
 LEVELS = {
-    "drawing": 0, "augmentations": 0, "processor": 0, "nvidia": 0, "_compat": 0,
+    "drawing": 0, "augmentations": 0, "processor": 0, "memory": 0, "nvidia": 0, "_compat": 0,
     "startup": 1, "recipe": 1, "signals": 1, "streams": 1,
     "files": 2, "arguments": 2, "contact_sheet": 2, "event_files": 2,
     "console": 3, "flags": 3, "markdown": 3, "exit_status": 3,

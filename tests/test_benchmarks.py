@@ -115,6 +115,13 @@ def test_what_cannot_be_measured_is_a_usage_error(flag: str, value: int | str, t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("images", [0, -1, 6001])
+def test_a_contact_sheet_of_no_or_too_many_images_is_a_usage_error(images: int, tmp_path: Path) -> None:
+    values = {name: option.value for name, option in augmentations.OPTIONS.items()}
+    with pytest.raises(UsageError, match=f"--images={images}"):
+        augmentations.draw(values | {"images": images}, tmp_path)
+
+
 def test_contact_sheet_shows_every_augmentation(tmp_path: Path) -> None:
     shown = [text for texts in augmentations.SHOWN.values() for text in texts]
     assert {operation.name for text in shown for operation in parse(text)} == set(KINDS)

@@ -264,6 +264,32 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path, monkeypatch: pytest.Monke
     status, _ = run("--overwrite")
     assert status == 0 and begun[4:] == ["lenet5", "mlp"] and found()["sittings"] == 1
 
+    def interrupt(network: str, recipe: Any) -> tuple[str, dict]:
+        raise KeyboardInterrupt
+
+    # Nothing of what shall be replaced is left to go on with.
+    monkeypatch.setattr(frameworks, "MODES", {"graph": frameworks.Mode("Mode", interrupt)})
+    status, said = run("--overwrite")
+    assert status == 128 + signal.SIGINT and "resume" not in said and "what has been measured" not in said
+    assert not (there / "result.json").exists()
+
+
+@pytest.mark.parametrize("work", ["tensorflow_worker:trainer", "ceiling:repeater", "pytorch_worker:trainer"])
+def test_a_framework_that_sees_no_gpu_does_not_compute_on_the_processor_instead(work: str) -> None:
+    if work.startswith("pytorch") and not frameworks.pytorch_version():
+        pytest.skip("PyTorch is not installed")
+    arguments: dict[str, Any] = {"recipe": experiment.RECIPES["lenet5"].replace(batch_size=4).to_dict()}
+    if work.startswith("tensorflow"):
+        arguments["single"] = True
+    if work.startswith("pytorch"):
+        arguments |= {"network": "lenet5", "compiled": False, "channels_last": False, "bfloat16": False,
+                      "batch_size": 4, "threads": 1}
+    # A card that does not exist is as none.
+    hidden = {"CUDA_VISIBLE_DEVICES": "99"}
+    with (WorkerProcess(f"tfcnn.benchmarks.{work}", arguments, 120, environment=hidden) as worker,
+          pytest.raises(WorkerFailed, match="sees no GPU: install")):
+        worker.answer()
+
 
 def test_the_experiment_writes_table_picture_and_result(run_command: Callable[..., subprocess.CompletedProcess],
                                                         tmp_path: Path) -> None:

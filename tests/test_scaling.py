@@ -40,6 +40,7 @@ def test_counts_are_read_from_flags_and_begin_with_one() -> None:
 @pytest.mark.parametrize("changes, word", [
     ({"devices": ""}, "--devices"), ({"devices": "0"}, "--devices"), ({"processes": "1;2"}, "--processes"),
     ({"processes": "-2"}, "--processes"), ({"devices": "3"}, "--batch_size"), ({"network": "resnot"}, "--network"),
+    ({"rounds": 0}, "--rounds"), ({"seconds": -1.0}, "--seconds"), ({"batch_size": 0}, "--batch_size"),
     ({"processes": "1024", "batch_size": 1024}, "cores")], ids=str)
 def test_a_usage_error_comes_before_anything_starts(changes: dict[str, Any], word: str, tmp_path: Path,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +153,5 @@ def test_a_process_that_fails_is_reported(first: str, tmp_path: Path, monkeypatc
     with (pytest.raises(WorkerFailed, match="^the process ended with status 1: out of luck$"),
           scaling.training_together(RECIPE, [hardware.available_cores()]) as train):
         train(1)
+    with pytest.raises(UsageError, match="^a process could not train: .* out of luck$"):
+        experiment.measure(_defaults(network="lenet5", devices="1", processes="1"), tmp_path)

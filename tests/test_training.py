@@ -66,6 +66,16 @@ def test_without_cifar10_the_sample_is_used_and_named_everywhere(sample_run) -> 
     assert "sample" in done.stdout
 
 
+def test_a_run_that_took_the_sample_goes_on_with_the_same_command(sample_run, tmp_path: Path) -> None:
+    folder, _ = sample_run
+    done = subprocess.run(command(*FEW, f"--workdir={folder}"), cwd=tmp_path, env=environment(tmp_path),
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "was complete already" in done.stdout, done.stderr
+    asked_for = subprocess.run(command(*FEW, f"--workdir={folder}", "--dataset=cifar10"), cwd=tmp_path,
+                               env=environment(tmp_path), capture_output=True, text=True)
+    assert asked_for.returncode == 2 and "is the run of another recipe" in asked_for.stderr
+
+
 def test_command_prints_folder_resume_and_repeat(sample_run) -> None:
     folder, done = sample_run
     where = f"runs/{folder.name}"
@@ -273,7 +283,7 @@ def test_callbacks_are_called_and_can_stop_the_run(class_folders: Path, tmp_path
         def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
             self.calls.append(f"epoch {epoch}")
             assert logs is not None and {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(logs)
-            self.model.stop_training = epoch == 1
+            self.model.stop_training = np.mean([epoch]) == 1  # NumPy's boolean, which JSON has not
 
         def on_train_end(self, logs: dict | None = None) -> None:
             self.calls.append("end")
@@ -317,7 +327,7 @@ def test_only_a_process_of_its_own_is_changed(own_process: bool, class_folders: 
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     """By default, as in a notebook, training changes neither the allocator nor the priority of any thread."""
     changes: set[str] = set()
-    monkeypatch.setattr("tfcnn.training.process.keep_freed_memory", lambda: changes.add("allocator"))
+    monkeypatch.setattr("tfcnn.memory.keep_freed", lambda: changes.add("allocator"))
     monkeypatch.setattr("os.setpriority", lambda which, thread, priority: changes.add("priority"))
     train(COLOURS.replace(epochs=1), tmp_path / "run", data_dir=str(class_folders), own_process=own_process)
     assert changes == ({"allocator", "priority"} if own_process else set())

@@ -19,7 +19,7 @@ from absl.flags import FlagValues
 
 from tfcnn import arguments, commands, exit_status, files, flags, signals, streams
 from tfcnn.recipe import Option, Presets, Recipe, UsageError
-from tfcnn.runs import COMMAND, CURVES, MISSING, RESULT, new_folder
+from tfcnn.runs import COMMAND, CURVES, MISSING, RESULT, RunFolder, State, new_folder
 from tfcnn.runs.record import unfinished
 from tfcnn.startup import import_tensorflow
 
@@ -81,7 +81,7 @@ def _run(recipe: Recipe, argv: list[str], action: Action, sample_changes: Mappin
     import_tensorflow()
     from tfcnn.data.datasets import Unavailable
 
-    if given.dataset == _SAMPLE:
+    if given.dataset == _SAMPLE or not values["dataset"].present and _goes_on(on_sample, values):
         return action(on_sample, values)
     try:
         return action(given, values)
@@ -93,6 +93,16 @@ def _run(recipe: Recipe, argv: list[str], action: Action, sample_changes: Mappin
               f"!! THIS RUN TAKES THE {_SAMPLE.upper()} INSTEAD (6,000 training images of Fashion-MNIST).\n"
               f"!! {error}\n{line}", file=sys.stderr)
         return action(on_sample, values)
+
+
+def _goes_on(recipe: Recipe, values: Mapping[str, Any]) -> bool:
+    """Whether --workdir holds a run of this recipe that goes on, or is complete."""
+    if not values["workdir"].value or values["overwrite"].value:
+        return False
+    try:
+        return RunFolder(files.expanded(values["workdir"].value)).state(recipe) is not State.NEW
+    except UsageError:
+        return False
 
 
 def _measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping[str, Any], Path], None],
@@ -183,7 +193,7 @@ def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:
         print(f"\ninterrupted; all that was done is saved{_resume(run)}", file=sys.stderr)
         return exit_status.of_interrupt(interrupt)
     except streams.OutputLost:
-        print(f"what was done is saved{_resume(run)}", file=sys.stderr)
+        print(f"{'the last checkpoint' if cluster else 'what was done'} is saved{_resume(run)}", file=sys.stderr)
         raise
     except NotFiniteError as error:
         print(f"\nerror: {error}", file=sys.stderr)

@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfcnn import networks
+from tfcnn.benchmarks import tensorflow_worker
 from tfcnn.networks import layers
 from tfcnn.recipe import Recipe
 from tfcnn.training import devices
@@ -94,7 +95,11 @@ def repeater(recipe: Mapping[str, Any]) -> Callable[[int], float]:
 
     Args:
       recipe: a `Recipe.to_dict()`; its network, batch size and precision matter.
+
+    Raises:
+      UsageError: the process shall compute on a GPU, and TensorFlow sees none.
     """
+    tensorflow_worker.gpus()
     parsed = Recipe(**recipe)
     with tf.Graph().as_default(), devices.precision(parsed):  # only the shapes of the model are needed
         model = networks.find(parsed.network).build(classes=_CLASSES, **parsed.network_options())

@@ -24,7 +24,7 @@ from tfcnn.benchmarks import frameworks_report, hardware, rates, report
 from tfcnn.benchmarks.frameworks_report import ATTEMPTS, MODE_ROWS, TARGET_FOR
 from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
 from tfcnn.recipe import Recipe, UsageError
-from tfcnn.runs import record
+from tfcnn.runs import RESULT, record
 
 # The first two arguments of `WorkerProcess`: the work, and its function's arguments.
 Work = tuple[str, dict[str, Any]]
@@ -148,7 +148,9 @@ def _begin(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Sequ
         "measured": {"networks": list(recipes), "precisions": list(precisions),
                      "modes": [name for name in modes if pytorch or name not in PYTORCH]},
         "batch_size": next(iter(recipes.values())).batch_size, **timing, **environment}
-    earlier = {} if overwrite else record.unfinished(workdir) or {}
+    if overwrite:
+        (workdir / RESULT).unlink(missing_ok=True)  # an interruption shall not go on with it
+    earlier = record.unfinished(workdir) or {}
     differing = [key for key in settings if earlier and earlier.get(key) != settings[key]]
     if differing:
         raise UsageError(f"{workdir} holds what was measured with other {', '.join(differing)}: choose another "
@@ -210,6 +212,7 @@ class _Comparison:
             process = self._processes[name] = WorkerProcess(
                 *MODES[name].work(self._network, self._recipe), self._limit, environment=self._environment)
             first = process.answer()
+            process.run(2)  # the second step may still compile something, or record it for a GPU
             steps = rates.repetitions(lambda times: process.run(times)["seconds"], self._seconds)
             self.rows[name] = {"import_seconds": first["import_seconds"], "first_seconds": first["first_seconds"],
                                "peak_bytes": first["peak_bytes"], "libraries": first["libraries"], "steps": steps,

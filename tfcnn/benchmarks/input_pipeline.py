@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcnn import memory
 from tfcnn.benchmarks import hardware, input_pipeline_report, rates, report
 from tfcnn.benchmarks.input_pipeline_report import ALL_CORES, CONSTANT, KERAS, ONE_CORE
 from tfcnn.data import datasets
@@ -160,7 +161,7 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
     Returns:
       `CONSTANT` or the preset -> images per second in each round.
     """
-    process.keep_freed_memory()
+    memory.keep_freed()
     setup = prepare(recipe)
     steps = Steps(recipe, setup.strategy, setup.model, setup.optimizer)
     dataset = datasets.load(recipe.dataset, validation=recipe.validation)

@@ -6,6 +6,7 @@ This module imports PyTorch, and neither TensorFlow nor Keras, so that a process
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import swa_utils
 
+from tfcnn import memory
 from tfcnn.benchmarks.pytorch_networks import CLASSES, NETWORKS, image_shape
 from tfcnn.recipe import UsageError
 
@@ -56,7 +58,7 @@ class Trainer:
             self._compute_loss, mode="reduce-overhead" if cuda_graphs else None) if compiled else self._compute_loss
         self._optimizer = optimizer(recipe, self.network)
         self.average = swa_utils.AveragedModel(
-            self.network, multi_avg_fn=functools.partial(_average, recipe["ema"]), use_buffers=True
+            self.network, multi_avg_fn=functools.partial(self._average, recipe["ema"]), use_buffers=True
         ) if recipe["ema"] else None
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -74,13 +76,17 @@ class Trainer:
             logits = self.network(images)
         return functional.cross_entropy(logits.float(), labels, label_smoothing=self._label_smoothing)
 
+    def _average(self, decay: float, averages: Sequence[Tensor], values: Sequence[Tensor], _: Tensor) -> None:
+        """Moves averages, which begin with the first values, towards values: `tfcnn.training.moving_averages`.
 
-def _average(decay: float, averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor) -> None:
-    """Moves averages, which begin with the first values, towards values: `tfcnn.training.moving_averages`."""
-    if averages[0].is_floating_point():
-        torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + int(updates)) / (10 + int(updates))))
-    else:  # the number of batches that batch normalization has seen
-        torch._foreach_copy_(averages, values)
+        PyTorch also gives the number of updates, but on the device, which would have to finish its work to tell it.
+        """
+        assert self.average is not None
+        updates = int(self.average.n_averaged)
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + updates) / (10 + updates)))
+        else:  # the number of batches that batch normalization has seen
+            torch._foreach_copy_(averages, values)
 
 
 def optimizer(recipe: Mapping[str, Any], network: nn.Module) -> torch.optim.Optimizer:
@@ -122,13 +128,17 @@ def trainer(network: str, recipe: Mapping[str, Any], *, compiled: bool, channels
       cuda_graphs: see `Trainer`.
 
     Raises:
-      UsageError: the recipe needs something that is not implemented here.
+      UsageError: the recipe needs something that is not implemented here, or PyTorch does not see the GPU.
     """
+    memory.keep_freed()  # as TensorFlow's worker does
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # as TensorFlow does; momentum decays to denormal numbers where gradients are zero
     torch.manual_seed(recipe["seed"])
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    on_gpu = os.environ.get("CUDA_VISIBLE_DEVICES") != "-1"
+    if on_gpu and not torch.cuda.is_available():
+        raise UsageError("PyTorch sees no GPU: install a build of it for CUDA")
+    device = "cuda" if on_gpu else "cpu"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     training = Trainer(NETWORKS[network]().to(device, memory_format=memory_format), recipe, compiled=compiled,

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfcnn import memory
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import devices as devices_module
 from tfcnn.training import process
@@ -22,7 +23,7 @@ def pipeline_trainer(recipe: Mapping[str, Any], devices: int) -> Callable[[int],
       recipe: a `Recipe.to_dict()`.
       devices: the number of logical devices of this process to train on.
     """
-    process.keep_freed_memory()
+    memory.keep_freed()
     setup = prepare(Recipe(**recipe), devices=devices)
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
     with process.low_priority_threads():
@@ -43,6 +44,18 @@ class Constant:
         return self._batch
 
 
+def gpus() -> list[Any]:
+    """The GPUs that the process computes on; none on a CPU, where `WorkerProcess` hides them.
+
+    Raises:
+      UsageError: TensorFlow sees none where it shall compute on one.
+    """
+    found: list[Any] = tf.config.list_physical_devices("GPU")
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "-1" and not found:
+        raise UsageError("TensorFlow sees no GPU: install 'tfcnn[gpu]'")
+    return found
+
+
 def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
     """Returns a function that runs a number of training steps on one constant batch, and returns the last loss.
 
@@ -50,15 +63,13 @@ def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
       recipe: a `Recipe.to_dict()`.
       single: whether each call of the compiled graph runs only one step; otherwise one call runs all of them.
     """
-    process.keep_freed_memory()
-    gpus = tf.config.list_physical_devices("GPU")
-    if os.environ.get("CUDA_VISIBLE_DEVICES") != "-1" and not gpus:
-        raise UsageError("TensorFlow sees no GPU: install 'tfcnn[gpu]'")
+    memory.keep_freed()
+    on_gpu = gpus()
     setup = prepare(Recipe(**recipe))
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
     batch = next(iter(setup.pipeline.training(0)))
     batches: Any
-    if gpus:
+    if on_gpu:
         with tf.device("GPU:0"):
             batches = Constant(tf.nest.map_structure(tf.identity, batch))
     else:

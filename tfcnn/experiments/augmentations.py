@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcnn import cli
-from tfcnn.recipe import Option, Recipe
+from tfcnn.recipe import Option, Recipe, UsageError, check
 
 OPTIONS = {
     "dataset": Option("sample", help="data set the images are from, as in training"),
@@ -45,6 +45,9 @@ def draw(values: Mapping[str, Any], workdir: Path) -> None:
     from tfcnn.data import datasets, pipeline
 
     split = datasets.load(values["dataset"], values["data_dir"] or None, validation=0, image_size=(32, 32)).train
+    check("images", values["images"], int, minimum=1)
+    if values["images"] > len(split):
+        raise UsageError(f"--images={values['images']}: {values['dataset']} has {len(split):,} training images")
     # Evenly spaced, because class folders are sorted by class.
     chosen = range(len(split) // (2 * values["images"]), len(split), len(split) // values["images"])
     split = datasets.Split(split.images[chosen], split.labels[chosen])

@@ -1,9 +1,9 @@
 """How training speed scales with devices and with processes, compared with ideal scaling.
 
-The settings are measured in turn, so that machine noise affects all of them equally. 1, 2 and 4 logical devices of one
-process share all cores, so ideally they lose nothing. 1 and 2 processes on this machine have the same number of cores
-each, so ideally the speed is proportional to their number. The global batch is always the same. Batch normalization is
-synchronized; as this is most of what processes communicate, several processes are also measured without it.
+The settings take turns, so that noise affects all of them equally. 1, 2 and 4 logical devices of one process share all
+cores: ideally they lose nothing. 1 and 2 processes have the same number of cores each: ideally the speed is
+proportional to their number. The global batch is always the same. Batch normalization is synchronized; as this is most
+of what processes communicate, several processes are also measured without it.
 
 Command: python -m tfcnn.experiments.scaling
 Target: two processes with one core each train ResNet-20 at 0.9 of the speed of one process with two cores.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcnn import cli, experiments
-from tfcnn.recipe import Option, UsageError
+from tfcnn.recipe import Option, UsageError, check
 
 OPTIONS = {
     "network": Option("resnet", help="the experiment whose network is trained"),
@@ -45,8 +45,10 @@ def counts(values: Mapping[str, Any], name: str) -> list[int]:
 
 def measure(values: Mapping[str, Any], workdir: Path) -> None:
     """Measures, and writes the table and the picture into the folder."""
-    from tfcnn.benchmarks import hardware, scaling
+    from tfcnn.benchmarks import hardware, scaling, worker_process
 
+    for name in ("batch_size", "rounds", "seconds"):
+        check(name, values[name], type(OPTIONS[name].value), minimum=0 if name == "seconds" else 1)
     known = experiments.recipes()
     if values["network"] not in known:
         raise UsageError(f"--network={values['network']} is not one of {', '.join(known)}")
@@ -54,7 +56,10 @@ def measure(values: Mapping[str, Any], workdir: Path) -> None:
     if max(processes) > cores:
         raise UsageError(f"--processes={values['processes']}: there are only {cores} cores, and each process needs one")
     recipe = known[values["network"]].replace(dataset="sample", batch_size=values["batch_size"])
-    scaling.measure(recipe, counts(values, "devices"), processes, values["rounds"], values["seconds"], workdir)
+    try:
+        scaling.measure(recipe, counts(values, "devices"), processes, values["rounds"], values["seconds"], workdir)
+    except worker_process.WorkerFailed as error:
+        raise UsageError(f"a process could not train: {error}") from error
 
 
 if __name__ == "__main__":

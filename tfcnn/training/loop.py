@@ -255,8 +255,8 @@ class Loop:
                                  "images_per_second": metrics.images_per_second})
         progress.sums, progress.epoch_seconds = [], 0.0
         self._callbacks.on_epoch_end(epoch, metrics.logs())
-        progress.finished = (epoch + 1 == recipe.epochs or validation.stops_early(recipe, progress.metrics)
-                             or self._model.stop_training)
+        stopped = bool(self._model.stop_training)  # of a callback it may be NumPy's
+        progress.finished = epoch + 1 == recipe.epochs or validation.stops_early(recipe, progress.metrics) or stopped
         self._set_rate_factor()
         self._save()
         self._write_tables()

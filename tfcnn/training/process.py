@@ -1,12 +1,11 @@
-"""Settings of the whole process that make training on a CPU faster: its allocator and the priority of its threads.
+"""The priority of the threads that prepare batches, which makes training on a CPU faster.
 
-They stay in force after a run. The suite's commands and benchmarks, which own their process, apply them; `train` called
-from a notebook or a program does not, unless it is told that the process is its own.
+It stays in force after a run, as does `tfcnn.memory`. The suite's commands and benchmarks, which own their process, set
+both; `train` called from a notebook or a program does not, unless it is told that the process is its own.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -16,23 +15,6 @@ import psutil
 import tensorflow as tf
 
 _LOWEST_PRIORITY = 19
-
-# Parameters of mallopt, from glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-
-
-def keep_freed_memory() -> None:
-    """Makes the C library keep the memory of one training step for the next one.
-
-    By default glibc returns arrays above 32 MiB, and free memory at the end of its heap, to the system. The system
-    clears each page before it is used again: thousands of pages in every step, 5 to 10% of the time
-    (docs/performance.md#what-made-it-faster). With another C library nothing happens.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_ARENA_MAX, 1)
 
 
 @contextmanager

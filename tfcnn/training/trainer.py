@@ -16,11 +16,11 @@ from typing import Any
 
 import keras
 
-from tfcnn import drawing, files, runs, signals
+from tfcnn import drawing, files, memory, runs, signals
 from tfcnn.data import normalization
 from tfcnn.recipe import Recipe
 from tfcnn.runs import curves
-from tfcnn.training import complete_run, initial_weights, machines, process
+from tfcnn.training import complete_run, initial_weights, machines
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.loop import Loop
 from tfcnn.training.result import result_record, save_model
@@ -102,7 +102,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
         if given.state(recipe, overwrite) is runs.State.COMPLETE:
             return _of_complete_run(given, given.path)
     if own_process:
-        process.keep_freed_memory()
+        memory.keep_freed()
     setup = prepare(recipe, data_dir, devices, cluster, wait, cache_features)
     workdir = Path(workdir or runs.new_folder(f"{recipe.experiment}-{recipe.dataset}"))
 
