@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from tfcnn.benchmarks import frameworks_report, hardware, rates, report
-from tfcnn.benchmarks.frameworks_report import ATTEMPTS, MODE_ROWS, TARGET_FOR
+from tfcnn.benchmarks.frameworks_report import ATTEMPTS, FREED_MEMORY, MODE_ROWS, TARGET_FOR
 from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs import RESULT, record
@@ -147,7 +147,7 @@ def _begin(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Sequ
         "experiment": "frameworks", "complete": False,
         "measured": {"networks": list(recipes), "precisions": list(precisions),
                      "modes": [name for name in modes if pytorch or name not in PYTORCH]},
-        "batch_size": next(iter(recipes.values())).batch_size, **timing, **environment}
+        "batch_size": next(iter(recipes.values())).batch_size, FREED_MEMORY: "kept", **timing, **environment}
     if overwrite:
         (workdir / RESULT).unlink(missing_ok=True)  # an interruption shall not go on with it
     earlier = record.unfinished(workdir) or {}

@@ -16,6 +16,8 @@ ATTEMPTS = "sittings"  # how many times the command ran until the result was com
 MODE_ROWS = "arms"  # mode -> what was measured
 TARGET_FOR = "asked_"  # before the name of a ratio: the target for it
 
+FREED_MEMORY = "freed_memory"  # "kept" by all processes for their next step; in results without it by TensorFlow's only
+
 # TensorFlow's modes are blue, the suite's default the darkest; PyTorch's are orange.
 _COLOURS = {"eager": "#c6dbef", "graph_single": "#6baed6", "graph": "#08519c", "xla": "#9e9ac8", "pytorch": "#fdd0a2",
             "pytorch_channels_last": "#fd8d3c", "pytorch_compiled": "#a63603", "pytorch_cuda_graphs": "#7f2704"}
@@ -96,7 +98,16 @@ def _introduction(result: Mapping[str, Any]) -> str:
             f"{versions['keras']}, {pytorch}; commit {report.short_commit(result)}. Medians of {result['rounds']} "
             f"rounds. In each round every worker process has a turn of about {result['seconds']:g} s (or of one step, "
             "if that takes longer), while the others are paused. Where memory was short, not all modes of a network "
-            f"ran in the same rounds, but the default and the ceiling ran in all of them.{_on_gpu(result)}{resumed}")
+            "ran in the same rounds, but the default and the ceiling ran in all of them."
+            f"{_memory(result)}{_on_gpu(result)}{resumed}")
+
+
+def _memory(result: Mapping[str, Any]) -> str:
+    """Which processes keep the memory that they free: see `tfcnn.memory`."""
+    if result.get(FREED_MEMORY) == "kept":
+        return " All processes keep the memory that they free for their next step."
+    return (" TensorFlow's processes kept the memory that they freed for their next step. PyTorch's did not, as is usual "
+            "for it; they would have been faster.")
 
 
 def _on_gpu(result: Mapping[str, Any]) -> str:
