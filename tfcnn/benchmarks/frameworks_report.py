@@ -106,8 +106,8 @@ def _memory(result: Mapping[str, Any]) -> str:
     """Which processes keep the memory that they free: see `tfcnn.memory`."""
     if result.get(FREED_MEMORY) == "kept":
         return " All processes keep the memory that they free for their next step."
-    return (" TensorFlow's processes kept the memory that they freed for their next step. PyTorch's did not, as is usual "
-            "for it; they would have been faster.")
+    return (" TensorFlow's processes kept the memory that they freed for their next step. PyTorch's did not, as is "
+            "usual for it; they would have been faster.")
 
 
 def _on_gpu(result: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ With --device=gpu all of them compute on the first GPU, where float32 means Tens
 Command: python -m tfcnn.experiments.frameworks
 Target on two CPU cores, batch 128, for the suite's default mode (graph) relative to PyTorch's best: 1.25 in float32,
 1.15 in bfloat16. Share of the ceiling in float32: 0.85 for VGG, ResNet-18, Inception and AlexNet, 0.7 for ResNet-20.
-Expected time on two CPU cores with --seconds=1: 50 minutes in float32; in bfloat16, without the mode xla, 26 minutes on
+Expected time on two CPU cores with --seconds=1: 50 minutes in float32; in bfloat16, without the mode xla, 28 minutes on
 a processor with bfloat16 instructions, over two hours on others. To resume, repeat the command with its --workdir.
 """
 
