@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,11 @@ def render(records: Mapping[str, Mapping[str, Any]], link: str = "") -> str:
     claims = ledger(records)
     rows = [[f"[{claim.statement}]({link}{one.name}/{PAGE})",
              f"{claim.published} ({claim.source})" if claim.published != "none" else f"– ({claim.source})",
-             measured(claim, found), str(found["n"] or ""), verdict_cell(found)]
-            for one, claim, found in claims if one.name in records]
-    table = markdown.table(["Claim", "Published", "Here, 95% interval", "n", "Verdict"], rows, "lllrl") if rows else ""
+             measured(claim, found),
+             _epochs(arm for arm in records[one.name]["arms"] if arm["label"] in claim.contrast),
+             str(found["n"] or ""), verdict_cell(found)] for one, claim, found in claims if one.name in records]
+    titles = ["Claim", "Published", "Here, 95% interval", "Epochs", "n", "Verdict"]
+    table = markdown.table(titles, rows, "lllrrl") if rows else ""
     waiting = len(claims) - len(rows)
     note = f"{waiting} of {len(claims)} claims are not yet run; `python -m tfcnn.claims` prints them, too.\n"
     return "\n".join(filter(None, (table, note if waiting else "")))
@@ -124,8 +126,7 @@ def render_study(one: Study, record: Mapping[str, Any]) -> str:
     names = list(record["measures"])
     rows = [[arm["label"], f"{arm['recipe']['learning_rate']:g}", str(len(arm["runs"])),
              *(_spread([run[name] for run in arm["runs"]]) for name in names)] for arm in arms]
-    epochs = sorted({arm["recipe"]["epochs"] for arm in arms})
-    length = " or ".join(map(str, epochs)) + (" epoch" if epochs == [1] else " epochs")
+    length = _epochs(arms) + (" epoch" if {arm["recipe"]["epochs"] for arm in arms} == {1} else " epochs")
     command = f"python -m tfcnn.studies.{one.name} --scale={record['scale']}"
     claims = [[claim.statement, claim.published, measured(claim, found), str(found["n"]), verdict_cell(found)]
               for claim, found in ((claim, judged(claim, record)) for claim in one.claims)]
@@ -135,6 +136,11 @@ def render_study(one: Study, record: Mapping[str, Any]) -> str:
                             "lrr" + "r" * len(names)).rstrip(),
              markdown.table(["Claim", "Published", "Here, 95% interval", "n", "Verdict"], claims, "lllrl").rstrip()]
     return "\n\n".join(parts) + "\n"
+
+
+def _epochs(arms: Iterable[Mapping[str, Any]]) -> str:
+    """The numbers of epochs of the arms."""
+    return " or ".join(map(str, sorted({arm["recipe"]["epochs"] for arm in arms})))
 
 
 def _data(arms: Sequence[Mapping[str, Any]]) -> str:

@@ -324,8 +324,8 @@ def draw(study: Study, record: Mapping[str, Any]) -> bytes:
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """The values as JSON can hold them: what is not finite is null."""
-    return {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in values.items()}
+    """The values as JSON can hold them: null if not finite; whole numbers exactly, the others with six digits."""
+    return {key: None if not math.isfinite(x) else x if x == int(x) else float(f"{x:.6g}") for key, x in values.items()}
 
 
 def _curves(run: RunFolder) -> dict[str, list[float]]:
