@@ -115,10 +115,10 @@ def label_epochs(panels: Sequence[Any], epochs: Sequence[float]) -> None:
 
 
 def _title(recipe: Recipe, result: Mapping[str, Any] | None) -> str:
-    variant = recipe.network_options().get("variant", "")
+    options = recipe.network_options()
+    variant = options.get("variant", options.get("depth", ""))
     words = [recipe.experiment, f"{recipe.network} {variant}".strip(),
              dataset_label(result) if result else recipe.dataset, f"seed {recipe.seed}"]
     if recipe.experiment == recipe.network:
         del words[0]
-    # Dollar signs in names are no formulas.
-    return textwrap.fill(", ".join(words), width=92, max_lines=2, placeholder=" ...").replace("$", r"\$")
+    return drawing.plain(textwrap.fill(", ".join(words), width=92, max_lines=2, placeholder=" ..."))
