@@ -5,7 +5,10 @@
 What is exported takes uint8 images [batch, height, width, channels] of the network's input size, and gives
 probabilities [batch, classes] as its first output: normalization is inside, and so are the names of the classes
 (saved_model: the signature `class_names`; onnx: the metadata `class_names`; litert and keras: `labels.txt`, which
-`unzip` shows).
+`unzip` shows) and how a picture is fitted to the input size (the signature or the metadata `fit`, or `fit.json`).
+
+onnx and litert compute in float32. A network that was trained in bfloat16 is rebuilt in float32 for them, with the same
+weights, and the file is compared with that.
 
 The whole test set then goes through the file, in ONNX Runtime, LiteRT's interpreter or TensorFlow, without this
 package. If a probability of a float export differs by more than 1e-4, or a quantized one loses more accuracy than
@@ -22,6 +25,7 @@ from pathlib import Path
 from tfcnn import console, exit_status, files
 from tfcnn.recipe import UsageError
 from tfcnn.startup import import_tensorflow
+from tfcnn.trained.exporting import packages
 
 _FORMATS = {"saved_model": "", "onnx": ".onnx", "litert": ".tflite", "keras": ".keras"}
 _REPRESENTATIVE = 500  # training images
@@ -44,6 +48,7 @@ def _parser() -> console.Parser:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    packages.check(arguments.format)
     import_tensorflow()
     from tfcnn import trained
     from tfcnn.trained import data

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfcnn import files
 from tfcnn.recipe import UsageError
-from tfcnn.trained.exporting import formats
+from tfcnn.trained.exporting import formats, packages
 from tfcnn.trained.network import TrainedNetwork
 from tfcnn.trained.prediction import softmax
 
@@ -30,7 +30,7 @@ class Checked:
       path: the file, or for saved_model the folder.
       bytes: its size.
       images: the number of test images.
-      before: the accuracy of the network itself.
+      before: the accuracy of the network itself, with the arithmetic of the format: see `formats.as_written`.
       after: the accuracy of the exported one.
       largest_difference: of any probability.
       latency_1: the time of one image, in seconds, the median of several.
@@ -51,6 +51,8 @@ def export(network: TrainedNetwork, kind: str, path: Path, images: np.ndarray, l
            quantize: str = "none", representative: np.ndarray | None = None, largest_loss: float = 0.01) -> Checked:
     """Exports a network and checks the file; a file that fails is removed.
 
+    The answers are compared with those of the network that the file holds: see `formats.as_written`.
+
     Args:
       network: the network.
       kind: one of `formats.SUFFIXES`.
@@ -62,12 +64,16 @@ def export(network: TrainedNetwork, kind: str, path: Path, images: np.ndarray, l
       largest_loss: how much accuracy a quantized export may lose, as a fraction.
 
     Raises:
-      UsageError: the network cannot be exported so, the path exists or cannot be written, or the answers of the file
-        differ from the network's by more than is allowed.
+      UsageError: a package is missing, the network cannot be exported so, the path exists or cannot be written, or the
+        answers of the file differ from the network's by more than is allowed.
     """
     if path.exists():
         raise UsageError(f"{path} exists already: choose another --out, or remove it")
-    expected = softmax(network.logits_of_fitted(images, network.recipe.batch_size))
+    packages.check(kind)
+    network = formats.as_written(network, kind)
+    # In true float32, as other programs compute: TensorFloat-32 differs by more than the tolerance.
+    exact = dataclasses.replace(network, recipe=network.recipe.replace(tensor_float_32=False))
+    expected = softmax(exact.logits_of_fitted(images, network.recipe.batch_size))
     with tempfile.TemporaryDirectory(prefix="tfcnn-export-") as temporary:
         unfinished = Path(temporary, f"exported{formats.SUFFIXES[kind]}")
         formats.write(network, kind, unfinished, quantize, representative)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcnn import files
+from tfcnn.data.errors import one_line
 from tfcnn.recipe import UsageError
 from tfcnn.startup import messages_hidden
 from tfcnn.trained import prediction
+from tfcnn.trained.exporting import fitting, in_float32, packages
 from tfcnn.trained.exporting.standard_layers import keras_application
 from tfcnn.trained.network import TrainedNetwork
 
 SUFFIXES = {"saved_model": "", "onnx": ".onnx", "litert": ".tflite", "keras": ".keras"}
 QUANTIZED = {"saved_model": ("none",), "onnx": ("none", "int8"), "litert": ("none", "float16", "int8"),
              "keras": ("none",)}
+# Formats whose networks compute in float32, whatever they were trained in.
+_IN_FLOAT32 = ("onnx", "litert")
 _OPSET = 18
-_LABELS = "labels.txt"
+
+
+def as_written(network: TrainedNetwork, kind: str) -> TrainedNetwork:
+    """The network that a file of the format holds: the same, or with the same weights in float32."""
+    return in_float32.rebuilt(network) if kind in _IN_FLOAT32 else network
 
 
 def write(network: TrainedNetwork, kind: str, path: Path, quantize: str = "none",
@@ -38,33 +47,58 @@ def write(network: TrainedNetwork, kind: str, path: Path, quantize: str = "none"
         from.
 
     Raises:
-      UsageError: a package is missing, or the format cannot be quantized so.
+      UsageError: a package is missing, the format cannot be quantized so, or it cannot hold this network.
     """
+    packages.check(kind)
     if quantize not in QUANTIZED[kind]:
         raise UsageError(f"--format={kind} can be quantized as {', '.join(QUANTIZED[kind])} only, not {quantize}")
+    failure: UsageError | None = None
     with messages_hidden():  # converters tell of their own doings, and give advice that does not apply
-        _WRITERS[kind](network, path, quantize, representative)
+        try:
+            _WRITERS[kind](as_written(network, kind), path, quantize, representative)
+        except UsageError as error:
+            failure = error
+        except OSError as error:
+            failure = files.usage_error(f"cannot write {path}", error, path)
+            failure.__cause__ = error
+        except Exception as error:  # what a converter does not know makes it fail in any way
+            failure = UsageError(f"--format={kind} cannot hold this network ({type(error).__name__}: "
+                                 f"{one_line(error)}): choose another --format")
+            failure.__cause__ = error
+    if failure:
+        raise failure
 
 
-def _application(network: TrainedNetwork) -> tf.Module:
-    """From uint8 images to probabilities, and the names of the classes."""
+def _application(network: TrainedNetwork, float32: bool = False) -> tf.Module:
+    """From uint8 images to probabilities; the names of the classes; and what fits a picture.
+
+    Args:
+      float32: whether the normalization computes in float32, too.
+    """
+    normalize, variables = in_float32.normalization(network) if float32 else (network.normalization.apply, [])
+    fitted = fitting.of(network)
+
     class Application(tf.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = network.model
             # Weights become constants: LiteRT's converter would leave variables without values.
-            self.values = [(variable, variable.numpy()) for variable in network.model.variables]
+            self.values = [(variable, variable.numpy()) for variable in [*network.model.variables, *variables]]
 
         @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape), tf.uint8, name="images")],
                      autograph=False)
         def probabilities(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
             with keras.StatelessScope([(variable, tf.constant(value)) for variable, value in self.values]):
-                logits = prediction.logits(self.model, network.normalization.apply(images))
+                logits = prediction.logits(self.model, normalize(images))
             return {"probabilities": tf.nn.softmax(tf.cast(logits, tf.float32))}
 
         @tf.function(input_signature=[], autograph=False)
         def class_names(self) -> dict[str, tf.Tensor]:
             return {"class_names": tf.constant(list(network.class_names))}
+
+        @tf.function(input_signature=[], autograph=False)
+        def fit(self) -> dict[str, tf.Tensor]:
+            return {name: tf.constant(value) for name, value in fitted.items()}
 
     return Application()
 
@@ -72,24 +106,32 @@ def _application(network: TrainedNetwork) -> tf.Module:
 def _saved_model(network: TrainedNetwork, path: Path, *_: Any) -> None:
     application = _application(network)
     tf.saved_model.save(application, str(path), signatures={
-        "serving_default": application.probabilities, "class_names": application.class_names})
+        "serving_default": application.probabilities, "class_names": application.class_names,
+        "fit": application.fit})
 
 
 def _onnx(network: TrainedNetwork, path: Path, quantize: str, representative: np.ndarray | None) -> None:
-    try:
-        import onnx
-        import tf2onnx
-    except ImportError as error:
-        raise _missing(error) from error
-    application = _application(network)
+    import onnx
+    import tf2onnx
+
+    application = _application(network, float32=True)
     made, _ = tf2onnx.convert.from_function(
         application.probabilities, [tf.TensorSpec((None, *network.input_shape), tf.uint8, name="images")],
-        opset=_OPSET)
-    onnx.helper.set_model_props(made, {"class_names": json.dumps(list(network.class_names))})
+        opset=_OPSET, custom_op_handlers={"Erfc": (_erfc, [])})
+    onnx.helper.set_model_props(made, {"class_names": json.dumps(list(network.class_names)),
+                                       "fit": json.dumps(fitting.of(network))})
     if quantize == "none":
         path.write_bytes(made.SerializeToString())
     else:
         _quantized_onnx(made, path, representative)
+
+
+def _erfc(graph: Any, node: Any, name: str, _: Any) -> None:
+    """1 - erf(x), of which Keras's GELU is made: tf2onnx does not know it."""
+    one = graph.make_const(f"{name}/one", np.array(1, np.float32)).output[0]
+    erf = graph.make_node("Erf", node.input).output[0]
+    graph.remove_node(name)
+    graph.make_node("Sub", [one, erf], outputs=node.output, name=name)
 
 
 def _quantized_onnx(made: Any, path: Path, representative: np.ndarray | None) -> None:
@@ -111,7 +153,7 @@ def _quantized_onnx(made: Any, path: Path, representative: np.ndarray | None) ->
 
 
 def _litert(network: TrainedNetwork, path: Path, quantize: str, representative: np.ndarray | None) -> None:
-    application = _application(network)
+    application = _application(network, float32=True)
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [application.probabilities.get_concrete_function()], application)
     if quantize != "none":
@@ -122,23 +164,18 @@ def _litert(network: TrainedNetwork, path: Path, quantize: str, representative: 
         assert representative is not None
         converter.representative_dataset = lambda: ([image[None]] for image in representative)
     path.write_bytes(converter.convert())
-    # TFLite's own convention: files that belong to the model are a zip archive at its end.
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(_LABELS, _lines(network.class_names))
+    _add_files(network, path)  # TFLite's own convention: files that belong to the model are a zip archive at its end
 
 
 def _keras(network: TrainedNetwork, path: Path, *_: Any) -> None:
     keras_application(network).save(path)
-    with zipfile.ZipFile(path, "a") as archive:  # a .keras file is a zip archive
-        archive.writestr(_LABELS, _lines(network.class_names))
+    _add_files(network, path)  # a .keras file is a zip archive
 
 
-def _lines(class_names: Sequence[str]) -> str:
-    return "".join(f"{name}\n" for name in class_names)
-
-
-def _missing(error: ImportError) -> UsageError:
-    return UsageError(f"exporting needs {error.name}: pip install 'tfcnn[export]'")
+def _add_files(network: TrainedNetwork, path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "".join(f"{name}\n" for name in network.class_names))
+        archive.writestr("fit.json", json.dumps(fitting.of(network)))
 
 
 _WRITERS: dict[str, Callable[..., None]] = {

@@ -21,13 +21,23 @@ def keras_application(network: TrainedNetwork) -> keras.Model:
     Raises:
       UsageError: the network has a layer of ours that is not known here.
     """
-    images = keras.Input(network.input_shape, dtype="uint8", name="images")
+    images = _input(network)
     standard = keras.models.clone_model(network.model, clone_function=lambda layer: layer, call_function=_call)
     logits = standard(_normalize(images, network.normalization))
     if isinstance(logits, (list, tuple)):
         logits, *_ = logits  # the others are auxiliary heads
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(images, probabilities, name=network.recipe.network)
+
+
+def normalization_model(network: TrainedNetwork) -> keras.Model:
+    """The input normalization as a model of Keras's own layers and operations, in float32."""
+    images = _input(network)
+    return keras.Model(images, _normalize(images, network.normalization), name="normalization")
+
+
+def _input(network: TrainedNetwork) -> KerasTensor:
+    return keras.Input(network.input_shape, dtype="uint8", name="images")
 
 
 def _normalize(images: KerasTensor, kind: normalization.Normalization) -> KerasTensor:
