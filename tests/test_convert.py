@@ -103,7 +103,7 @@ def test_the_folder_claims_nothing_that_is_not_known(converted: Any, capsys: pyt
     result = json.loads((folder / "result.json").read_text())
     assert result["recipe"] == json.loads((folder / "recipe.json").read_text())
     assert set(result["recipe"]) == {"experiment", "network", "options", "dataset", "validation", "image_size",
-                                     "augment", "input_normalization"}
+                                     "stream", "augment", "input_normalization"}
     assert result["test"] == {"accuracy": None, "loss": None, "images": None}
     assert all(result[name] is None for name in ("epochs", "train_seconds", "seed", "started", "finished"))
     assert result["converted"]["file"] == "published.th" and len(result["converted"]["sha256"]) == 64
@@ -112,6 +112,19 @@ def test_the_folder_claims_nothing_that_is_not_known(converted: Any, capsys: pyt
     for command in "show", "compare", "record":
         assert runs_command.main([command, str(folder)]) == 2
         assert "converted network, not a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size, width", [(8, 8), (224, 256)])
+def test_large_networks_see_the_centre_for_which_they_are_published(size: int, width: int, tmp_path: Path) -> None:
+    file = tmp_path / "published.th"
+    file.write_bytes(b"the weights")
+    made = conversion.convert(_tensors(3), "resnet", 20, image_size=size)
+    conversion.write(made, tmp_path / "out", file, conversion.normalization(MEAN, STD), (), "")
+    net = trained.load(tmp_path / "out")
+    picture = np.zeros((1, width, 2 * width, 3), np.uint8)
+    picture[:, :, width - size // 2:width + size // 2] = 200  # what the centre crop of the published test shows
+    assert net.fit(picture).shape == (1, size, size, 3) and (net.fit(picture) == 200).all()
+    assert net.recipe.stream == (size == 224)
 
 
 def test_a_folder_is_written_whole_or_not_at_all(converted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,13 +10,14 @@ import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are im
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from scipy import stats
 
 from tfcnn import explain, networks, trained
 from tfcnn.data import datasets, normalization
 from tfcnn.experiments.alexnet import RECIPE
-from tfcnn.networks import inception, resnet, vgg
+from tfcnn.networks import inception, lenet, resnet, vgg
 from tfcnn.recipe import UsageError
 from tfcnn.runs import MODEL, NORMALIZATION, RECIPE as RECIPE_FILE, RESULT
 from tfcnn.runs.folder import RESULT_FIELDS
@@ -308,6 +309,27 @@ def test_a_layer_is_chosen(found, monkeypatch: pytest.MonkeyPatch) -> None:
         explanation.explain(network, result.pictures, layer="conv9")
 
 
+def test_a_map_lies_where_its_positions_look() -> None:
+    model = lenet.build(variant="original", classes=10)
+    # C3 sees windows of 14x14 pixels, two pixels apart: from 0 to 13 is 6.5, and after nine steps 24.5.
+    assert layers.centres(model, "C3") == {"first_centre": [6.5, 6.5], "stride": [2, 2]}
+    assert pictures._extent(layers.centres(model, "C3"), (10, 10), (32, 32, 1)) == (5.5, 25.5, 25.5, 5.5)
+    assert layers.centres(model, "C1") == {"first_centre": [2, 2], "stride": [1, 1]}
+    nowhere = {"first_centre": None, "stride": None}
+    assert pictures._extent(nowhere, (1, 1), (32, 28, 1)) == (-0.5, 27.5, 31.5, -0.5)
+
+
+def test_the_shown_feature_maps_are_those_that_vary_most(found) -> None:
+    network, result = found
+    pair = result.feature_maps[0]
+    inputs = network.normalization.apply(tf.constant(result.pictures.images)).numpy()
+    whole, = units.feature_maps(network.model, [pair.settings["layer"]], inputs)
+    assert pair.settings["channels"] == whole.shape[-1] and len(pair.correlations) == len(whole) * whole.shape[-1]
+    for maps, shown in zip(whole, pair.trained):
+        largest = sorted(maps.std(axis=(0, 1)))[::-1][:explanation.CHANNELS]
+        np.testing.assert_allclose(shown.std(axis=(0, 1)), largest, rtol=1e-4)
+
+
 def test_captions_are_short_and_tell_mistakes() -> None:
     names = ("cat", "great white shark", "dog")
     chosen = explanation.Pictures(np.zeros((3, 1, 1, 1), np.uint8), ("a", "b", "c"), (0, 2, None), np.array([0, 1, 1]),
@@ -330,6 +352,9 @@ def test_command_explains_a_picture(run: Path, tmp_path: Path, capsys: pytest.Ca
         picture.putpixel((size[0] // 2, size[1] // 2), (120, 60, 60))
         picture.save(tmp_path / f"{name}.png")
     names = [str(tmp_path / "red.png"), str(tmp_path / "wide.png")]
+    (run / "explanation").mkdir()
+    for file in ("explanation.json", "feature_maps_3.png", "units.png", "own.png"):
+        (run / "explanation" / file).write_text("of an earlier explanation")
     assert explain.main([str(run), *names, "--class=blue"]) == 0
     output = capsys.readouterr().out
     record = json.loads((run / "explanation" / "explanation.json").read_text())
@@ -340,6 +365,7 @@ def test_command_explains_a_picture(run: Path, tmp_path: Path, capsys: pytest.Ca
     edges = next(entry for entry in record["explanations"] if entry["name"] == "edges")
     assert edges["rank_correlations"] == [1, 1]
     assert (run / "explanation" / "x.png").read_bytes() == b"x" and f"written: {run / 'explanation'}" in output
+    assert sorted(file.name for file in (run / "explanation").iterdir()) == ["explanation.json", "own.png", "x.png"]
 
 
 def test_command_explains_test_images(run: Path, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import types
 from pathlib import Path
 
 import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
@@ -18,11 +19,15 @@ from tests.conftest import environment
 from tests.forked import Forked
 from tests.streamed_images import encoded_image, photograph
 from tfcnn import evaluate, explain, export, runs, startup, trained
+from tfcnn.data import sources
+from tfcnn.data.streaming import Streaming
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
 from tfcnn.runs import __main__ as runs_command
 from tfcnn.trained import data, evaluation, prediction
 from tfcnn.trained.explaining import gradients, maximization, occlusion
+from tfcnn.training import devices
+from tfcnn.training.setup import Setup
 from tfcnn.training.trainer import train
 
 SIZE, TEST = 14, 23  # the shorter side of an image is resized to 16
@@ -93,6 +98,23 @@ def test_ten_crops_are_their_mean(net, own, folders: Path) -> None:
         np.testing.assert_allclose(net.predict(image, batch_size=1)[0], expected, atol=1e-5)
     assert own.record["members"][0]["accuracy"] == evaluation.evaluate(
         [net], data_dir=str(folders), tta="none").record["accuracy"]
+
+
+@pytest.mark.parametrize("replicas, size", [(1, 3), (3, 3), (4, 4), (8, 8)])
+def test_every_device_gets_an_image_of_ten_crops(replicas: int, size: int, net, folders: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Streaming(sources.load("folder", str(folders)), net.recipe.replace(test_crops=10, batch_size=24),
+                       net.input_shape)
+    setup = types.SimpleNamespace(pipeline=stream, strategy=types.SimpleNamespace(num_replicas_in_sync=replicas))
+    monkeypatch.setattr(devices, "distribute", lambda strategy, batches: iter(batches))
+    found, count = Setup.evaluation_batches(setup, "test")
+    expected = list(stream.evaluation("test"))
+    assert count == len(expected)
+    for (images, labels, weights), (own_images, own_labels, own_weights) in zip(found, expected):
+        assert len(images) == len(labels) == len(weights) == size
+        np.testing.assert_array_equal(images[:3], own_images)
+        np.testing.assert_array_equal(labels[:3], own_labels)
+        np.testing.assert_array_equal(weights, [*own_weights, *[0] * (size - 3)])
 
 
 def test_pictures_are_cut_as_pillow_does() -> None:

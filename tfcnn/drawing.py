@@ -56,6 +56,11 @@ def png(drawn: Figure) -> bytes:
     return picture.getvalue()
 
 
+def plain(text: str) -> str:
+    """A text for a figure as it is: between two dollar signs matplotlib would read a formula."""
+    return text.replace("$", r"\$")
+
+
 def plain_log(panel: Any, axis: str) -> None:
     """Makes an axis, "x" or "y", logarithmic, with ticks that are plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator

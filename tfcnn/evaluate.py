@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,15 +62,21 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     stream = io.BytesIO()
     import numpy as np
     np.savez_compressed(stream, logits=result.logits.astype(np.float32), labels=result.labels)
+    files.write(folder / "predictions.npz", stream.getvalue())
+    files.write(folder / EVALUATED, _as_text(result.record))
+    _print(result.record, folder)
     drawn = pictures.draw(result)
     for name, picture in drawn.items():
         files.write(folder / name, picture)
-    files.write(folder / "predictions.npz", stream.getvalue())
-    files.write(folder / EVALUATED, json.dumps(result.record, indent=2) + "\n")
-    if own and not arguments.out and networks[0].is_run:
+    if own and not arguments.out and (networks[0].folder / VALIDATION_EVENTS).is_dir():
         _show_in_tensorboard(networks[0], drawn)
-    _print(result.record, folder)
     return 0
+
+
+def _as_text(record: Mapping[str, Any]) -> str:
+    """The record as JSON, each list of numbers in one line: the rows of a confusion matrix, for example."""
+    text = json.dumps(record, indent=2) + "\n"
+    return re.sub(r"\[\n[-+.\deE,\s]*\]", lambda numbers: " ".join(numbers[0].split()), text)
 
 
 def _own_folder(arguments: argparse.Namespace, first: Any, record: Mapping[str, Any]) -> Path | None:

@@ -27,6 +27,9 @@ from tfcnn.runs.folder import EXPLANATION
 from tfcnn.startup import import_tensorflow
 
 _TEST_IMAGES = 8
+_RECORD = "explanation.json"
+# Pictures that not every explanation has.
+_SOMETIMES = ("feature_maps_*.png", "filters.png", "grad_cam.png", "units.png")
 
 
 def _parser() -> console.Parser:
@@ -86,7 +89,10 @@ def _write(network: Any, found: Any, folder: Path) -> dict[str, Any]:
     drawn = pictures.draw(found, network.class_names, network.folder.resolve().name)
     for name, picture in drawn.items():
         files.write(folder / name, picture)
-    files.write(folder / "explanation.json", json.dumps(record, indent=2) + "\n")
+    if (folder / _RECORD).exists():  # what an earlier explanation has left, perhaps of other pictures
+        for old in (path for pattern in _SOMETIMES for path in folder.glob(pattern) if path.name not in drawn):
+            old.unlink()
+    files.write(folder / _RECORD, json.dumps(record, indent=2) + "\n")
     return record
 
 

@@ -138,7 +138,7 @@ class TrainedNetwork:
                                for start in range(0, len(images), size)])
 
     def logits_of_fitted(self, images: np.ndarray, batch_size: int = _BATCH) -> np.ndarray:
-        """The logits of images that `fit` returned.
+        """The logits of images that `fit` returned, in the arithmetic of the recipe.
 
         Args:
           images: uint8 [batch, *input_shape], or [batch, crops, *input_shape], whose probabilities are averaged.
@@ -148,10 +148,11 @@ class TrainedNetwork:
           float32 [batch, classes].
         """
         rows = [np.zeros((0, len(self.class_names)), np.float32)]
-        for start in range(0, len(images), batch_size):
-            part = images[start:start + batch_size]
-            filled = np.resize(part, (batch_size, *part.shape[1:]))  # repeats images, so that one graph does for all
-            rows.append(self._compiled(tf.constant(filled)).numpy()[:len(part)])
+        with prediction.tensor_float_32(self.recipe.tensor_float_32):
+            for start in range(0, len(images), batch_size):
+                part = images[start:start + batch_size]
+                filled = np.resize(part, (batch_size, *part.shape[1:]))  # repeats images: one graph does for all
+                rows.append(self._compiled(tf.constant(filled)).numpy()[:len(part)])
         return np.concatenate(rows)
 
     def predict(self, images: np.ndarray, batch_size: int = _BATCH) -> np.ndarray:

@@ -29,7 +29,7 @@ def draw(evaluation: Evaluation) -> dict[str, bytes]:
 
 def confusion(record: dict[str, Any]) -> bytes:
     """The confusion matrix, rows the true class, each cell coloured by its share of the row."""
-    counts, names = np.array(record["confusion"]), record["class_names"]
+    counts, names = np.array(record["confusion"]), [drawing.plain(name) for name in record["class_names"]]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(3.0 + 0.42 * len(names), 12.0)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 import numpy as np
@@ -28,6 +30,18 @@ def logits(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
         return outputs
     probabilities = tf.reshape(tf.nn.log_softmax(outputs), (-1, images.shape[1], outputs.shape[-1]))
     return tf.reduce_logsumexp(probabilities, axis=1) - math.log(images.shape[1])
+
+
+@contextmanager
+def tensor_float_32(allowed: bool) -> Iterator[None]:
+    """Within the context, GPUs may multiply float32 in TensorFloat-32 or not."""
+    settings = tf.config.experimental
+    before = settings.tensor_float_32_execution_enabled()
+    settings.enable_tensor_float_32_execution(allowed)
+    try:
+        yield
+    finally:
+        settings.enable_tensor_float_32_execution(before)
 
 
 def log_softmax(values: np.ndarray) -> np.ndarray:

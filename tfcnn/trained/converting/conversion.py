@@ -26,7 +26,11 @@ from tfcnn.trained.converting import resnet, vgg
 from tfcnn.trained.converting.pytorch_file import Tensors
 
 # What is known of how a published network was trained: nothing but these.
-_KNOWN = ("experiment", "network", "options", "dataset", "validation", "image_size", "augment", "input_normalization")
+_KNOWN = ("experiment", "network", "options", "dataset", "validation", "image_size", "stream", "augment",
+          "input_normalization")
+# From this size on, networks are published with their results on the centre of images whose shorter side is 8/7 of it,
+# such as 224 of 256, which is how streamed images are tested here.
+_CENTRE_FROM = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +108,8 @@ def write(converted: Converted, folder: Path, file: Path, normalize: Normalizati
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists already: choose another --out, or remove it first")
     recipe = Recipe(experiment="converted", network=converted.network, options=converted.options, dataset=dataset,
-                    validation=0.0, image_size=converted.model.input_shape[1], augment="none",
+                    validation=0.0, image_size=converted.model.input_shape[1],
+                    stream=converted.model.input_shape[1] >= _CENTRE_FROM, augment="none",
                     input_normalization=normalize.kind).to_dict()
     recipe = {name: recipe[name] for name in _KNOWN}
     unfinished = files.temporary(folder)
@@ -143,7 +148,7 @@ def _result(converted: Converted, recipe: dict[str, Any], file: Path, normalize:
             "validation_images": 0,
             "test_images": None,
             "class_names": list(class_names) or [str(number) for number in range(model.output_shape[-1])],
-            "image_shape": shape,
+            "image_shape": None if recipe["stream"] else shape,
             "input_shape": shape,
             "normalization": normalize.statistics(),
         },

@@ -16,8 +16,8 @@ from tfcnn.trained.explaining import (filters, grad_cam, gradients, layers, maxi
                                       units)
 from tfcnn.trained.network import TrainedNetwork
 
-# How many filters, units, images for each unit, and classes are shown.
-FILTERS, UNITS, IMAGES, CLASSES = 64, 8, 8, 10
+# How many filters, units, images for each unit, classes, and channels of a stage are shown.
+FILTERS, UNITS, IMAGES, CLASSES, CHANNELS = 64, 8, 8, 10, 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Explanation:
     Attributes:
       pictures: what is explained.
       attributions: maps of the pictures: where they matter for their class; the first is the control, an edge detector.
-      feature_maps: of each stage, `[n, rows, columns, channels]`.
+      feature_maps: of each stage, `[n, rows, columns, channels]`, those of each picture that vary most.
       filters: of the first layer; None if they are no images.
       units: activations of the units of a layer by the test images, `[units, images]`; None without test images.
       maximized: images that maximize classes or units, `[n, height, width, channels]`.
@@ -191,7 +191,8 @@ def _attributions(both: Sequence[keras.Model], slopes: Sequence[gradients.Gradie
                        noise=gradients.NOISE, copies=gradients.COPIES))
     if cam_layer:
         found.append(_pair("grad_cam", "Grad-CAM", "Selvaraju et al. 2017",
-                           *(grad_cam.grad_cam(model, cam_layer, inputs, classes) for model in both), layer=cam_layer))
+                           *(grad_cam.grad_cam(model, cam_layer, inputs, classes) for model in both), layer=cam_layer,
+                           **layers.centres(both[0], cam_layer)))
     side, stride = occlusion.square(*inputs.shape[1:3])
     found.append(_pair("occlusion", "Occlusion", "Zeiler and Fergus 2014",
                        *(occlusion.occlusion(logits, inputs, classes, side, stride) for logits in map(_logits, both)),
@@ -215,13 +216,20 @@ def _filters(both: Sequence[keras.Model]) -> Pair | None:
 
 
 def _feature_maps(both: Sequence[keras.Model], stages: Sequence[str], inputs: np.ndarray) -> list[Pair]:
-    found = []
-    if stages:
-        for stage, trained, redrawn in zip(stages, *(units.feature_maps(model, stages, inputs) for model in both)):
-            maps = [np.moveaxis(values, -1, 1).reshape(-1, *values.shape[1:3]) for values in (trained, redrawn)]
-            found.append(Pair("feature_maps", "Feature maps", "Zeiler and Fergus 2014", trained, redrawn,
-                              randomization.rank_correlations(*maps), {"layer": stage, "channels": trained.shape[-1]}))
-    return found
+    """The maps of each stage, of each picture's channels that vary most; the correlations are those of all channels."""
+    found: dict[str, list[tuple[np.ndarray, ...]]] = {stage: [] for stage in stages}
+    for image in inputs[:, np.newaxis] if stages else ():  # one at a time: all channels of all pictures are too many
+        for stage, trained, redrawn in zip(stages, *(units.feature_maps(model, stages, image) for model in both)):
+            maps = [np.moveaxis(values[0], -1, 0) for values in (trained, redrawn)]
+            shown = np.argsort(-maps[0].std(axis=(1, 2)), kind="stable")[:CHANNELS]
+            found[stage].append((*(values[..., shown] for values in (trained, redrawn)),
+                                 randomization.rank_correlations(*maps)))
+    pairs = []
+    for stage in stages:
+        trained, redrawn, correlations = (np.concatenate(values) for values in zip(*found[stage]))
+        pairs.append(Pair("feature_maps", "Feature maps", "Zeiler and Fergus 2014", trained, redrawn, correlations,
+                          {"layer": stage, "channels": both[0].get_layer(stage).output.shape[-1]}))
+    return pairs
 
 
 def _units(network: TrainedNetwork, both: Sequence[keras.Model], layer: str, images: np.ndarray) -> Pair:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
+from tfcnn.description.analysis import describe
 from tfcnn.recipe import UsageError
 
 _HAS_NO_FEATURES = (keras.layers.InputLayer, keras.layers.ZeroPadding2D, keras.layers.Dropout,
@@ -67,6 +70,20 @@ def find(model: keras.Model, name: str) -> str:
 def has_positions(model: keras.Model, name: str) -> bool:
     """Whether a layer's output is a feature map: `[batch, height, width, channels]`."""
     return len(model.get_layer(name).output.shape) == 4
+
+
+def centres(model: keras.Model, name: str) -> dict[str, Any]:
+    """Where the positions of a feature map look in the picture: pixels, rows and columns, counted from 0.
+
+    Returns:
+      `first_centre`, the centre of what the first position sees, and `stride`, from there to the next; None if the
+      positions are at no fixed distance.
+    """
+    field = next(row.field for row in describe(model).rows if row.name == name)
+    if not field or not field.stride or not all(field.stride):
+        return {"first_centre": None, "stride": None}
+    return {"first_centre": [start + (size - 1) / 2 for start, size in zip(field.start, field.size)],
+            "stride": list(field.stride)}
 
 
 def opened(model: keras.Model, *names: str) -> keras.Model:

@@ -10,11 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from tfcnn import drawing
-from tfcnn.trained.explaining.explanation import Explanation, Pair, Pictures
+from tfcnn.trained.explaining.explanation import CHANNELS, Explanation, Pair, Pictures
 
 _STYLE = {"font.size": 9, "figure.titlesize": 10, "axes.titlesize": 9}
 _COLUMNS = 8
-_CHANNELS = 12  # of a stage's feature maps
 _TRAINED, _REDRAWN = "trained", "weights\ndrawn anew"
 _TEST = "After drawing its weights anew"
 _MARGIN = "#DDE6EE"  # around filters, which may be black, grey and white
@@ -65,7 +64,7 @@ def _overview(explanation: Explanation, captions: Sequence[str], name: str) -> b
             _show_image(row[0], pictures[number])
             row[0].set_ylabel(captions[number])
             for axes, pair in zip(row[1:], pairs):
-                _show_map(axes, pair.name, pair.trained[number], pictures[number])
+                _show_map(axes, pair, pair.trained[number], pictures[number])
         grid[0][0].set_title("Picture\n")
         for axes, pair in zip(grid[0][1:], pairs):
             axes.set_title(f"{pair.title}\n{_number(pair.similarity)}")
@@ -89,8 +88,8 @@ def _attribution(pair: Pair, images: np.ndarray, captions: Sequence[str], name: 
             above, middle, below = grid[3 * block:3 * block + 3, column]
             _show_image(above, image)
             above.set_title(captions[number], fontsize=8)
-            _show_map(middle, pair.name, pair.trained[number], image)
-            _show_map(below, pair.name, pair.redrawn[number], image)
+            _show_map(middle, pair, pair.trained[number], image)
+            _show_map(below, pair, pair.redrawn[number], image)
             if not column:
                 for axes, label in ((above, "picture"), (middle, _TRAINED), (below, _REDRAWN)):
                     axes.set_ylabel(label)
@@ -120,19 +119,18 @@ def _feature_maps(stages: Sequence[Pair], image: np.ndarray, number: int, captio
         grid = figure.subplots(len(stages), 3, squeeze=False, width_ratios=[1, 3, 3])
         for pair, row in zip(stages, grid):
             trained, redrawn = pair.trained[number], pair.redrawn[number]
-            shown = np.argsort(-trained.std(axis=(0, 1)), kind="stable")[:_CHANNELS]
             for axes, values in zip(row[1:], (trained, redrawn)):
-                _show_image(axes, _tiles([_scaled(values[..., channel])[..., None] for channel in shown],
-                                         _CHANNELS // 2), cmap="viridis")
-            rows, columns, channels = trained.shape
-            row[1].set_ylabel(f"{pair.settings['layer']}\n{rows}x{columns}x{channels}\nr = {_number(pair.similarity)}",
-                              fontsize=7)
+                _show_image(axes, _tiles([_scaled(channel)[..., None] for channel in np.moveaxis(values, -1, 0)],
+                                         CHANNELS // 2), cmap="viridis")
+            rows, columns, _ = trained.shape
+            layer, channels = pair.settings["layer"], pair.settings["channels"]
+            row[1].set_ylabel(f"{layer}\n{rows}x{columns}x{channels}\nr = {_number(pair.similarity)}", fontsize=7)
             row[0].axis("off")
         _show_image(grid[0][0], image)
         grid[0][0].set_title(caption, fontsize=8)
         grid[0][1].set_title(_TRAINED)
         grid[0][2].set_title(_REDRAWN.replace("\n", " "))
-        _head(figure, f"Feature maps of {name}, stage by stage: the {_CHANNELS} channels that vary most\n"
+        _head(figure, f"Feature maps of {name}, stage by stage: the {CHANNELS} channels that vary most\n"
                       f"{_TEST}: mean rank correlation r of a channel's maps (1: nothing changes)")
 
     return _drawn(draw_on, (8.5, 1.25 * len(stages) + 1.0))
@@ -181,12 +179,12 @@ def _title(pair: Pair, name: str) -> str:
 def _head(figure: Any, text: str) -> None:
     """The title of a figure, in lines that are not wider than it."""
     characters = int(12 * figure.get_figwidth())
-    figure.suptitle("\n".join(textwrap.fill(line, characters) for line in text.splitlines()))
+    figure.suptitle(drawing.plain("\n".join(textwrap.fill(line, characters) for line in text.splitlines())))
 
 
 def _short(name: str) -> str:
     """The name of a class, no longer than fits above a picture."""
-    return name if len(name) <= _NAME else f"{name[:_NAME - 3]}..."
+    return drawing.plain(name if len(name) <= _NAME else f"{name[:_NAME - 3]}...")
 
 
 def _number(value: float | None) -> str:
@@ -200,21 +198,31 @@ def _show_image(axes: Axes, image: np.ndarray, cmap: str = "gray") -> None:
     _bare(axes)
 
 
-def _show_map(axes: Axes, name: str, values: np.ndarray, image: np.ndarray) -> None:
+def _show_map(axes: Axes, pair: Pair, values: np.ndarray, image: np.ndarray) -> None:
     """Shows a map as is usual for its method: Grad-CAM over the picture, a signed map in two colours."""
-    if name == "occlusion":
+    if pair.name == "occlusion":
         largest = np.abs(values).max() or 1
         axes.imshow(values, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
-    elif name == "grad_cam":
+    elif pair.name == "grad_cam":
         height, width = image.shape[:2]
-        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         axes.imshow(_rgb(image).mean(axis=-1), cmap="gray", vmin=0, vmax=255)
-        axes.imshow(values, cmap="inferno", alpha=0.6, extent=extent, interpolation="bilinear", vmin=0,
-                    vmax=values.max() or 1)
+        axes.imshow(values, cmap="inferno", alpha=0.6, extent=_extent(pair.settings, values.shape, image.shape),
+                    interpolation="bilinear", vmin=0, vmax=values.max() or 1)
+        axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     else:
         # Capped, as in Smilkov et al. 2017: a few large values would leave the rest black.
         axes.imshow(values, cmap="inferno", vmin=0, vmax=np.percentile(values, 99) or 1, interpolation="nearest")
     _bare(axes)
+
+
+def _extent(settings: dict[str, Any], shape: tuple[int, ...], image: tuple[int, ...]
+            ) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a map in a picture: each position is drawn at the centre of what it sees."""
+    if not settings["stride"]:
+        return -0.5, image[1] - 0.5, image[0] - 0.5, -0.5
+    (top, bottom), (left, right) = ((first - step / 2, first + (count - 0.5) * step) for first, step, count in zip(
+        settings["first_centre"], settings["stride"], shape))
+    return left, right, bottom, top
 
 
 def _bare(axes: Axes) -> None:
