@@ -13,6 +13,7 @@ from tests import numpy_layers
 from tfcnn.experiments.speedrun import RECIPE
 from tfcnn.networks import airbench, layers
 from tfcnn.recipe import UsageError
+from tfcnn.training import initial_weights
 from tfcnn.training.setup import prepare
 from tfcnn.training.steps import Steps
 
@@ -63,6 +64,19 @@ def test_whitening_is_computed_from_normalized_training_images() -> None:
     filters = kernel.reshape(12, 24).T
     np.testing.assert_array_equal(filters[:4], filters[4:8])
     assert np.linalg.matrix_rank(filters) == 4
+
+
+def test_whitening_looks_at_fewer_of_larger_images() -> None:
+    asked = []
+
+    class Images:
+        def inspected(self, count: int) -> tf.Tensor:
+            asked.append(count)
+            return tf.random.stateless_normal([4, 64, 128, 3], [0, 0])
+
+    images = keras.Input((64, 128, 3))
+    initial_weights.adapt(keras.Model(images, layers.PatchWhitening()(images)), Images())
+    assert asked == [5000 // 8]  # as many pixels as 5,000 images of 32x32 have
 
 
 def test_convolutions_begin_as_copies_of_their_inputs() -> None:

@@ -9,11 +9,13 @@ import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are im
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tfcnn import networks
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
+from tfcnn.trained.converting import conversion
 from tfcnn.training import initial_weights
 from tfcnn.training.trainer import prepare, train
 
@@ -85,6 +87,18 @@ def test_all_weights_are_taken_where_the_classes_are_the_same(first: Path, class
     assert all(_equal(values, start[name]) for name, values in _weights(first).items())
 
 
+@pytest.mark.parametrize("dataset, kept", [("folder", True), ("", False)])
+def test_a_converted_network_keeps_its_last_layer_for_its_own_data_set(dataset: str, kept: bool, first: Path,
+                                                                       class_folders: Path, tmp_path: Path) -> None:
+    file = tmp_path / "published"
+    file.write_bytes(b"the weights")
+    model = keras.saving.load_model(first / "model.keras")
+    made = conversion.Converted(model, FIRST.network, FIRST.network_options())
+    conversion.write(made, tmp_path / "out", file, conversion.normalization((), ()), (), dataset)
+    setup = prepare(FIRST.replace(initial_weights=str(tmp_path / "out")), str(class_folders))
+    assert _equal(_weights(first)["logits"], setup.model.get_layer("logits").get_weights()) == kept
+
+
 def test_run_with_frozen_layers_resumes_exactly(first: Path, class_folders: Path, tmp_path: Path) -> None:
     recipe = FIRST.replace(initial_weights=str(first), freeze="conv1", epochs=2, dropout=0.2)
 
@@ -107,6 +121,7 @@ def test_run_with_frozen_layers_resumes_exactly(first: Path, class_folders: Path
     ({"freeze": "logits"}, "nothing to train"),
     ({"initial_weights": "{first}", "normalization": "none"}, "conv1_normalization.* in one only"),
     ({"initial_weights": "{first}", "variant": "one_tower"}, "layers differ"),
+    ({"initial_weights": "{first}", "activation": "tanh"}, "was trained with --activation=relu: give that here"),
 ], ids=lambda value: str(value)[:30])
 def test_what_cannot_be_started_is_one_line(changes: dict, message: str, first: Path, class_folders: Path) -> None:
     changes = {name: value.format(first=first) for name, value in changes.items()}
@@ -117,7 +132,8 @@ def test_what_cannot_be_started_is_one_line(changes: dict, message: str, first: 
 
 @pytest.mark.parametrize("name", networks.names())
 def test_last_layers_are_those_that_depend_on_the_number_of_classes(name: str) -> None:
-    three, four = (networks.find(name).build(classes=classes) for classes in (3, 4))
+    with tf.Graph().as_default():  # variables get no memory in a graph, and no values
+        three, four = (networks.find(name).build(classes=classes) for classes in (3, 4))
     shapes = [{layer.name: [weight.shape for weight in layer.weights] for layer in model.layers if layer.weights}
               for model in (three, four)]
     assert initial_weights._last_layers(three) == {layer for layer in shapes[0] if shapes[0][layer] != shapes[1][layer]}

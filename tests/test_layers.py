@@ -324,6 +324,18 @@ def test_batch_normalization_follows_algorithms_1_and_2() -> None:
     np.testing.assert_allclose(layer.moving_variance, 0.8 * moving_variance + 0.2 * variance, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(7, 5, 4, 6), (7, 6)], ids=str)
+def test_batch_normalization_is_compiled_by_xla_on_one_replica(shape: tuple[int, ...]) -> None:
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    x = 3 * random(*shape) + 1
+    with strategy.scope():
+        layer = both(shape)[0]
+    gamma, beta, *_ = layer.get_weights()
+    compiled = tf.function(lambda x: layer(x, training=True), jit_compile=True)
+    outputs = tf.function(lambda x: strategy.run(compiled, (x,)))(tf.constant(x))
+    np.testing.assert_allclose(outputs, batch_normalization(x, gamma, beta, *moments(x), 1e-3), rtol=1e-5, atol=1e-5)
+
+
 def _compare_normalization(gpu: bool) -> None:
     """Compares two replicas with the definition in float64, for images and vectors.
 

@@ -24,6 +24,7 @@ from tfcnn.flags import parse
 from tfcnn.recipe import UsageError
 from tfcnn.runs import RunFolder
 from tfcnn.training import machines
+from tfcnn.training.setup import prepare
 from tfcnn.training.trainer import train
 
 EPOCHS, STEPS = 3, 4
@@ -196,12 +197,26 @@ def test_sigterm_to_one_worker_ends_all_with_the_state_saved(class_folders: Path
     assert (tmp_path / "run" / "checkpoints" / f"ckpt-{step}.index").exists()
 
 
-def test_workers_with_different_recipes_end_with_a_usage_error(class_folders: Path, tmp_path: Path) -> None:
-    ends = _ends(_start(tmp_path, 2, *FLAGS, f"--data_dir={class_folders}", "--workdir=run", last_flags=("--seed=1",)))
+@pytest.mark.parametrize("flag, what", [("--seed=1", "the recipe"), ("--checkpoint_every=3", "--checkpoint_every")])
+def test_workers_with_different_commands_end_with_a_usage_error(flag: str, what: str, class_folders: Path,
+                                                                tmp_path: Path) -> None:
+    ends = _ends(_start(tmp_path, 2, *FLAGS, f"--data_dir={class_folders}", "--workdir=run", last_flags=(flag,)))
     statuses = {status for status, _, _ in ends}
     assert 2 in statuses and statuses <= {2, 4}, ends
-    assert any("error: the recipe is not the same on all machines" in errors for _, _, errors in ends)
+    assert any(f"error: {what} is not the same on all machines" in errors for _, _, errors in ends)
     assert not (tmp_path / "run").exists()
+
+
+def test_workers_compare_what_must_be_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[dict[str, str]] = []
+    monkeypatch.setattr(machines, "is_multi_worker", lambda strategy: True)
+    monkeypatch.setattr(machines, "check_equal", lambda strategy, what, value: compared[-1].update({what: str(value)}))
+    for seed in (0, 0, 1):
+        compared.append({})
+        prepare(RECIPE.replace(dataset="sample", seed=seed))
+    assert compared[0] == compared[1]
+    different = {what for what, value in compared[0].items() if compared[2][what] != value}
+    assert different == {"the recipe", "the network's first weights"}
 
 
 WORKERS = {"worker": ["a:1", "b:2"]}

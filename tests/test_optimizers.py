@@ -189,6 +189,19 @@ def test_float16_skips_the_step_that_overflows_and_lowers_the_scale() -> None:
     assert not np.array_equal(regression.weights[0], before[0])
 
 
+@pytest.mark.parametrize("clip_norm", [0.0, 0.2])
+def test_norms_and_clipping_do_not_depend_on_float16s_scale(clip_norm: float) -> None:
+    rows, weights = [], []
+    for scale in (1.0, 2.0 ** 70):  # whose square is no float32
+        regression = _Regression(optimizer="sgd", precision="float16", clip_norm=clip_norm)
+        regression.optimizer.dynamic_scale.assign(scale)
+        rows.append(regression.run(1))
+        weights.append(regression.weights[0])
+    np.testing.assert_allclose(*rows, rtol=1e-5)
+    np.testing.assert_allclose(*weights, rtol=1e-5, atol=1e-7)
+    assert rows[0][0, 2] > 0.2
+
+
 def test_evaluation_weights_the_images() -> None:
     regression = _Regression()
     weights = np.array([1, 1, 0, 1, 0, 1, 1, 1], np.float32)

@@ -28,6 +28,12 @@ def test_replace_reaches_options_and_keeps_their_choices() -> None:
         changed.replace(depth=21)
 
 
+def test_whole_numbers_are_numbers_like_others() -> None:
+    whole, same = (Recipe(experiment="", network="", momentum=value, l2=value) for value in (0, 0.0))
+    assert whole.to_json() == same.to_json()
+    assert isinstance(whole.momentum, float)
+
+
 def test_every_setting_has_help() -> None:
     for field in settings():
         assert field.metadata["help"]

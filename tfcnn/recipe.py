@@ -121,7 +121,8 @@ class Recipe:
     batch_size: int = _setting(128, "images in each step, over all devices together", minimum=1)
     accumulate: int = _setting(
         1, "number of parts in which each device computes its share of the batch, one after the other; their "
-           "gradients are summed. It saves memory", minimum=1)
+           "gradients are summed. It saves memory. Batch normalization uses the images of one part, and its moving "
+           "averages move once a part", minimum=1)
     synchronize: bool = _setting(
         True, "batch normalization uses the images of all devices together; --nosynchronize: each device uses its "
               "own images, which saves communication within a step")
@@ -191,6 +192,8 @@ class Recipe:
         former = {"true": "standard", "false": "none"}
         object.__setattr__(self, "augment", former.get(str(self.augment).lower(), self.augment))
         for field in settings():
+            if type(field.default) is float and type(getattr(self, field.name)) is int:
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
             check(field.name, getattr(self, field.name), type(field.default), **_limits(field))
         for name, option in options.items():
             check(name, option.value, type(option.value), option.choices)

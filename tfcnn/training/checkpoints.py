@@ -46,6 +46,7 @@ class Progress(tf.train.experimental.PythonState):
       events: TensorBoard's event files: path relative to the run's folder -> length in bytes.
       finished: whether training is complete, so that only the test remains.
       started: when the run started.
+      arithmetic: what its layers multiply in, see `devices.arithmetic`; "" before its first step.
     """
 
     step: int = 0
@@ -57,6 +58,7 @@ class Progress(tf.train.experimental.PythonState):
     events: dict[str, int] = dataclasses.field(default_factory=dict)
     finished: bool = False
     started: str = ""
+    arithmetic: str = ""
 
     def serialize(self) -> str:
         return json.dumps(dataclasses.asdict(self))

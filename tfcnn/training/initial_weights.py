@@ -13,7 +13,7 @@ from tfcnn.data.normalization import Normalization
 from tfcnn.data.pipeline import Pipeline
 from tfcnn.data.streaming import Streaming
 from tfcnn.networks import layers
-from tfcnn.recipe import Recipe, UsageError
+from tfcnn.recipe import Recipe, Scalar, UsageError
 from tfcnn.trained.converting import keras_applications
 from tfcnn.trained.network import load
 from tfcnn.trained.weights import digest
@@ -21,8 +21,12 @@ from tfcnn.trained.weights import digest
 NONE, ALL = "none", "all"
 # What `initial_weights` says for the weights with which a network was published.
 IMAGENET = "imagenet"
-# The number of training images from which a layer computes its weights.
-_ADAPTED_TO = 5000
+# Options that change only the first values of the weights, or what is random in training.
+_FIRST_OR_RANDOM = ("initializer", "bias", "dropout", "dropout_placement")
+# What stands for another value of the same option, which the layers show.
+_PAPER = "paper"
+# The number of pixels of training images from which a layer computes its weights: 5,000 images of 32x32.
+_ADAPTED_TO = 5000 * 32 * 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +55,7 @@ class _Source:
       normalization: the input normalization that the weights were trained with.
       input_shape: height, width and channels of the images.
       sha256: of its weights.
+      options: of its network; none if they are the run's own.
     """
 
     description: str
@@ -59,13 +64,15 @@ class _Source:
     normalization: Normalization
     input_shape: tuple[int, ...]
     sha256: str
+    options: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)
 
 
 def adapt(model: keras.Model, pipeline: Pipeline | Streaming) -> None:
     """Computes the weights that a layer has from the training images: see `PatchWhitening`."""
     for layer in model.layers:
         if isinstance(layer, layers.PatchWhitening):
-            layer.adapt(pipeline.inspected(_ADAPTED_TO).numpy())
+            height, width = model.input_shape[1:3]
+            layer.adapt(pipeline.inspected(max(1, _ADAPTED_TO // (height * width))).numpy())
 
 
 def start_from(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...]) -> InitialWeights:
@@ -79,7 +86,7 @@ def start_from(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...])
       class_names: the classes it will distinguish.
 
     Raises:
-      UsageError: there are no such weights, or the layers differ.
+      UsageError: there are no such weights, or the network differs.
     """
     find = _published if recipe.initial_weights == IMAGENET else _trained
     source = find(recipe, model, class_names)
@@ -93,6 +100,11 @@ def start_from(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...])
         shapes, given = [tuple(weight.shape) for weight in layer.weights], [value.shape for value in theirs[name]]
         if name not in new and shapes != given:
             raise UsageError(_differ(recipe, source, f"{name} has weights of {given} there and {shapes} here"))
+    for name, value in recipe.network_options().items():
+        theirs_is = source.options.get(name, value)
+        if name not in _FIRST_OR_RANDOM and theirs_is != value and _PAPER not in (theirs_is, value):
+            raise UsageError(f"--initial_weights={recipe.initial_weights} was trained with --{name}={theirs_is}: give "
+                             f"that here, too, instead of {value}")
     for name, layer in own.items():
         if name not in new:
             layer.set_weights(theirs[name])
@@ -106,11 +118,15 @@ def _trained(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...]) -
     """The weights of a trained network of the suite."""
     del model
     source = load(recipe.initial_weights)
-    options = source.recipe.network_options().items()
+    options = source.recipe.network_options()
+    # A converted network whose classes have no names has those of the data set that it was converted for.
+    numbered = (source.numbered and source.recipe.dataset == recipe.dataset
+                and len(source.class_names) == len(class_names))
     return _Source(
-        f"{source.recipe.network} {' '.join(f'{name}={value}' for name, value in options)}",
+        f"{source.recipe.network} {' '.join(f'{name}={value}' for name, value in options.items())}",
         {name: layer.get_weights() for name, layer in _with_weights(source.model).items()},
-        source.class_names == class_names, source.normalization, source.input_shape, digest(source.model))
+        numbered or source.class_names == class_names, source.normalization, source.input_shape, digest(source.model),
+        options)
 
 
 def _published(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...]) -> _Source:

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcnn import runs, signals, streams
-from tfcnn.recipe import Recipe
-from tfcnn.training import devices, machines, process, schedules, tensorboard, validation
+from tfcnn.recipe import Recipe, UsageError
+from tfcnn.training import devices, machines, optimizers, process, schedules, tensorboard, validation
 from tfcnn.training.cached_features import CachedFeatures
 from tfcnn.training.checkpoint_interval import CheckpointInterval
 from tfcnn.training.checkpoints import Checkpoints, Progress
@@ -103,9 +103,11 @@ class Loop:
         Raises:
           Interrupted: a signal came; the state is saved.
           NotFiniteError: the loss is not finite.
+          UsageError: a resumed run would go on in another arithmetic.
         """
         progress = self.progress
         progress.started = progress.started or started
+        self._keep_arithmetic()
         if isinstance(self._setup.pipeline, CachedFeatures):
             self._setup.pipeline.compute()  # with the weights of the checkpoint
         with process.low_priority_threads() if self._own_process else nullcontext():
@@ -126,6 +128,19 @@ class Loop:
                 raise
         self._stop_if_signalled()
         self._callbacks.on_train_end()
+
+    def _keep_arithmetic(self) -> None:
+        """Keeps what the layers multiply in with the run's state, or checks that it is still the same.
+
+        Raises:
+          UsageError: a resumed run would go on in another arithmetic.
+        """
+        now = devices.arithmetic(self._recipe)
+        if self.progress.arithmetic not in ("", now):
+            raise UsageError(f"{self._folder.path} has computed in {self.progress.arithmetic} so far, and would go on "
+                             f"in {now} on this processor: resume it on one like before, or start again with "
+                             "--overwrite")
+        self.progress.arithmetic = now
 
     def take_final_weights(self) -> None:
         """Gives the network the weights to test and keep: the moving averages if there are any, or the best ones."""
@@ -279,13 +294,17 @@ class Loop:
         return EpochMetrics(
             training={"loss": loss, "accuracy": accuracy},
             validation=validated,
-            learning_rate=float(self._setup.schedule(progress.step - 1)),
+            learning_rate=float(self._setup.schedule(max(0, self._updates() - 1))),
             images_per_second=steps_per_epoch * self._recipe.batch_size / progress.epoch_seconds,
             gradient_norm=gradient_norm,
             weight_norm=math.hypot(*weight_norms),
             gradient_norms={variable.path: norm for variable, norm in zip(variables, gradient_norms)},
             weight_norms={variable.path: norm for variable, norm in zip(variables, weight_norms)},
             sparsity=sparsity)
+
+    def _updates(self) -> int:
+        """The number of updates of the weights: the steps, without those that float16's loss scaling has skipped."""
+        return int(optimizers.inner(self._setup.optimizer).iterations.numpy())
 
     def _set_rate_factor(self) -> None:
         if isinstance(self._setup.schedule, schedules.Plateau):

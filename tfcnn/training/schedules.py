@@ -11,7 +11,7 @@ from tfcnn.recipe import Recipe
 
 
 def schedule(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the learning rate as a function of the step, counted from 0.
+    """Returns the learning rate as a function of the step, counted from 0, without steps that float16 has skipped.
 
     During warm-up the rate rises linearly from 0. `step` counts epochs from the start of training; `exponential`,
     `inverse_time` and `cosine` begin at the end of the warm-up. `one_cycle` has a rise of its own, which takes the

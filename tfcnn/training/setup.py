@@ -15,6 +15,7 @@ from tfcnn.data import datasets, sources
 from tfcnn.data.pipeline import Pipeline
 from tfcnn.data.streaming import Streaming
 from tfcnn.recipe import Recipe
+from tfcnn.trained.weights import digest
 from tfcnn.training import devices as devices_module
 from tfcnn.training import cached_features, initial_weights, machines, optimizers, schedules
 from tfcnn.training.cached_features import CachedFeatures
@@ -60,6 +61,11 @@ class Setup:
     def evaluation_batches(self, part: str) -> tuple[Iterator, int]:
         """The batches of a part, "validation" or "test", repeated without end, and the number of batches in it."""
         batches = self.pipeline.evaluation(part)
+        # Every device needs an image, and of ten crops a batch has a tenth as many images: the others have weight 0.
+        missing = -batches.element_spec[0].shape[0] % self.strategy.num_replicas_in_sync
+        if missing:
+            batches = batches.map(lambda *values: tuple(
+                tf.pad(value, [[0, missing]] + [[0, 0]] * (value.shape.rank - 1)) for value in values))
         return devices_module.distribute(self.strategy, batches.repeat()), len(batches)
 
 
@@ -101,6 +107,9 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
         initial_weights.freeze(recipe, model)
         schedule = schedules.schedule(recipe, pipeline.steps_per_epoch)
         optimizer = optimizers.optimizer(recipe, schedule, model.trainable_variables)
+    if machines.is_multi_worker(strategy):
+        machines.check_equal(strategy, "the number of devices", strategy.num_replicas_in_sync)
+        machines.check_equal(strategy, "the network's first weights", digest(model))
     devices_module.set_synchronization(recipe, strategy, model)
     head = model
     batches: Pipeline | Streaming | CachedFeatures = pipeline

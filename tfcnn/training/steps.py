@@ -75,7 +75,7 @@ class Steps:
             loss, correct, *gradients = sums[len(moved):]
             for average, mean in zip(self._moving, sums):
                 average.assign(mean)
-        norms = tf.sqrt(tf.stack([2.0 * tf.nn.l2_loss(gradient) for gradient in gradients])) / self._loss_scale()
+        norms = tf.sqrt(tf.stack([2.0 * tf.nn.l2_loss(gradient) for gradient in self._unscaled(gradients)]))
         if self._recipe.clip_norm:
             # A norm that is not finite makes the whole gradient not finite, so float16's loss scaling skips the step.
             factor = self._recipe.clip_norm / tf.maximum(tf.norm(norms), self._recipe.clip_norm)
@@ -131,6 +131,11 @@ class Steps:
     def _loss_scale(self) -> tf.Tensor | float:
         """The factor by which float16's loss scaling multiplies the loss; 1 in other precisions."""
         return self._optimizer.scale_loss(1.0)
+
+    def _unscaled(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The gradients without float16's loss scaling, whose factor grows until their squares overflow."""
+        scale = self._loss_scale()
+        return [gradient / scale for gradient in gradients] if self._recipe.precision == "float16" else gradients
 
     def _evaluate(self, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
         totals = tf.zeros([3])

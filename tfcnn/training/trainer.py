@@ -104,6 +104,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
     if own_process:
         memory.keep_freed()
     setup = prepare(recipe, data_dir, devices, cluster, wait, cache_features)
+    machines.check_equal(setup.strategy, "--checkpoint_every", checkpoint_every)
     workdir = Path(workdir or runs.new_folder(f"{recipe.experiment}-{recipe.dataset}"))
 
     def opened(folder: runs.RunFolder) -> AbstractContextManager[runs.State]:

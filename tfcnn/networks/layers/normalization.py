@@ -19,8 +19,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Arguments, weights and results are Keras's, which computes the mean, the variance and the output in separate passes
     over memory. One default differs: the layer is synchronized. Over several replicas, which must have the same number
-    of images, the statistics are those of the global batch, from one exchange between the replicas. Inputs without
-    height and width are left to Keras on one replica.
+    of images, the statistics are those of the global batch, from one exchange between the replicas.
 
     Input and output: `[batch, height, width, channels]` or `[batch, channels]`.
 
@@ -32,31 +31,30 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(synchronized=synchronized, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
-        if self.axis not in (-1, len(inputs.shape) - 1) or mask is not None:
+        rank = len(inputs.shape)
+        if self.axis not in (-1, rank - 1) or mask is not None or rank not in (2, 4):
             return super().call(inputs, training=training, mask=mask)
         training = bool(training and self.trainable)
         channels = inputs.shape[-1]
         scale = tf.ones([channels]) if self.gamma is None else tf.convert_to_tensor(self.gamma)
         offset = tf.zeros([channels]) if self.beta is None else tf.convert_to_tensor(self.beta)
         context = tf.distribute.get_replica_context()
+        images = inputs if rank == 4 else inputs[:, tf.newaxis, tf.newaxis]
         if training and self.synchronized and context and context.num_replicas_in_sync > 1:
-            images = inputs if len(inputs.shape) == 4 else inputs[:, tf.newaxis, tf.newaxis]
             outputs, mean, variance = _normalize_over_replicas(
                 images, scale, offset, self.epsilon, context, self.name)
-            self._update_moving_statistics(mean, variance)
-            return outputs if len(inputs.shape) == 4 else outputs[:, 0, 0]
-        if len(inputs.shape) != 4:
-            return super().call(inputs, training=training)
-        statistics = [tf.zeros([0])] * 2 if training else [
-            tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)]
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs, scale=scale, offset=offset, mean=statistics[0], variance=statistics[1], epsilon=self.epsilon,
-            is_training=training)
-        if training:
+        else:
+            statistics = [tf.zeros([0])] * 2 if training else [
+                tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)]
+            outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+                x=images, scale=scale, offset=offset, mean=statistics[0], variance=statistics[1], epsilon=self.epsilon,
+                is_training=training)
             # The operation divides by n - 1, as for a sample. Keras divides by n, which a saved network relies on.
             count = tf.cast(tf.size(inputs) // channels, tf.float32)
-            self._update_moving_statistics(mean, variance * ((count - 1) / count))
-        return outputs
+            variance *= (count - 1) / count
+        if training:
+            self._update_moving_statistics(mean, variance)
+        return outputs if rank == 4 else outputs[:, 0, 0]
 
     def _update_moving_statistics(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
