@@ -15,7 +15,6 @@ if os.environ.get("TFCNN_TEST_ON_GPU") != "1":
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import tfcnn  # before anything imports TensorFlow, see its __init__.py
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,7 +31,9 @@ ROOT = Path(tfcnn.__file__).resolve().parents[1]
 # The slowest test files, slowest first. Two processes run the files in this order: if a slow file started late, one
 # process would still run it while the other is idle.
 SLOWEST = ("test_training", "test_networks", "test_devices", "test_machines", "test_survival", "test_experiments",
-           "test_streaming", "test_studies", "test_exporting", "test_resnet", "test_one_decoder", "test_augmentation")
+           "test_streaming", "test_studies", "test_exporting", "test_resnet", "test_one_decoder", "test_augmentation",
+           "test_frameworks", "test_explaining", "test_exporting_precisions", "test_streamed_evaluation",
+           "test_trained", "test_scaling", "test_initial_weights", "test_user_settings")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,6 +84,8 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
 @pytest.fixture
 def policy() -> Iterator[Any]:
     """Yields Keras's function that sets the precision of new layers, and restores the precision after the test."""
+    import keras  # not above: the process that only hands out tests would import TensorFlow, too
+
     before = keras.config.dtype_policy()
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(before)

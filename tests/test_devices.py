@@ -21,7 +21,7 @@ import tensorflow as tf
 from tests.conftest import environment
 from tests.forked import Forked
 from tfcnn import experiments, networks
-from tfcnn.networks import layers
+from tfcnn.networks import inception, layers, resnet, vgg
 from tfcnn.networks.layers import normalization, winograd
 from tfcnn.recipe import Recipe, UsageError, flat
 from tfcnn.runs import RunFolder
@@ -57,6 +57,17 @@ def recipes() -> dict[str, Recipe]:
                 **{"variant": "fashion"} if recipe.network == "mlp" else {},
                 **{"activation": "elu"} if recipe.network in DELICATE else {})
     return found
+
+
+@contextmanager
+def fewer_layers() -> Iterator[None]:
+    """Within the context, the largest networks have fewer blocks and filters, but layers of the same kinds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.BLOCKS, 20, (1, 1, 1))
+        patch.setattr(vgg, "_FILTERS", (8, 16, 32, 32, 32))
+        patch.setitem(vgg._COLUMNS, "D", vgg._COLUMNS["A"])
+        patch.setattr(inception, "TABLE_1", [row for row in inception.TABLE_1 if row[0] in ("3a", "4a", "5a", "5b")])
+        yield
 
 
 @contextmanager
@@ -152,7 +163,7 @@ def compute(class_folders: str, few: str, out: str) -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     results: dict[Any, Any] = {}
     for name, recipe in recipes().items():
-        with basic_operations() if name in DELICATE else nullcontext():
+        with fewer_layers(), basic_operations() if name in DELICATE else nullcontext():
             for count in (1, *COUNTS[name]):
                 run = Run(recipe, class_folders, count)
                 before = run.weights

@@ -7,8 +7,7 @@ import importlib
 import importlib.util
 import json
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 
 from tests import pages
 from tests.conftest import ROOT, environment
+from tests.forked import Forked
 from tfcnn import describe, flags, studies, study
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.networks.options import OPTIONS
@@ -151,7 +151,8 @@ def _parse_experiment(module: str, arguments: list[str]) -> None:
 def test_examples_of_flags_are_right(words: list[str]) -> None:
     arguments = ["alexnet", *(word for word in words if not word.startswith("--flagfile"))]
     recipe, values = flags.parse(RECIPE, arguments)
-    assert len(arguments) == 1 or recipe != RECIPE or any(values[name].present for name in values)
+    of_run = values.flags_by_module_dict()["run"]
+    assert len(arguments) == 1 or recipe != RECIPE or any(flag.present for flag in of_run)
 
 
 def test_there_are_examples() -> None:
@@ -181,8 +182,7 @@ def test_python_blocks_run(tmp_path: Path) -> None:
     # An epoch of a few steps instead of one of the whole sample: what is tested is the code, not the accuracy.
     train = train.replace("epochs=1", "epochs=1, validation=0.95, batch_size=100")
     program.write_text(f"{build}{train}{load}print(tuple(probabilities.shape), probabilities.sum())\n")
-    done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, env=environment(tmp_path), capture_output=True,
-                          text=True)
+    done = Forked(runpy.run_path, str(program), cwd=tmp_path, env=environment(tmp_path)).completed()
     assert done.returncode == 0, done.stderr
     assert "1,756,426" in done.stdout
     accuracy, loaded = re.findall(r"^(?:[\d.]+|\(1, 10\) .*)$", done.stdout, re.MULTILINE)

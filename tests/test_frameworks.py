@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import json
 import os
 import select
@@ -24,6 +25,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+from tests.forked import Forked
 from tfcnn import cli, files, networks
 from tfcnn.benchmarks import ceiling, frameworks, frameworks_report, tensorflow_worker
 from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
@@ -274,19 +276,29 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (there / "result.json").exists()
 
 
-@pytest.mark.parametrize("work", ["tensorflow_worker:trainer", "ceiling:repeater", "pytorch_worker:trainer"])
-def test_a_framework_that_sees_no_gpu_does_not_compute_on_the_processor_instead(work: str) -> None:
-    if work.startswith("pytorch") and not frameworks.pytorch_version():
+# A card that does not exist is as none.
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "99"}
+SMALL = experiment.RECIPES["lenet5"].replace(batch_size=4).to_dict()
+
+
+def _begin_without_gpu() -> None:
+    """Begins the work of TensorFlow's worker processes, which must fail at once."""
+    for begin in (functools.partial(tensorflow_worker.trainer, single=True), ceiling.repeater):
+        with pytest.raises(UsageError, match="sees no GPU: install"):
+            begin(SMALL)
+
+
+def test_tensorflow_that_sees_no_gpu_does_not_compute_on_the_processor_instead(tmp_path: Path) -> None:
+    done = Forked(_begin_without_gpu, cwd=tmp_path, env=os.environ | HIDDEN).completed()
+    assert done.returncode == 0, done.stderr
+
+
+def test_pytorch_that_sees_no_gpu_does_not_compute_on_the_processor_instead() -> None:
+    if not frameworks.pytorch_version():
         pytest.skip("PyTorch is not installed")
-    arguments: dict[str, Any] = {"recipe": experiment.RECIPES["lenet5"].replace(batch_size=4).to_dict()}
-    if work.startswith("tensorflow"):
-        arguments["single"] = True
-    if work.startswith("pytorch"):
-        arguments |= {"network": "lenet5", "compiled": False, "channels_last": False, "bfloat16": False,
-                      "batch_size": 4, "threads": 1}
-    # A card that does not exist is as none.
-    hidden = {"CUDA_VISIBLE_DEVICES": "99"}
-    with (WorkerProcess(f"tfcnn.benchmarks.{work}", arguments, 120, environment=hidden) as worker,
+    arguments = {"recipe": SMALL, "network": "lenet5", "compiled": False, "channels_last": False, "bfloat16": False,
+                 "batch_size": 4, "threads": 1}
+    with (WorkerProcess("tfcnn.benchmarks.pytorch_worker:trainer", arguments, 120, environment=HIDDEN) as worker,
           pytest.raises(WorkerFailed, match="sees no GPU: install")):
         worker.answer()
 

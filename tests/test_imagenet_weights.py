@@ -10,7 +10,6 @@ import tfcnn  # sets what Keras and TensorFlow read when they are imported
 import keras
 import numpy as np
 import pytest
-import tensorflow_datasets
 from keras.src.utils import file_utils
 
 from tfcnn import networks
@@ -44,6 +43,8 @@ def _built(recipe: Recipe, classes: int, size: int) -> keras.Model:
 
 def _imagenet() -> tuple[str, ...]:
     """The names of ImageNet's classes, as tensorflow-datasets has them."""
+    import tensorflow_datasets  # takes seconds, which not every process of the tests needs
+
     folder = Path(tensorflow_datasets.__file__).parent / "datasets" / "imagenet2012"
     return tuple((folder / "labels.txt").read_text().split())
 

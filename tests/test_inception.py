@@ -221,15 +221,17 @@ def test_the_recipes_auxiliary_weight_scales_the_loss_of_the_heads(class_folders
     variables = setup.model.trainable_variables
     of_heads = np.array([variable.path.startswith("auxiliary") for variable in variables])
     before = setup.model.get_weights()
-    norms = {}
+    norms, losses = {}, {}
     for weight in (0.0, 0.3):
         setup.model.set_weights(before)
         first = [variable.numpy() for variable in variables]
         steps = Steps(recipe.replace(auxiliary_weight=weight), setup.strategy, setup.model, setup.optimizer)
         row, = steps.run(iter(setup.training_batches(0)), tf.constant(1)).numpy()
+        losses[weight] = row[0]
         norms[weight] = row[3:]  # the norm of each variable's gradient
         changed = np.array([not np.array_equal(*pair) for pair in zip(first, variables, strict=True)])
         np.testing.assert_array_equal(changed, ~of_heads | (weight > 0))
+    assert losses[0.3] == pytest.approx(losses[0.0], rel=1e-6)  # what is reported is without the heads
     assert np.all(norms[0.0][of_heads] == 0) and np.all(norms[0.3] > 0)
     # The heads change the gradients of layers before (4a), but not those of layers after the last head.
     for variable, without, with_heads in zip(variables, norms[0.0], norms[0.3]):

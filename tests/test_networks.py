@@ -29,8 +29,9 @@ from tfcnn.recipe import UsageError
 NAMES = networks.names()
 VARIANTS = [(name, variant) for name in NAMES for variant in networks.find(name).VARIANTS]
 # Those that only have more of another's blocks, or wider layers, are checked against their tables, but not run.
-LIKE_OTHERS = {"resnet32", "resnet44", "resnet56", "resnet34", "resnet101", "plain34", "A", "B", "D", "E",
-               "cifar19_one_dense", "one_5x5_wide", "one_7x7_narrow", "bottleneck_short", "three_layers", "plain_small"}
+LIKE_OTHERS = {"resnet32", "resnet44", "resnet56", "resnet110", "resnet34", "resnet101", "resnet152", "plain34",
+               "A", "B", "D", "E", "cifar19_one_dense", "one_5x5_wide", "one_7x7_narrow", "bottleneck_short",
+               "three_layers", "plain_small"}
 # Layers whose outputs may differ between training and inference.
 DIFFERENT_IN_TRAINING = (keras.layers.Dropout, keras.layers.BatchNormalization, layers.RandomizedReLU)
 
@@ -160,8 +161,10 @@ def test_training_differs_from_inference_only_where_it_should(small: keras.Model
             assert isinstance(layer, keras.layers.BatchNormalization)
             # Inference then uses the statistics of this batch instead of a moving average.
             monkeypatch.setattr(layer, "momentum", 0.0)
-    # The last feature maps have one position: in a small batch their variance has few significant digits.
-    x = images(small, 64)
+    # The variance of fewer than 64 values, where feature maps have few positions, has few significant digits.
+    positions = min((math.prod(layer.output.shape[1:-1]) for layer in different
+                     if isinstance(layer, keras.layers.BatchNormalization)), default=64)
+    x = images(small, max(4, 64 // positions))
     training, inference = (tf.nest.flatten(small(x, training=training)) for training in (True, False))
     for trained, inferred in zip(training, inference, strict=True):
         np.testing.assert_allclose(trained, inferred, rtol=1e-3, atol=1e-3 * np.abs(trained).max())
@@ -215,12 +218,13 @@ def _compare_with_saved(model: keras.Model, folder: Path, other_process: subproc
 
 @pytest.mark.parametrize("network", [name for name in NAMES if "activation" in options(name)])
 def test_activation_option_sets_every_activation_layer(network: str) -> None:
-    variant = next(iter(networks.find(network).VARIANTS))  # the variant for small images
+    variant, table = next(iter(networks.find(network).VARIANTS.items()))  # the variant for small images
+    size = max(table.smallest, 8)
     kinds = {"prelu": keras.layers.PReLU, "rrelu": layers.RandomizedReLU}
     outputs, positions = [], set()
     for activation in ACTIVATIONS:
         keras.utils.set_random_seed(0)  # the same weights each time
-        model = build(network, variant, activation=activation)
+        model = build(network, variant, activation=activation, image_size=size)
         found = {layer.name: layer for layer in model.layers if layer.name.endswith("_activation")}
         assert found and all(isinstance(layer, kinds.get(activation, keras.layers.Activation))
                              for layer in found.values())

@@ -214,6 +214,22 @@ def test_input_normalization_comes_from_the_training_images(kind: str) -> None:
     assert pipeline.normalization.statistics() == fitted.statistics()
 
 
+@pytest.mark.parametrize("kind", normalization.KINDS)
+@pytest.mark.parametrize("augment", ["mirror", "mirror,brightness:0"])
+def test_training_images_are_normalized_after_they_are_augmented(augment: str, kind: str) -> None:
+    """Both where whole pixels are moved and where images are computed: `brightness:0` changes none."""
+    pipeline = _pipeline(input_normalization=kind, augment=augment)
+    originals, fitted = _split(103).images, normalization.fit(kind, _split(103).images)
+    mirrored = []
+    for (images, _), indices in zip(pipeline.training(0).take(2), pipeline.order(0).take(2)):
+        own = originals[indices.numpy()]
+        plain, flipped = (fitted.apply(tf.constant(each)).numpy() for each in (own, own[:, :, ::-1]))
+        for image, same, other in zip(images.numpy(), plain, flipped):
+            mirrored.append(np.allclose(image, other, atol=1e-5))
+            np.testing.assert_allclose(image, other if mirrored[-1] else same, atol=1e-5)
+    assert set(mirrored) == {False, True}
+
+
 def test_normalization_agrees_with_numpy() -> None:
     images = np.random.default_rng(0).integers(0, 200, (50, 6, 6, 3)).astype(np.uint8) // [1, 2, 3]
     images = images.astype(np.uint8)

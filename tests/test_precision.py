@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.conftest import environment
+from tests.forked import Forked, run_module
 from tfcnn import describe, processor
 from tfcnn.networks import layers
 from tfcnn.networks.layers.precision import computed_in
@@ -78,21 +79,28 @@ def test_a_gpu_computes_in_the_given_precision(monkeypatch: pytest.MonkeyPatch) 
     assert computed_in("float16") == "float16"
 
 
-def test_a_run_says_in_which_precision_it_computes(tmp_path: Path, run_command: Callable) -> None:
+def _run_on(instructions: list[str], *arguments: str) -> None:
+    """Runs the command of LeNet-5 as on a processor with these instructions."""
+    processor.instructions = lambda: frozenset(instructions)  # type: ignore[assignment]  # in a process of its own
+    run_module("tfcnn.experiments.lenet5", *arguments)
+
+
+def test_a_run_says_in_which_precision_it_computes(tmp_path: Path) -> None:
     flags = ("--dataset=sample", "--train_images=100", "--epochs=1", "--batch_size=50")
-    slow = computed_in("bfloat16") == "float32"  # on the processor that runs this test
     outputs = {}
-    for name, more in (("float32", ()), ("narrow", ("--precision=bfloat16",))):
-        done = run_command(*flags, *more, f"--workdir={name}", experiment="lenet5")
+    for name, instructions, precision in (("float32", AVX2, "float32"), ("slow", AVX2, "bfloat16"),
+                                          ("native", WITH_BFLOAT16, "bfloat16")):
+        done = Forked(_run_on, instructions, *flags, f"--precision={precision}", f"--workdir={name}", cwd=tmp_path,
+                      env=environment(tmp_path)).completed()
         assert done.returncode == 0, done.stderr
         outputs[name] = done.stdout
-    assert "precision:" not in outputs["float32"]
     note = "precision:   float32, since this machine is slower in bfloat16; --keep_precision"
-    assert (note in outputs["narrow"]) == slow
-    results = [RunFolder(tmp_path / name).read_result() for name in outputs]
-    assert [(result["precision"], result["arithmetic"]) for result in results] == [
-        ("float32", "float32"), ("bfloat16", "float32" if slow else "bfloat16")]
-    assert len({result["test"]["loss"] for result in results}) == (1 if slow else 2)
+    assert note in outputs.pop("slow") and not any("precision:" in output for output in outputs.values())
+    results = {name: RunFolder(tmp_path / name).read_result() for name in ("float32", "slow", "native")}
+    assert [(result["precision"], result["arithmetic"]) for result in results.values()] == [
+        ("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16")]
+    losses = {name: result["test"]["loss"] for name, result in results.items()}
+    assert losses["slow"] == losses["float32"] != losses["native"]
 
 
 def test_describe_says_in_which_precision_a_run_computes(capsys: pytest.CaptureFixture,

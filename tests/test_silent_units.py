@@ -6,8 +6,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +13,12 @@ import keras
 import numpy as np
 import pytest
 
+from tests.forked import Forked
 from tfcnn import measures, silent_units
 from tfcnn.data import datasets, normalization, pipeline
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.runs import RunFolder
 from tfcnn.training.trainer import train
-
-ROOT = Path(__file__).parents[1]
-
 
 # A learning rate that kills units.
 DEADLY = RECIPE.replace(dataset="folder", variant="cifar_four_layers", normalization="none", epochs=3, batch_size=36,
@@ -85,15 +81,15 @@ class _Killer(keras.callbacks.Callback):
             os._exit(9)
 
 
+def _train_until_killed(folder: Path, data_dir: str) -> None:
+    train(DEADLY, folder, data_dir=data_dir, callbacks=[*silent_units.observe(folder, data_dir), _Killer()])
+
+
 def test_a_killed_and_resumed_run_observes_what_an_uninterrupted_one_does(
         run: RunFolder, class_folders: Path, tmp_path: Path) -> None:
-    program = ("import sys; from pathlib import Path; from tests.test_silent_units import DEADLY, _Killer\n"
-               "from tfcnn import silent_units; from tfcnn.training.trainer import train\n"
-               "folder = Path(sys.argv[2]); watch = silent_units.observe(folder, sys.argv[1])\n"
-               "train(DEADLY, folder, data_dir=sys.argv[1], callbacks=[*watch, _Killer()])")
     folder = tmp_path / "run"
-    killed = subprocess.run([sys.executable, "-c", program, str(class_folders), str(folder)], cwd=ROOT)
-    assert killed.returncode == 9
+    killed = Forked(_train_until_killed, folder, str(class_folders), cwd=tmp_path, env=os.environ).completed()
+    assert killed.returncode == 9, killed.stderr
     assert len(json.loads((folder / "observed.json").read_text())["silent"]) == 2
     train(DEADLY, folder, data_dir=str(class_folders), callbacks=silent_units.observe(folder, str(class_folders)))
     assert json.loads((folder / "observed.json").read_text()) == json.loads((run.path / "observed.json").read_text())

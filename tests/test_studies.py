@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import itertools
 import json
 import math
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.toy_run import result_of
 from tests.toy_study import TOY
 from tfcnn import claims, console, figures, measures, studies, study, trained, verdict
+from tfcnn.data import datasets
 from tfcnn.experiments.lenet5 import RECIPE
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs import RunFolder
@@ -89,10 +95,12 @@ def _needed(mean: float, deviation: float, **changes: Any) -> int | None:
 
 
 @pytest.mark.parametrize("mean, changes", [(0.9, {}), (0.2, {}), (0.1, {"effect": False}), (1.0, {"effect": False})])
-def test_needed_seeds_decide_in_four_of_five_repetitions(mean: float, changes: dict[str, Any]) -> None:
+def test_needed_seeds_decide_in_four_of_five_repetitions(mean: float, changes: dict[str, Any],
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     random, shares = np.random.default_rng(0), {}
     needed = _needed(mean, 0.4, **changes)
     assert needed
+    monkeypatch.setattr(verdict, "_needed", lambda claim, differences: None)  # which takes most of the time
     for count in (needed - 1, needed):
         decided = [verdict.decide(claim(**changes), {"A": seeds(*random.normal(mean, 0.4, count)),
                                                      "B": seeds(*[0.0] * count)}).verdict != UNRESOLVED
@@ -176,45 +184,107 @@ def test_code_version_changes_with_the_libraries_and_the_observer(monkeypatch: p
     code_version.cache_clear()
 
 
-def test_a_study_trains_measures_judges_and_goes_on_where_it_was_interrupted(
-        tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, "-m", "tests.toy_study", f"--workdir={tmp_path}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
-        while not list(tmp_path.glob("runs/*/result.json")):
+@dataclasses.dataclass(frozen=True)
+class _Toy:
+    """The toy study, which was interrupted after its first run and then went on.
+
+    Attributes:
+      folder: its --workdir.
+      interrupted, done: the two commands.
+      first: the results that were there in between, and when they were written.
+    """
+
+    folder: Path
+    interrupted: subprocess.CompletedProcess
+    done: subprocess.CompletedProcess
+    first: dict[Path, int]
+
+    def record(self) -> dict[str, Any]:
+        return json.loads((self.folder / "toy-sample" / study.RECORD).read_text())
+
+    def members(self) -> list[RunFolder]:
+        """The two runs that have not diverged."""
+        runs = {arm["label"]: arm["runs"] for arm in self.record()["arms"]}
+        return [RunFolder(self.folder / "runs" / runs[label][0]["runs"][0]) for label in ("low", "high")]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> _Toy:
+    folder = tmp_path_factory.mktemp("toy")
+    command = [sys.executable, "-m", "tests.toy_study", f"--workdir={folder}"]
+    options: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        while not list(folder.glob("runs/*/result.json")):
             time.sleep(0.05)
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait() == 143
-    assert "the same command goes on" in capfd.readouterr().err
-    first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/result.json")}
-    assert len(first) < 3 and not (tmp_path / "toy-sample").exists()
+        output, errors = process.communicate()
+    first = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/result.json")}
+    assert len(first) < 3 and not (folder / "toy-sample").exists()
+    done = subprocess.run(command, capture_output=True, **options)
+    return _Toy(folder, subprocess.CompletedProcess(command, process.returncode, output, errors), done, first)
 
-    assert subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
-    assert all(path.stat().st_mtime_ns == time_before for path, time_before in first.items())
-    record = json.loads((tmp_path / "toy-sample" / study.RECORD).read_text())
+
+def test_a_study_trains_measures_judges_and_goes_on_where_it_was_interrupted(toy: _Toy) -> None:
+    assert toy.interrupted.returncode == 143 and "the same command goes on" in toy.interrupted.stderr
+    assert toy.done.returncode == 0, toy.done.stderr
+    assert all(path.stat().st_mtime_ns == time_before for path, time_before in toy.first.items())
+    record = toy.record()
     runs = {arm["label"]: arm["runs"] for arm in record["arms"]}
     assert [run["seed"] for run in runs["low"]] == [0] == [run["seed"] for run in runs["infinite"]]
     assert runs["infinite"][0]["test_error"] is None
     finite = [*runs["low"], *runs["high"]]
-    for run in finite:
-        result = RunFolder(tmp_path / "runs" / run["runs"][0]).read_result()
+    for run, member in zip(finite, toy.members(), strict=True):
+        result = member.read_result()
         assert run["test_error"] == pytest.approx(100 * (1 - result["test"]["accuracy"]), rel=1e-5)
-    # An ensemble, with two views of each image, is evaluated as `tfcnn.evaluate` does.
-    members = [RunFolder(tmp_path / "runs" / run["runs"][0]) for run in finite]
-    expected = evaluation.evaluate([trained.load(member.path) for member in members], tta="mirror").record
-    found = measures.evaluated(members, None, "mirror")
-    assert found["accuracy"] == expected["accuracy"] != runs["low"][0]["test_error"]
-    assert found["calibration"]["ece"] == pytest.approx(expected["calibration"]["ece"])
-    without = measures.evaluated(members, None)["accuracy"]
-    assert measures.gain_by("mirror").of(members, None) == pytest.approx(100 * (found["accuracy"] - without))
-    assert measures.RUN_SECONDS.of(members, None) >= sum(run["seconds"] for run in finite) - 2
+    assert measures.RUN_SECONDS.of(toy.members(), None) >= sum(run["seconds"] for run in finite) - 2
     assert record["claims"][0]["measured"] == pytest.approx(finite[0]["train_loss"] - finite[1]["train_loss"])
     assert record["claims"][0]["verdict"] == UNRESOLVED  # the sample scale decides nothing
     assert study.judged(TOY.claims[0], record["arms"], "full")["verdict"] == UNRESOLVED  # which one seed cannot decide
-    assert (tmp_path / "toy-sample" / study.FIGURE).read_bytes()[:4] == b"\x89PNG"
-    assert len((tmp_path / "toy-sample" / study.ROWS).read_text().splitlines()) == 1 + 3
-    assert "runs done\n" in capfd.readouterr().out
+    assert (toy.folder / "toy-sample" / study.FIGURE).read_bytes()[:4] == b"\x89PNG"
+    assert len((toy.folder / "toy-sample" / study.ROWS).read_text().splitlines()) == 1 + 3
+    assert "runs done\n" in toy.done.stdout
+
+
+def test_an_ensemble_with_two_views_is_evaluated_as_by_the_command(toy: _Toy) -> None:
+    members = toy.members()
+    expected = evaluation.evaluate([trained.load(member.path) for member in members], tta="mirror").record
+    found = measures.evaluated(members, None, "mirror")
+    assert found["accuracy"] == expected["accuracy"] != measures.evaluated(members[:1], None, "mirror")["accuracy"]
+    assert found["calibration"]["ece"] == pytest.approx(expected["calibration"]["ece"])
+
+
+def _calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Guo et al. 2017, equation 3: the mean of |accuracy - confidence| over 15 bins, weighted by their images."""
+    confidences, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    error = 0.0
+    for low, high in itertools.pairwise(np.linspace(0, 1, 16)):
+        inside = (confidences >= low) & (confidences < high)
+        error += abs(right[inside].sum() - confidences[inside].sum())
+    return error / len(labels)
+
+
+def test_measures_of_an_ensemble_are_of_the_mean_of_its_probabilities(toy: _Toy) -> None:
+    members, test = toy.members(), datasets.load("sample").test
+    networks = [trained.load(member.path) for member in members]
+    plain, mirrored = ([network.predict(images).astype(np.float64) for network in networks]
+                       for images in (test.images, test.images[:, :, ::-1]))
+
+    def error(*probabilities: np.ndarray) -> float:
+        return 100 * float((np.mean(probabilities, axis=0).argmax(axis=1) != test.labels).mean())
+
+    single, together, with_mirror = error(plain[0]), error(*plain), error(*plain, *mirrored)
+    assert len({single, error(plain[1]), together, with_mirror}) == 4
+    assert measures.ensemble_error().of(members, None) == pytest.approx(together)
+    assert measures.ensemble_error().of(members[:1], None) == pytest.approx(single)
+    assert measures.test_error_with("mirror").of(members, None) == pytest.approx(with_mirror)
+    assert measures.test_error_with("mirror").of(members[:1], None) == pytest.approx(error(plain[0], mirrored[0]))
+    assert measures.gain_by("mirror").of(members, None) == pytest.approx(together - with_mirror)
+    assert measures.calibration_error().of(members, None) == pytest.approx(
+        100 * _calibration_error(np.mean(plain, axis=0), test.labels), rel=1e-4)
+    # C1 28 * 28 * 25 * 6, C3 10 * 10 * 25 * 6 * 16, C5 25 * 16 * 120, F6 120 * 84, logits 84 * 10.
+    assert measures.multiply_accumulates().of(members, None) == pytest.approx(2 * 0.416520)
+    assert measures.PARAMETERS.of(members, None) == networks[0].model.count_params()
 
 
 def test_a_run_that_fails_ends_the_study_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,6 +338,89 @@ def test_arms_of_an_ensemble_share_the_runs_of_their_members(tmp_path: Path) -> 
     for (members, seed), found in folders.items():
         assert found == folders[5, seed][:members] and len(set(found)) == members
     assert not set(folders[5, 0]) & set(folders[5, 1])
+
+
+class _Untrained(Trainings):
+    """Writes the folders of runs without training: their accuracy follows from the recipe.
+
+    The best learning rate is 0.02, of a network that starts from another one 0.005. Seed 1 of the arm `first` diverges.
+    """
+
+    trained: list[Recipe]
+
+    def complete(self, recipes: Iterable[Recipe]) -> None:
+        for recipe in recipes:
+            if self.has_ended(recipe):
+                continue
+            assert not recipe.initial_weights or RunFolder(recipe.initial_weights).complete
+            self.trained.append(recipe)
+            run = self.folder(recipe)
+            run.path.mkdir(parents=True)
+            if recipe.seed == 1 and not recipe.initial_weights and not recipe.l2:
+                (run.path / "diverged").touch()
+                continue
+            accuracy = 1 - abs(math.log(recipe.learning_rate / (0.005 if recipe.initial_weights else 0.02))) / 10
+            run.write_metrics([{"epoch": epoch, "step": epoch, "loss": 1.0, "accuracy": accuracy,
+                                "validation_accuracy": accuracy} for epoch in range(1, recipe.epochs + 1)])
+            run.write_result(result_of(recipe, accuracy=accuracy))
+
+
+@pytest.fixture
+def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Recipe], dict[str, list], list[list[str]]]:
+    """A study with an arm that starts from another one, and one of three members, over three seeds.
+
+    Returns:
+      What was trained, in its order; the runs of study.json, by arm; and the rows of runs.csv.
+    """
+    monkeypatch.setattr(study, "Trainings", _Untrained)
+    monkeypatch.setattr(_Untrained, "trained", [], raising=False)
+    mean_seed = measures.Measure("mean_seed", "", lambda runs, data_dir: statistics.fmean(
+        run.read_result()["seed"] for run in runs))
+    one = study.Study(
+        name="followed", question="", source="", base=RECIPE.replace(learning_rate=0.01, epochs=8, schedule="constant"),
+        arms=[study.Arm("second", starts_from="first"), study.Arm("first"),
+              study.Arm("three", {"l2": 0.1}, members=3)],
+        measures=[measures.TEST_ERROR, mean_seed], claims=[], draw=lambda record, figure: None,
+        scales={"full": study.Scale({}, seeds=3, grid=(0.5, 1, 2), search=0.25)})
+    study.run(one, "full", 3, 1, None, tmp_path)
+    record = json.loads((tmp_path / "followed" / study.RECORD).read_text())
+    rows = list(csv.reader((tmp_path / "followed" / study.ROWS).read_text().splitlines()))
+    return _Untrained.trained, {arm["label"]: arm["runs"] for arm in record["arms"]}, rows
+
+
+def test_an_arm_starts_from_the_complete_run_of_the_same_seed_of_another(followed) -> None:
+    recipes, arms, _ = followed
+    assert [run["seed"] for run in arms["first"]] == [0, 1, 2] and arms["first"][1]["test_error"] is None
+    assert [run["seed"] for run in arms["second"]] == [0, 2]  # the network diverged that seed 1 would start from
+    whole = [recipe for recipe in recipes if recipe.epochs == 8 and not recipe.l2]
+    first = {recipe.seed: recipe for recipe in whole if not recipe.initial_weights}
+    second = {recipe.seed: recipe for recipe in whole if recipe.initial_weights}
+    assert set(first) == {0, 1, 2} and set(second) == {0, 2}
+    assert {recipe.learning_rate for recipe in first.values()} == {0.02}
+    assert {recipe.learning_rate for recipe in second.values()} == {0.005}
+    runs = {run["seed"]: run["runs"] for run in arms["first"]}
+    for seed, recipe in second.items():
+        assert [Path(recipe.initial_weights).name] == runs[seed] != runs[2 - seed]
+    # The short runs that choose its learning rate start from the whole run of seed 0.
+    trials = [recipe for recipe in recipes if recipe.epochs == 2 and recipe.initial_weights]
+    assert {trial.learning_rate for trial in trials} == {0.0025, 0.005, 0.01, 0.02}
+    assert {Path(trial.initial_weights).name for trial in trials} == set(runs[0])
+    assert all(run["test_error"] == pytest.approx(0, abs=1e-9) for run in arms["second"])
+
+
+def test_an_arm_of_several_members_trains_and_measures_them_together(followed) -> None:
+    recipes, arms, rows = followed
+    own = [recipe for recipe in recipes if recipe.l2 and recipe.epochs == 8]
+    assert [recipe.seed for recipe in own] == [0, 1000, 2000, 1, 1001, 2001, 2, 1002, 2002]
+    assert {recipe.learning_rate for recipe in own} == {0.02}
+    assert [(run["seed"], len(set(run["runs"])), run["mean_seed"]) for run in arms["three"]] == [
+        (0, 3, 1000), (1, 3, 1001), (2, 3, 1002)]
+    # Each member has a row, and the first one's has what is measured of all.
+    head, *body = rows
+    written = [row for row in body if row[:2] == ["three", "measure"]]
+    assert [(row[head.index("seed")], row[head.index("mean_seed")]) for row in written[:4]] == [
+        ("0", "1000.0"), ("1000", ""), ("2000", ""), ("1", "1001.0")] and len(written) == 9
+    assert [row[head.index("run")] for row in written] == [name for run in arms["three"] for name in run["runs"]]
 
 
 def test_what_an_arm_changes_on_one_scale_goes_before_its_own_changes() -> None:

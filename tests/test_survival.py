@@ -8,7 +8,6 @@ import random
 import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,11 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
 from tests.conftest import environment
 from tests.crash_injection import Outcome, Scenario, run_scenarios
-from tests.forked import LIMIT_SECONDS
+from tests.forked import Forked
+from tfcnn import trained
 from tfcnn.recipe import UsageError
 from tfcnn.runs import RunFolder
+from tfcnn.trained import evaluation
 from tfcnn.training.checkpoints import Checkpoints, Progress
 from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import Setup, prepare, train
@@ -110,11 +111,17 @@ def _assert_same_end(whole: Path, folder: Path) -> None:
     assert not [path for path in folder.rglob("*") if path.name.startswith("unfinished") or path.suffix == ".tmp"]
 
 
-def test_reference_run_has_everything_that_is_compared(whole: Path) -> None:
-    rows = RunFolder(whole).read_metrics()
+def test_reference_run_has_everything_that_is_compared(whole: Path, class_folders: Path) -> None:
+    rows, result = RunFolder(whole).read_metrics(), RunFolder(whole).read_result()
     losses = [row["validation_loss"] for row in rows]
     assert len(rows) == EPOCHS and losses.index(min(losses)) < EPOCHS - 1
-    assert RunFolder(whole).read_result()["tested_epoch"] == losses.index(min(losses)) + 1
+    assert result["tested_epoch"] == losses.index(min(losses)) + 1
+    # The best epoch's averaged weights are those that were validated, tested and saved.
+    validation, test = (evaluation.evaluate([trained.load(whole)], data_dir=str(class_folders), part=part).record
+                        for part in ("validation", "test"))
+    assert validation["loss"] == pytest.approx(min(losses), rel=1e-5)
+    assert validation["loss"] < 0.99 * losses[-1]
+    assert test["loss"] == pytest.approx(result["test"]["loss"], rel=1e-5)
     assert rows[5]["learning_rate"] < rows[3]["learning_rate"] > rows[2]["learning_rate"]
     assert set(_written_once(whole).values()) == {1}
     assert len(_curves(whole)["train/epoch/loss"]) == EPOCHS
@@ -364,21 +371,22 @@ def test_training_without_progress_lowers_the_rate_and_stops_early(whole: Path, 
     assert (result.record["epochs"], result.record["tested_epoch"]) == (4, 1)
 
 
+class _Memory(keras.callbacks.Callback):
+    """Prints how much memory the process has at the end of each epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        print("resident", pages * resource.getpagesize())
+
+
+def _train_thirty_epochs(whole: Path, data_dir: str) -> None:
+    recipe = RunFolder(whole).read_recipe().replace(epochs=30, early_stopping=0, schedule="constant", decay_epochs="")
+    train(recipe, Path("thirty"), data_dir=data_dir, callbacks=[_Memory()])
+
+
 def test_memory_does_not_grow(whole: Path, class_folders: Path, folder: Path) -> None:
     """In a new process, whose memory no other test has used."""
-    program = (
-        "import resource, sys, tfcnn, keras\n"
-        "from tfcnn.recipe import Recipe\n"
-        "from tfcnn.training.trainer import train\n"
-        "class Memory(keras.callbacks.Callback):\n"
-        "    def on_epoch_end(self, epoch, logs=None):\n"
-        "        pages = int(open('/proc/self/statm').read().split()[1])\n"
-        "        print('resident', pages * resource.getpagesize())\n"
-        "recipe = Recipe.from_json(open(sys.argv[2]).read())\n"
-        "recipe = recipe.replace(epochs=30, early_stopping=0, schedule='constant', decay_epochs='')\n"
-        "train(recipe, 'thirty', data_dir=sys.argv[1], callbacks=[Memory()])\n")
-    done = subprocess.run([sys.executable, "-c", program, str(class_folders), str(whole / "recipe.json")], cwd=folder,
-                          env=environment(folder), capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    done = Forked(_train_thirty_epochs, whole, str(class_folders), cwd=folder, env=environment(folder)).completed()
     assert done.returncode == 0, done.stderr
     resident = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("resident")]
     assert len(resident) == 30

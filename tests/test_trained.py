@@ -15,12 +15,13 @@ from PIL import Image
 
 from tests.conftest import environment
 from tests.forked import Forked, run_module
-from tfcnn import trained
+from tfcnn import evaluate, trained
 from tfcnn.data import datasets, normalization, official
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
 from tfcnn.runs import __main__ as runs_command
-from tfcnn.trained import evaluation, metrics, prediction, shipped, views, weights
+from tfcnn.trained import evaluation, metrics, pictures, prediction, shipped, views, weights
+from tfcnn.trained.explaining import pictures as explaining_pictures
 from tfcnn.training.trainer import train
 
 SMALL = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0,
@@ -222,17 +223,23 @@ def test_weights_in_a_file_are_those_of_the_network(net, tmp_path: Path) -> None
 @pytest.mark.parametrize("kind", ["weights", "normalization"])
 def test_a_flipped_bit_in_a_file_of_arrays_is_one_line_or_harmless(kind: str, net, tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    values = [np.arange(6.0).reshape(2, 3), np.arange(7.0, 10.0)]
+    model.set_weights(values)
     intact = weights.to_bytes(model) if kind == "weights" else net.normalization.to_bytes()
     path = tmp_path / "file.npz"
     refused = 0
-    for position in range(len(intact)):
+    for position in range(0, len(intact), 2):
         for bit in (0, 4):
             path.write_bytes(intact[:position] + bytes([intact[position] ^ 1 << bit]) + intact[position + 1:])
+            model.set_weights([np.full_like(value, -1) for value in values])
             try:
-                weights.load(model, path) if kind == "weights" else normalization.load(path)
+                found = weights.load(model, path) if kind == "weights" else normalization.load(path)
             except UsageError:
                 refused += 1
-    assert refused > len(intact)
+            else:
+                assert kind == "weights" or found == net.normalization
+                assert kind != "weights" or all(map(np.array_equal, model.get_weights(), values))
+    assert refused > len(intact) // 2
 
 
 def test_a_recorded_run_with_weights_is_a_trained_network(net, run: Path, tmp_path: Path,
@@ -283,6 +290,26 @@ def test_command_evaluates(run: Path, class_folders: Path, tmp_path: Path) -> No
     for name in ("confusion", "calibration", "mistakes"):
         with Image.open(tmp_path / "out" / f"{name}.png") as picture:
             picture.load()
+
+
+def test_a_run_is_evaluated_without_what_may_be_removed(run: Path, class_folders: Path, tmp_path: Path,
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("model.keras", "normalization.npz", "recipe.json", "result.json"):
+        shutil.copy(run / name, tmp_path / name)
+    assert evaluate.main([str(tmp_path), f"--data_dir={class_folders}"]) == 0
+    text = (tmp_path / "evaluation" / "evaluation.json").read_text()
+    record = json.loads(text)
+    assert f"test accuracy: {record['accuracy']:.4f}" in capsys.readouterr().out
+    assert not (tmp_path / "validation").exists()
+    # A row of the confusion matrix is a line, whatever the number of classes.
+    assert all(f"    {json.dumps(row).replace('[', '[ ').replace(']', ' ]')}" in text for row in record["confusion"])
+
+
+def test_dollar_signs_in_the_names_of_classes_are_no_formulas() -> None:
+    names = ["$5_to_$10", r"under_$5_\frac{$"]
+    record = {"confusion": [[3, 1], [0, 2]], "class_names": names, "accuracy": 0.8, "images": 6}
+    assert pictures.confusion(record).startswith(b"\x89PNG")
+    assert explaining_pictures._short(names[0]) == r"\$5_to_\$10"
 
 
 def test_command_answers_pictures_and_names_bad_ones(run: Path, class_folders: Path, tmp_path: Path) -> None:

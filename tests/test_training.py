@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
+import math
 import signal
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import keras
@@ -18,10 +21,13 @@ import tfcnn.data
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
 from tests.conftest import command, environment, start
 from tests.crash_injection import Outcome, Scenario, run_scenarios
+from tfcnn import trained
 from tfcnn.data import normalization
 from tfcnn.experiments.alexnet import RECIPE
-from tfcnn.recipe import Recipe, flat
-from tfcnn.runs import RunFolder
+from tfcnn.recipe import Recipe, UsageError, flat
+from tfcnn.runs import TIMINGS, RunFolder
+from tfcnn.trained import evaluation
+from tfcnn.training import devices
 from tfcnn.training.trainer import train
 
 SAMPLE = Path(tfcnn.data.__file__).parent / "sample"
@@ -29,6 +35,7 @@ SAMPLE = Path(tfcnn.data.__file__).parent / "sample"
 FEW = ("--epochs=2", "--validation=0.9", "--batch_size=100", "--warmup_epochs=0")
 # Without dropout, whose masks depend on the kind of execution and on the number of replicas.
 COLOURS = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0, dropout=0.0)
+AVERAGED = COLOURS.replace(ema=0.9, l2=0.01)
 
 
 def _weights(folder: Path) -> list[np.ndarray]:
@@ -68,11 +75,9 @@ def test_without_cifar10_the_sample_is_used_and_named_everywhere(sample_run) -> 
 
 def test_a_run_that_took_the_sample_goes_on_with_the_same_command(sample_run, tmp_path: Path) -> None:
     folder, _ = sample_run
-    done = subprocess.run(command(*FEW, f"--workdir={folder}"), cwd=tmp_path, env=environment(tmp_path),
-                          capture_output=True, text=True)
+    done = start(tmp_path, *FEW, f"--workdir={folder}").completed()
     assert done.returncode == 0 and "was complete already" in done.stdout, done.stderr
-    asked_for = subprocess.run(command(*FEW, f"--workdir={folder}", "--dataset=cifar10"), cwd=tmp_path,
-                               env=environment(tmp_path), capture_output=True, text=True)
+    asked_for = start(tmp_path, *FEW, f"--workdir={folder}", "--dataset=cifar10").completed()
     assert asked_for.returncode == 2 and "is the run of another recipe" in asked_for.stderr
 
 
@@ -100,6 +105,19 @@ def test_run_folder_is_complete(sample_run) -> None:
     assert rows[1]["validation_accuracy"] > 0.2 and 0 < rows[1]["learning_rate"] < RECIPE.learning_rate
     assert (folder.path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (folder.path / "checkpoints" / "ckpt-12.index").exists()
+
+
+def test_recorded_times_add_up(sample_run) -> None:
+    record = RunFolder(sample_run[0]).read_result()
+    with open(sample_run[0] / TIMINGS, newline="", encoding="utf-8") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert [row["epoch"] for row in rows] == [1, 2] and all(row["seconds"] > 0 for row in rows)
+    assert sum(row["seconds"] for row in rows) == pytest.approx(record["train_seconds"], rel=1e-6)
+    # Each epoch has six steps of 100 images.
+    assert [row["seconds"] * row["images_per_second"] for row in rows] == pytest.approx([600, 600], rel=1e-6)
+    assert record["train_seconds"] * record["train_images_per_second"] == pytest.approx(1200, rel=1e-6)
+    began, ended = (datetime.fromisoformat(record[name]) for name in ("started", "finished"))
+    assert record["train_seconds"] < (ended - began).total_seconds() + 1  # both times are in whole seconds
 
 
 def _sample_test_set() -> tuple[np.ndarray, np.ndarray]:
@@ -263,16 +281,45 @@ def test_lower_precision_gives_almost_the_same_loss(class_folders: Path, tmp_pat
     assert keras.config.dtype_policy().name == "float32"  # what else is in the process is left as it was
 
 
-def test_two_devices_give_the_weights_of_one_device(class_folders: Path, tmp_path: Path, run_command: Callable) -> None:
-    recipe = COLOURS.replace(ema=0.9, l2=0.01)
-    train(recipe, tmp_path / "1", data_dir=str(class_folders))
-    done = run_command(*_flags(recipe, class_folders), "--devices=2", "--workdir=2")
+@pytest.fixture(scope="module")
+def averaged_run(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndarray]]:
+    """The run of AVERAGED, and the weights after its last step, which are not averaged."""
+    class Latest(keras.callbacks.Callback):
+        weights: list[np.ndarray] = []
+
+        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+            Latest.weights = self.model.get_weights()
+
+    folder = tmp_path_factory.mktemp("averaged") / "run"
+    train(AVERAGED, folder, data_dir=str(class_folders), callbacks=[Latest()])
+    return folder, Latest.weights
+
+
+def test_averaged_weights_are_validated_tested_and_saved(averaged_run, class_folders: Path) -> None:
+    folder, latest = averaged_run
+    network = trained.load(folder)
+
+    def losses() -> list[float]:
+        return [evaluation.evaluate([network], data_dir=str(class_folders), part=part).record["loss"]
+                for part in ("validation", "test")]
+
+    run = RunFolder(folder)
+    recorded = [run.read_metrics()[-1]["validation_loss"], run.read_result()["test"]["loss"]]
+    assert losses() == pytest.approx(recorded, rel=1e-5)
+    network.model.set_weights(latest)
+    assert all(abs(loss / averaged - 1) > 0.01 for loss, averaged in zip(losses(), recorded))
+
+
+def test_two_devices_give_the_weights_of_one_device(averaged_run, class_folders: Path, tmp_path: Path,
+                                                    run_command: Callable) -> None:
+    one_device, _ = averaged_run
+    done = run_command(*_flags(AVERAGED, class_folders), "--devices=2", "--workdir=2")
     assert done.returncode == 0, done.stderr
     assert RunFolder(tmp_path / "2").read_result()["replicas"] == 2
-    for one, two in zip(_weights(tmp_path / "1"), _weights(tmp_path / "2")):
+    for one, two in zip(_weights(one_device), _weights(tmp_path / "2")):
         np.testing.assert_allclose(one, two, atol=1e-5)
     columns = ("loss", "accuracy", "validation_loss", "validation_accuracy", "gradient_norm", "weight_norm")
-    for one, two in zip(*(RunFolder(tmp_path / name).read_metrics() for name in ("1", "2"))):
+    for one, two in zip(*(RunFolder(folder).read_metrics() for folder in (one_device, tmp_path / "2"))):
         assert [one[name] for name in columns] == pytest.approx([two[name] for name in columns], rel=1e-4)
 
 
@@ -331,3 +378,44 @@ def test_only_a_process_of_its_own_is_changed(own_process: bool, class_folders: 
     monkeypatch.setattr("os.setpriority", lambda which, thread, priority: changes.add("priority"))
     train(COLOURS.replace(epochs=1), tmp_path / "run", data_dir=str(class_folders), own_process=own_process)
     assert changes == ({"allocator", "priority"} if own_process else set())
+
+
+class _StopsAfterAnEpoch(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        if epoch:
+            raise RuntimeError("stopped here")
+
+
+def test_run_is_not_resumed_in_another_arithmetic(class_folders: Path, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="stopped here"):
+        train(COLOURS, tmp_path / "run", data_dir=str(class_folders), callbacks=[_StopsAfterAnEpoch()])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("ckpt*")}
+    monkeypatch.setattr(devices, "computed_precision", lambda recipe: "bfloat16")
+    with pytest.raises(UsageError, match="has computed in float32 so far, and would go on in bfloat16.*--overwrite"):
+        train(COLOURS, tmp_path / "run", data_dir=str(class_folders))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("ckpt*")} == before != {}
+    monkeypatch.undo()
+    assert train(COLOURS, tmp_path / "run", data_dir=str(class_folders)).record["arithmetic"] == "float32"
+
+
+def test_recorded_learning_rate_is_that_of_the_last_update(class_folders: Path, tmp_path: Path) -> None:
+    """Steps that float16's loss scaling skips do not move the schedule."""
+    updates = []
+
+    class Overflow(keras.callbacks.Callback):
+        def on_train_begin(self, logs: dict | None = None) -> None:
+            self.model.optimizer.dynamic_scale.assign(3.4e38)  # the largest float32, nearly
+
+        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+            updates.append(int(self.model.optimizer.inner_optimizer.iterations.numpy()))
+
+    # Of so large a penalty the first gradients, multiplied by the scale, are no float32.
+    train(COLOURS.replace(precision="float16", epochs=3, l2=50.0), tmp_path / "run", data_dir=str(class_folders),
+          callbacks=[Overflow()])
+    rows = RunFolder(tmp_path / "run").read_metrics()
+    steps = rows[-1]["step"]
+    assert 0 < updates[-1] < steps
+    expected = [COLOURS.learning_rate * (0.5 + 0.5 * math.cos(math.pi * max(0, update - 1) / steps))
+                for update in updates]
+    np.testing.assert_allclose([row["learning_rate"] for row in rows], expected, rtol=1e-5)

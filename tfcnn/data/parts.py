@@ -27,6 +27,10 @@ _READS = 16  # files read at a time: reading is mostly waiting
 _INTERLEAVED = 16  # files of records read in turn
 _SHUFFLE_BUFFER = 256 * 2**20  # bytes
 
+# For what makes data sets of tf.data: their functions have no branches on tensors but `tf.cond`, and AutoGraph would
+# take seconds to convert them.
+unconverted = tf.autograph.experimental.do_not_convert
+
 # (index in the part, label, encoded image)
 Record = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
@@ -75,6 +79,7 @@ class Files(Part):
     def __len__(self) -> int:
         return len(self._labels)
 
+    @unconverted
     def records(self, order: tf.Tensor | None, start: tf.Tensor | int, stop: tf.Tensor | int,
                 wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
         def read(position: tf.Tensor) -> Record:
@@ -106,6 +111,7 @@ class RandomAccessRecords(Part):
     def __len__(self) -> int:
         return len(self._indices)
 
+    @unconverted
     def records(self, order: tf.Tensor | None, start: tf.Tensor | int, stop: tf.Tensor | int,
                 wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
         def read(indices: np.ndarray) -> np.ndarray:
@@ -146,6 +152,7 @@ class SequentialRecords(Part):
     def __len__(self) -> int:
         return self._count
 
+    @unconverted
     def records(self, order: tf.Tensor | None, start: tf.Tensor | int, stop: tf.Tensor | int,
                 wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
         def read(file: tf.Tensor) -> tf.data.Dataset:
@@ -192,6 +199,7 @@ class Relabelled(Part):
     def __len__(self) -> int:
         return len(self._part)
 
+    @unconverted
     def records(self, order: tf.Tensor | None, start: tf.Tensor | int, stop: tf.Tensor | int,
                 wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
         def relabelled(index: tf.Tensor, label: tf.Tensor, encoded: tf.Tensor) -> Record:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfcnn.data import image_windows, streamed_crops
-from tfcnn.data.parts import Part, bounded, unreadable
+from tfcnn.data.parts import Part, bounded, unconverted, unreadable
 
 _THREADS = os.cpu_count() or 1
 
 
+@unconverted
 def batches(part: Part, size: int, channels: int, batch_size: int, crops: int = 1,
             wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
     """The images of a part as a network is tested on them, in the order in which they are stored.

@@ -31,7 +31,7 @@ from tfcnn import console, exit_status
 from tfcnn.augmentations import Operation
 from tfcnn.data import image_windows, normalization, streamed_crops, streamed_evaluation
 from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
-from tfcnn.data.parts import bounded
+from tfcnn.data.parts import bounded, unconverted
 from tfcnn.data.sources import Source, from_folder
 from tfcnn.recipe import Recipe, UsageError
 
@@ -82,6 +82,7 @@ class Streaming:
             if any(operation.name == "colour_pca" for operation in operations):
                 self._components = colour.components(self._sampled_batches())
 
+    @unconverted
     def training(self, first_step: int, replicas: int = 1, first_replica: int = 0,
                  local_replicas: int | None = None) -> tf.data.Dataset:
         """Endless batches of (images, labels) from a given step on: see `Pipeline.training`."""
@@ -106,6 +107,7 @@ class Streaming:
         return self._made_ahead(images.batch(size, drop_remainder=True), lambda images, labels, seeds: (
             self.normalization.apply(self._augment(images, seeds)), labels), size)
 
+    @unconverted
     def evaluation(self, part: str, batch_size: int | None = None) -> tf.data.Dataset:
         """Batches of (images, labels, weights) that hold every image of a part exactly once.
 
@@ -133,6 +135,7 @@ class Streaming:
 
         return self._made_ahead(batches, normalized, size * crops)
 
+    @unconverted
     def examples(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Random training images, augmented as in the first epoch but not mixed: uint8; and their labels."""
         records = self._parts["train"].records(self._sample_order(), 0, self._at_most(count))
@@ -175,6 +178,7 @@ class Streaming:
     def _at_most(self, count: int) -> int:
         return min(count, len(self._parts["train"]))
 
+    @unconverted
     def _sampled(self, count: int) -> tf.data.Dataset:
         """Random training images, cropped as for evaluation: uint8."""
         return self._parts["train"].records(self._sample_order(), 0, self._at_most(count)).map(
