@@ -187,4 +187,4 @@ def _line(record: Record, panel: Any, measure: str, arms: Mapping[Any, str], num
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:#.3g}".rstrip(".")

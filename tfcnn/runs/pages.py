@@ -51,9 +51,9 @@ def _rendered_index(root: Path) -> str:
         "Accuracies are of the last epoch (or of the averaged weights) on the whole test set, each image counted once; "
         "over several seeds: the mean ± the sample standard deviation. Each run's folder has its recipe, its command, "
         "the metrics of every epoch, and its result.",
-        "Elsewhere in this folder: the [studies](studies/) with their claims; the speed of each network "
-        "[beside PyTorch's](frameworks/README.md), of [augmentation](input_pipeline/README.md), and on "
-        "[several devices](scaling/README.md).",
+        "Elsewhere in this folder: the [studies](studies/) with their claims; the speed of each network beside "
+        "PyTorch's in [bfloat16](frameworks_bfloat16/README.md) and [float32](frameworks/README.md), of "
+        "[augmentation](input_pipeline/README.md), and on [several devices](scaling/README.md).",
         render_table(runs, relative_to=folder).rstrip(),
     ]
     for run in runs:

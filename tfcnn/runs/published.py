@@ -83,7 +83,7 @@ def _resnet(depth: int, shortcuts: tuple[str, ...] = ("paper", "A")) -> dict[str
 ROWS = (
     Row("LeNet-5 of 1998", "MNIST", (Published(0.95, "LeCun et al. 1998, section III.B", 20),),
         "lenet5", "mnist", {"variant": ("original",)}, augmented=False),
-    Row("LeNet-5 of 1998, distorted images", "MNIST", (Published(0.8, "LeCun et al. 1998"),),
+    Row("LeNet-5 of 1998, distorted images (here elastic, too)", "MNIST", (Published(0.8, "LeCun et al. 1998"),),
         "lenet5", "mnist", {"variant": ("original",)}, augmented=True),
     Row("MLP 256-128-100", "Fashion-MNIST", (Published(11.67, "benchmark table of the data set"),),
         "mlp", "fashion_mnist", {"variant": ("fashion",)}),
