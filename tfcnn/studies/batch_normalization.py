@@ -24,8 +24,7 @@ def _draw(record, figure):
         panel.set_title(title)
         figures.curves(record, panel, "loss", arms)
     right.set_title("ResNet-20")
-    groups = {f"{name} batch normalization": {rate: f"{name}, rate {rate:g}" for rate in RATES}
-              for name in ("with", "without")}
+    groups = {name: {rate: f"{name}, rate {rate:g}" for rate in RATES} for name in ("with", "without")}
     figures.against(record, right, ERROR.name, groups, "learning rate", log_x=True)
 
 
