@@ -126,7 +126,8 @@ def render_study(one: Study, record: Mapping[str, Any]) -> str:
     names = list(record["measures"])
     rows = [[arm["label"], f"{arm['recipe']['learning_rate']:g}", str(len(arm["runs"])),
              *(_spread([run[name] for run in arm["runs"]]) for name in names)] for arm in arms]
-    length = _epochs(arms) + (" epoch" if {arm["recipe"]["epochs"] for arm in arms} == {1} else " epochs")
+    epochs = _epochs(arms)
+    length = epochs + (" epoch" if epochs == "1" else " epochs")
     command = f"python -m tfcnn.studies.{one.name} --scale={record['scale']}"
     claims = [[claim.statement, claim.published, measured(claim, found), str(found["n"]), verdict_cell(found)]
               for claim, found in ((claim, judged(claim, record)) for claim in one.claims)]

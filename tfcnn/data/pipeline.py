@@ -68,10 +68,15 @@ def _fit_size(images: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _of_proportions(images: np.ndarray, height: int, width: int) -> np.ndarray:
     """The largest rectangle of images, around their centre, that has the proportions of this height and width."""
-    rows, columns = images.shape[1:3]
-    rows, columns = min(rows, round(columns * height / width)), min(columns, round(rows * width / height))
-    top, left = (images.shape[1] - rows) // 2, (images.shape[2] - columns) // 2
+    _, rows, columns, _ = images.shape
+    top, left, rows, columns = window_of_proportions(rows, columns, height, width)
     return images[:, top:top + rows, left:left + columns]
+
+
+def window_of_proportions(rows: int, columns: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, left, rows and columns of the largest rectangle of the proportions in an image of these rows and columns."""
+    inner = min(rows, round(columns * height / width)), min(columns, round(rows * width / height))
+    return (rows - inner[0]) // 2, (columns - inner[1]) // 2, *inner
 
 
 class Pipeline:

@@ -101,9 +101,9 @@ def start_from(recipe: Recipe, model: keras.Model, class_names: tuple[str, ...])
         if name not in new and shapes != given:
             raise UsageError(_differ(recipe, source, f"{name} has weights of {given} there and {shapes} here"))
     for name, value in recipe.network_options().items():
-        theirs_is = source.options.get(name, value)
-        if name not in _FIRST_OR_RANDOM and theirs_is != value and _PAPER not in (theirs_is, value):
-            raise UsageError(f"--initial_weights={recipe.initial_weights} was trained with --{name}={theirs_is}: give "
+        trained = source.options.get(name, value)
+        if name not in _FIRST_OR_RANDOM and trained != value and _PAPER not in (trained, value):
+            raise UsageError(f"--initial_weights={recipe.initial_weights} was trained with --{name}={trained}: give "
                              f"that here, too, instead of {value}")
     for name, layer in own.items():
         if name not in new:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcnn.data import streamed_crops
+from tfcnn.data import pipeline, streamed_crops
 from tfcnn.trained.network import TrainedNetwork
 
 
@@ -29,10 +29,9 @@ def of(network: TrainedNetwork) -> dict[str, Any]:
     rows, columns = network.image_size or (height, width)
     # What is not white in a white image was added around it.
     white = network.fit(np.full((1, rows, columns, channels), 255, np.uint8))[0, ..., 0] > 0
-    if white.all():  # as `pipeline.fit` does: the largest rectangle of the input's proportions
-        size = min(rows, round(columns * height / width)), min(columns, round(rows * width / height))
-        top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
+    if white.all():
+        top, left, *size = pipeline.window_of_proportions(rows, columns, height, width)
     else:
-        size = height, width
+        size = [height, width]
         top, left = (-int(np.flatnonzero(white.any(axis=axis))[0]) for axis in (1, 0))
     return {"size": [columns, rows], "bleed": 0.0, "box": [left, top, left + size[1], top + size[0]]}
