@@ -325,6 +325,26 @@ def test_randomized_relu_draws_a_divisor_per_element_and_uses_the_mean_divisor_i
     np.testing.assert_array_equal(layer(-x, training=True), -x)
 
 
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("bfloat16", 2.0 ** -8)])
+def test_gelu_and_its_gradient_follow_the_normal_distribution(dtype: str, tolerance: float) -> None:
+    layer = layers.GELU(dtype=dtype)
+    x = tf.cast(tf.linspace(-8.0, 8.0, 1001), dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = layer(x, training=True)
+        doubled = 2 * outputs
+    points = np.asarray(tf.cast(x, tf.float64))
+
+    def exact(points: np.ndarray) -> np.ndarray:
+        return np.array([point * math.erfc(-point / math.sqrt(2)) / 2 for point in points])
+
+    slopes = (exact(points + 1e-5) - exact(points - 1e-5)) / 2e-5
+    assert outputs.dtype == dtype
+    np.testing.assert_allclose(tf.cast(outputs, tf.float64), exact(points), rtol=tolerance, atol=1e-6)
+    np.testing.assert_allclose(tf.cast(tape.gradient(doubled, x), tf.float64), 2 * slopes, rtol=tolerance, atol=2e-6)
+    np.testing.assert_allclose(tf.cast(layer(x), tf.float64), exact(points), rtol=8 * tolerance, atol=2e-4)
+
+
 def test_prelu_has_one_slope_per_channel_initially_a_quarter() -> None:
     x = -np.ones((2, 4, 4, 3), np.float32)
     model = keras.Model(inputs := keras.Input((4, 4, 3)), layers.activate(inputs, "prelu", "slopes"))

@@ -54,7 +54,7 @@ def build(variant: str = "airbench94", classes: int | None = None, image_size: i
         x = _convolve(x, filters, initializer, f"conv{number}_2")
         x = _normalize(x, activation, f"conv{number}_2")
     x = keras.layers.GlobalMaxPooling2D(name="pool4")(x)  # 256
-    x = keras.layers.Dense(classes, use_bias=False, kernel_initializer=layers.initializer(
+    x = layers.Dense(classes, use_bias=False, kernel_initializer=layers.initializer(
         initializer, _pytorch_default()), dtype="float32", name="dense")(x)
     logits = keras.layers.Rescaling(1 / 9, dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name=f"airbench_{variant}")

@@ -73,8 +73,8 @@ def build(variant: str = "cifar", classes: int | None = None, image_size: int = 
         x = _four_layers(images, normalization, activation, drop, initializer)
     else:
         x = _imagenet(images, normalization, activation, drop, initializer, groups=2 if variant == "paper" else 1)
-    logits = keras.layers.Dense(classes, kernel_initializer=_weights(initializer, variant), dtype="float32",
-                                name="logits")(x)
+    logits = layers.Dense(classes, kernel_initializer=_weights(initializer, variant), dtype="float32",
+                          name="logits")(x)
     model = keras.Model(images, logits, name=f"alexnet_{variant}")
     for layer in model.layers[:-1] if bias else ():
         for weight in layer.trainable_weights:
@@ -123,7 +123,7 @@ def _cifar(x: KerasTensor, normalization: str, activation: str, drop: _Dropout, 
     x = keras.layers.Flatten(name="flatten")(x)  # 4096
     # Dense layers: the tutorial calls them local, after the locally connected layers that they replaced.
     for units, name in ((384, "local3"), (192, "local4")):
-        x = keras.layers.Dense(units, kernel_initializer=_weights(initializer, "cifar"), name=name)(x)
+        x = layers.Dense(units, kernel_initializer=_weights(initializer, "cifar"), name=name)(x)
         x = drop.activate(x, activation, name)
     return x  # 192
 
@@ -191,8 +191,8 @@ def _imagenet(x: KerasTensor, normalization: str, activation: str, drop: _Dropou
     x = pool(x, "pool5")  # 6x6x256
     x = keras.layers.Flatten(name="flatten")(x)  # 9216
     for name in ("fc6", "fc7"):
-        x = keras.layers.Dense(4096, kernel_initializer=_weights(initializer, "paper"), bias_initializer="ones",
-                               name=name)(x)
+        x = layers.Dense(4096, kernel_initializer=_weights(initializer, "paper"), bias_initializer="ones",
+                         name=name)(x)
         x = drop.activate(x, activation, name)
     return x  # 4096
 

@@ -112,8 +112,8 @@ def _check_options(variant: str, auxiliary: bool, normalization: str, reductions
 def _classify(x: KerasTensor, rate: float, prefix: str = "", *, units: int, initializer: str) -> KerasTensor:
     """Dropout and the layer that computes logits."""
     x = layers.drop(x, rate, f"{prefix}dropout")
-    return keras.layers.Dense(units, kernel_initializer=_weights(initializer), dtype="float32",
-                              name=f"{prefix}logits")(x)
+    return layers.Dense(units, kernel_initializer=_weights(initializer), dtype="float32",
+                        name=f"{prefix}logits")(x)
 
 
 # GoogLeNet
@@ -180,7 +180,7 @@ def _auxiliary_features(x: KerasTensor, name: str, convolve: Convolve, activatio
     x = keras.layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)  # 4x4x512, after (4d) 4x4x528
     x = convolve(x, 128, 1, f"{name}_conv")  # 4x4x128
     x = keras.layers.Flatten(name=f"{name}_flatten")(x)  # 2048
-    x = keras.layers.Dense(1024, kernel_initializer=_weights(initializer), name=f"{name}_fc")(x)  # 1024
+    x = layers.Dense(1024, kernel_initializer=_weights(initializer), name=f"{name}_fc")(x)  # 1024
     return layers.activate(x, activation, f"{name}_fc_activation")
 
 

@@ -66,14 +66,14 @@ def build(variant: str = "modern", classes: int | None = None, image_size: int =
     x = convolve(x, 120, "C5")  # 1x1x120
     x = keras.layers.Flatten(name="flatten")(x)  # 120
     x = layers.drop(x, dropout, "C5_dropout")
-    x = keras.layers.Dense(84, kernel_initializer=_weights(initializer), name="F6")(x)  # 84
+    x = layers.Dense(84, kernel_initializer=_weights(initializer), name="F6")(x)  # 84
     x = _activate(x, activation, "F6")
     x = layers.drop(x, dropout, "F6_dropout")
     if output == "radial_basis":
         logits = layers.RadialBasis(digit_codes(), dtype="float32", name="logits")(x)  # 10
     else:
-        logits = keras.layers.Dense(classes, kernel_initializer=_weights(initializer), dtype="float32",
-                                    name="logits")(x)
+        logits = layers.Dense(classes, kernel_initializer=_weights(initializer), dtype="float32",
+                              name="logits")(x)
     return keras.Model(images, logits, name=f"lenet_{variant}")
 
 

@@ -67,8 +67,8 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
     if bottleneck:
         x = layers.drop(x, dropout, "images_dropout")
     for name, units in HIDDEN[variant].items():
-        x = keras.layers.Dense(units, use_bias=not bottleneck and normalization != "batch", kernel_initializer=weights,
-                               name=name)(x)
+        x = layers.Dense(units, use_bias=not bottleneck and normalization != "batch", kernel_initializer=weights,
+                         name=name)(x)
         if normalization == "batch":
             x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
         if not name.startswith("linear"):
@@ -76,7 +76,7 @@ def build(variant: str = "bottleneck", classes: int | None = None, image_size: i
         if normalization == "layer" and name != list(HIDDEN[variant])[-1]:
             x = _normalize(x, f"{name}_normalization")
         x = layers.drop(x, dropout, f"{name}_dropout")
-    logits = keras.layers.Dense(classes, kernel_initializer=weights, dtype="float32", name="logits")(x)
+    logits = layers.Dense(classes, kernel_initializer=weights, dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name=f"mlp_{variant}")
 
 

@@ -85,8 +85,8 @@ def build(depth: int = 20, stem: str = "3x3", shortcut: str = "paper", classes: 
             x = _block(x, filters, 2 if number == 1 and stage > 2 else 1, style, f"conv{stage}_{number}")
         filters *= 2
     x = keras.layers.GlobalAveragePooling2D(name="average_pool")(x)
-    logits = keras.layers.Dense(classes, kernel_initializer=layers.initializer(initializer, _he_normal()),
-                                dtype="float32", name="logits")(x)
+    logits = layers.Dense(classes, kernel_initializer=layers.initializer(initializer, _he_normal()),
+                          dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name=f"{'plain' if shortcut == 'none' else 'resnet'}{depth}")
 
 

@@ -124,11 +124,11 @@ def build(variant: str = "cifar16", classes: int | None = None, image_size: int 
     if cifar:
         x = layers.drop(x, dropout, "flatten_dropout")
     for units, name in zip(network.hidden, ("fc6", "fc7")):
-        x = keras.layers.Dense(units, kernel_initializer=_dense_weights(initializer, cifar), name=name)(x)
+        x = layers.Dense(units, kernel_initializer=_dense_weights(initializer, cifar), name=name)(x)
         x = layers.activate(x, activation, f"{name}_activation")
         x = layers.drop(x, dropout, f"{name}_dropout")
-    logits = keras.layers.Dense(classes, kernel_initializer=_dense_weights(initializer, cifar), dtype="float32",
-                                name="logits")(x)
+    logits = layers.Dense(classes, kernel_initializer=_dense_weights(initializer, cifar), dtype="float32",
+                          name="logits")(x)
     return keras.Model(images, logits, name=f"vgg_{variant}")
 
 

@@ -5,7 +5,8 @@ Importing this package tells Keras all classes by name: `keras.saving.load_model
 
 from __future__ import annotations
 
-from tfcnn.networks.layers.activation import RandomizedReLU, activate, scaled_tanh
+from tfcnn.networks.layers.activation import GELU, RandomizedReLU, activate, scaled_tanh
+from tfcnn.networks.layers.bias import Dense, add_bias
 from tfcnn.networks.layers.convolution import Conv2D, GroupedConv2D, PartialConv2D, SparseConnectionConv2D
 from tfcnn.networks.layers.dropout import Dropout, drop
 from tfcnn.networks.layers.initializers import Dirac, FanInUniform, initializer
@@ -16,6 +17,6 @@ from tfcnn.networks.layers.radial_basis import RadialBasis
 from tfcnn.networks.layers.whitening import PatchWhitening
 
 __all__ = [
-    "AverageSubsampling2D", "BatchNormalization", "Conv2D", "Dirac", "Dropout", "FanInUniform", "GroupedConv2D",
-    "LocalResponseNormalization", "PadChannels", "PartialConv2D", "PatchWhitening", "RadialBasis", "RandomizedReLU",
-    "SparseConnectionConv2D", "activate", "drop", "initializer", "scaled_tanh"]
+    "AverageSubsampling2D", "BatchNormalization", "Conv2D", "Dense", "Dirac", "Dropout", "FanInUniform", "GELU",
+    "GroupedConv2D", "LocalResponseNormalization", "PadChannels", "PartialConv2D", "PatchWhitening", "RadialBasis",
+    "RandomizedReLU", "SparseConnectionConv2D", "activate", "add_bias", "drop", "initializer", "scaled_tanh"]

@@ -1,7 +1,8 @@
-"""Activation functions: the layer for each value of the option `activation`, and the two that Keras lacks."""
+"""Activation functions: the layer for each value of the option `activation`, and what Keras lacks or runs slowly."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -26,7 +27,52 @@ def activate(x: KerasTensor, activation: str, name: str) -> KerasTensor:
                                   shared_axes=list(range(1, len(x.shape) - 1)))(x)
     if activation == "rrelu":
         return RandomizedReLU(name=name)(x)
+    if activation == "gelu":
+        return GELU(name=name)(x)
     return keras.layers.Activation(activation, name=name)(x)
+
+
+@keras.saving.register_keras_serializable(package="tfcnn")
+class GELU(keras.layers.Activation):
+    """`keras.layers.Activation("gelu")`, which trains faster on a CPU. Input and output: any shape.
+
+    It and its gradient are a loop over memory each, which XLA compiles, where TensorFlow takes seven operations and
+    fifteen. They compute in float32 and round the result.
+
+    Source: Hendrycks and Gimpel 2016, "Gaussian error linear units", section 2: x times the normal distribution's
+    cumulative function.
+    """
+
+    def __init__(self, activation: str = "gelu", **kwargs: Any) -> None:
+        super().__init__(activation, **kwargs)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or tf.config.list_physical_devices("GPU"):
+            return super().call(inputs)
+        return _gelu(inputs)
+
+
+@tf.custom_gradient
+def _gelu(x: tf.Tensor) -> Any:
+    return _gelu_outputs(x), lambda upstream: _gelu_gradient(x, upstream)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _gelu_outputs(x: tf.Tensor) -> tf.Tensor:
+    exact = tf.cast(x, tf.float32)
+    return tf.cast(exact * _normal_distribution(exact), x.dtype)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _gelu_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    exact = tf.cast(x, tf.float32)
+    density = tf.exp(-exact * exact / 2) / math.sqrt(2 * math.pi)
+    return tf.cast(tf.cast(upstream, tf.float32) * (_normal_distribution(exact) + exact * density), x.dtype)
+
+
+def _normal_distribution(x: tf.Tensor) -> tf.Tensor:
+    """The share of a standard normal distribution below x."""
+    return (1 + tf.math.erf(x / math.sqrt(2))) / 2
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")

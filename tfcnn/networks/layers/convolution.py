@@ -10,35 +10,45 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcnn.networks.layers import precision, winograd
+from tfcnn.networks.layers import kernel_gradient, precision, winograd
+from tfcnn.networks.layers.bias import add_bias
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with the same arguments, weights and result, which trains faster on a CPU.
 
-    In training a 3x3 convolution with stride 1 is computed by Winograd's algorithm where that is faster, in float32
-    under any dtype policy: see `winograd.py`. All others are TensorFlow's own. On a processor without instructions for
-    bfloat16 or float16 they multiply numbers of that type as float32, which is ten times as fast, and round the sums.
+    In training a 3x3 convolution with stride 1 in float32 is computed by Winograd's algorithm, and the gradient of a
+    kernel in bfloat16 as another convolution, where that is faster: see `winograd.py` and `kernel_gradient.py`. All
+    others are TensorFlow's own. On a processor without instructions for bfloat16 or float16 they multiply numbers of
+    that type as float32, which is ten times as fast, and round the sums.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        if not (training and self._by_winograd(inputs)):
+        if self.data_format != "channels_last":
             return super().call(inputs)
-        outputs = winograd.convolve(tf.cast(inputs, tf.float32), tf.cast(self.kernel, tf.float32))
+        outputs = self._convolve(inputs, training)
         if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, tf.float32))
+            outputs = add_bias(outputs, tf.cast(self.bias, outputs.dtype))
         outputs = tf.cast(outputs, inputs.dtype)
         return outputs if self.activation is None else self.activation(outputs)
 
     def convolution_op(self, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
         return precision.in_faster_dtype(super().convolution_op, inputs, kernel)
 
-    def _by_winograd(self, inputs: tf.Tensor) -> bool:
-        return (self.kernel_size == (3, 3) and self.strides == self.dilation_rate == (1, 1) and self.padding == "same"
-                and self.groups == 1 and self.data_format == "channels_last"
-                and winograd.is_faster(inputs.shape, self.filters, precision.faster_dtype(inputs.dtype))
-                and not tf.config.list_physical_devices("GPU"))
+    def _convolve(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """The outputs without bias; by Winograd's algorithm in float32, otherwise in the dtype of the inputs."""
+        if training and self._is_plain():
+            dtype = precision.faster_dtype(inputs.dtype)
+            if (self.kernel_size == (3, 3) and self.strides == (1, 1) and self.padding == "same"
+                    and winograd.is_faster(inputs.shape, self.filters, dtype)):
+                return winograd.convolve(tf.cast(inputs, tf.float32), tf.cast(self.kernel, tf.float32))
+            if kernel_gradient.is_faster(inputs.shape, self.kernel_size, self.strides, self.padding, dtype):
+                return kernel_gradient.convolve(inputs, tf.cast(self.kernel, dtype), self.strides, self.padding)
+        return self.convolution_op(inputs, self.kernel)
+
+    def _is_plain(self) -> bool:
+        return self.dilation_rate == (1, 1) and self.groups == 1 and not tf.config.list_physical_devices("GPU")
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")
@@ -106,7 +116,7 @@ class SparseConnectionConv2D(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel = tf.tensordot(self.kernel, tf.cast(self._positions, inputs.dtype), 1)
         outputs = precision.in_faster_dtype(functools.partial(tf.nn.conv2d, strides=1, padding="VALID"), inputs, kernel)
-        return tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs
+        return add_bias(outputs, tf.cast(self.bias, outputs.dtype)) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         batch, *sizes, _ = input_shape

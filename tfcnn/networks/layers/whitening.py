@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcnn.networks.layers.bias import add_bias
 from tfcnn.networks.layers.precision import in_faster_dtype
 
 _SIZE = 2  # height and width of a patch
@@ -52,7 +53,7 @@ class PatchWhitening(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = in_faster_dtype(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "VALID"), inputs,
                                   tf.cast(self.kernel, inputs.dtype))
-        return tf.nn.bias_add(outputs, tf.cast(self.bias, inputs.dtype))
+        return add_bias(outputs, tf.cast(self.bias, inputs.dtype))
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         batch, height, width, channels = input_shape

@@ -131,6 +131,8 @@ _REPLACEMENTS: dict[type, Callable[[Any, KerasTensor], KerasTensor]] = {
     layers.Conv2D: _as_base,
     layers.GroupedConv2D: _as_base,
     layers.BatchNormalization: _as_base,
+    layers.Dense: _as_base,
+    layers.GELU: _as_base,
     layers.Dropout: lambda layer, x: x,
     layers.LocalResponseNormalization: _lrn,
     layers.SparseConnectionConv2D: _sparse_convolution,
