@@ -14,7 +14,7 @@ from tfcnn.data.augmentation import colour, composition, mixing, random_numbers
 
 _ENLARGED = 3  # pixels of the sheet for each pixel of an image, in both directions
 _GAP = 2  # pixels around each image
-_HEADING = 12  # pixels above a row, for the names of the operations
+_HEADING = 24  # pixels above a row, for the names of the operations
 _LEFT, _TOP = 200, 30  # pixels beside and above the sheet, for headings
 _BACKGROUND = 190  # grey, so that white and black borders are visible
 
@@ -66,12 +66,12 @@ def draw(images: np.ndarray, shown: Mapping[str, Sequence[Sequence[Operation]]],
         axes.set_axis_off()
         row_height, group = sheet.shape[0] / len(rows), sheet.shape[1] / len(rows[0])
         for number, (name, lists) in enumerate(shown.items()):
-            axes.text(-8, (number + 0.5) * row_height, name.replace(",", ",\n"), ha="right", va="center", fontsize=9)
+            axes.text(-8, (number + 0.5) * row_height, name.replace(",", ",\n"), ha="right", va="center", fontsize=14)
             for column, operations in enumerate(lists, 1):
                 label = ",".join(map(str, operations))
-                axes.text(column * group + 8, number * row_height + _HEADING, label, fontsize=6)
+                axes.text(column * group + 8, number * row_height + _HEADING - 5, label, fontsize=11)
         for column, title in enumerate(["unchanged", *["weak", "default", "strong"][:len(rows[0]) - 1]]):
-            axes.text((column + 0.5) * group, -8, title, ha="center", fontsize=9)
+            axes.text((column + 0.5) * group, -8, title, ha="center", fontsize=14)
         picture = drawing.png(figure)
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "augmentations.png"

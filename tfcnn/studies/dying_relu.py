@@ -24,7 +24,8 @@ def _draw(record, figure):
     groups = {kind: {rate: f"{kind}, {rate:g}" for rate in RATES} for kind in KINDS}
     figures.against(record, left, SILENT.name, groups, "learning rate", log_x=True)
     figures.curves(record, middle, "silent", [f"ReLU, {rate:g}" for rate in RATES])
-    middle.set_ylabel("share of silent units")
+    middle.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    middle.set_ylabel(record["measures"][SILENT.name])
     figures.against(record, right, BACK.name, groups, "learning rate", log_x=True)
     right.get_legend().remove()
 

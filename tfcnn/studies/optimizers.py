@@ -14,9 +14,12 @@ WILSON = "Wilson et al. 2017, section 4 (VGG)"
 
 def _draw(record, figure):
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
-    figures.curves(record, left, "loss", log=True)
+    # Averaging changes no training loss. The averaged arm comes last, so that the others have one colour on both sides.
+    averaged = "momentum, averaged"
+    trained = [label for label in figures.labels(record) if label != averaged]
+    figures.curves(record, left, "loss", trained)
     left.legend(fontsize=6.5)
-    figures.by_arm(record, right, "test_error")
+    figures.by_arm(record, right, "test_error", [*trained, averaged])
 
 
 STUDY = study.Study(

@@ -6,7 +6,7 @@ batch, its kernel is the gradient of the outputs, and it has an output for each 
 
 On processors that multiply bfloat16, oneDNN's convolution takes half of the time of its own gradient of weights, unless
 the outputs have many pixels: that one lacks half of its ways to divide the work on TensorFlow's threads. See
-docs/performance.md#gradients-of-weights-in-bfloat16.
+docs/performance.md#gradients-of-kernels-in-bfloat16.
 """
 
 from __future__ import annotations
