@@ -443,9 +443,9 @@ def test_a_breakpoint_sees_numbers_in_eager_mode_only(execution: str, monkeypatc
         assert frame
         seen.append(frame.f_locals["inputs"])
 
-    original = keras.layers.Dense.call
+    original = tfcnn.networks.layers.Dense.call
 
-    def call(self: keras.layers.Dense, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(self: tfcnn.networks.layers.Dense, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         breakpoint()
         return original(self, inputs)
 
@@ -453,7 +453,7 @@ def test_a_breakpoint_sees_numbers_in_eager_mode_only(execution: str, monkeypatc
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
     batches = iter(setup.training_batches(0))
     monkeypatch.setattr(sys, "breakpointhook", look)
-    monkeypatch.setattr(keras.layers.Dense, "call", call)
+    monkeypatch.setattr(tfcnn.networks.layers.Dense, "call", call)
     steps.run(batches, tf.constant(1))
     reached = len(seen)
     steps.run(batches, tf.constant(2))
