@@ -4,9 +4,8 @@ The gradient of a weight is a sum over all images and positions: the gradient of
 weight saw there. That is a convolution, too. Its images are the channels of the original ones, its channels are their
 batch, its kernel is the gradient of the outputs, and it has an output for each position in the original kernel.
 
-On processors that multiply bfloat16, oneDNN's convolution takes half of the time of its own gradient of weights, unless
-the outputs have many pixels: that one lacks half of its ways to divide the work on TensorFlow's threads. See
-docs/performance.md#gradients-of-kernels-in-bfloat16.
+On processors that multiply bfloat16, oneDNN's convolution takes half of the time of oneDNN's gradient of a kernel,
+unless the outputs have many pixels: see docs/performance.md#gradients-of-kernels-in-bfloat16.
 """
 
 from __future__ import annotations
