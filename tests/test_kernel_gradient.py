@@ -1,5 +1,7 @@
 """Tests the gradient of a kernel as a convolution, against TensorFlow's own gradients in float64."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,9 +23,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("size, kernel_size, strides, padding", CASES, ids=str)
-def test_outputs_and_gradients_match_direct_convolution(size: tuple, kernel_size: tuple, strides: tuple, padding: str
-                                                        ) -> None:
+@pytest.mark.parametrize("execution, size, kernel_size, strides, padding", [
+    *(("eager", *case) for case in CASES),
+    *((execution, *case) for execution in ("graph", "xla") for case in CASES[1:3])], ids=str)
+def test_outputs_and_gradients_match_direct_convolution(execution: str, size: tuple, kernel_size: tuple, strides: tuple,
+                                                        padding: str) -> None:
     random = np.random.default_rng(0)
     images, kernel = random.standard_normal((4, *size, 5)), random.standard_normal((*kernel_size, 5, 3))
     weights = None
@@ -32,30 +36,39 @@ def test_outputs_and_gradients_match_direct_convolution(size: tuple, kernel_size
             ("direct", tf.float64, lambda images, kernel: tf.nn.conv2d(images, kernel, strides, padding.upper())),
             ("ours", tf.float32, lambda images, kernel: kernel_gradient.convolve(images, kernel, strides, padding))):
         variables = [tf.constant(images, dtype), tf.constant(kernel, dtype)]
-        with tf.GradientTape() as tape:
-            tape.watch(variables)
-            outputs = convolve(*variables)
-            weights = random.standard_normal(outputs.shape) if weights is None else weights
-            sum_of_all = tf.reduce_sum(outputs * tf.constant(weights, dtype))
-        found[name] = [outputs, *tape.gradient(sum_of_all, variables)]
+        if weights is None:
+            weights = random.standard_normal(convolve(*variables).shape)
+
+        def run(variables: list, weights: tf.Tensor, convolve: Any = convolve) -> list:
+            with tf.GradientTape() as tape:
+                tape.watch(variables)
+                outputs = convolve(*variables)
+                sum_of_all = tf.reduce_sum(outputs * weights)
+            return [outputs, *tape.gradient(sum_of_all, variables)]
+
+        if execution != "eager" and name == "ours":
+            run = tf.function(run, jit_compile=execution == "xla")
+        found[name] = run(variables, tf.constant(weights, dtype))
     for ours, direct in zip(found["ours"], found["direct"], strict=True):
         np.testing.assert_allclose(ours, direct, rtol=0, atol=1e-5 * np.abs(direct).max())
 
 
-@pytest.mark.parametrize("instructions, policy, size, batch, used", [
-    (["avx512bw", "avx512_bf16"], "mixed_bfloat16", 8, 4, True),
-    (["avx512bw", "avx512_bf16"], "mixed_bfloat16", 9, 4, False),
-    (["avx512bw", "avx512_bf16"], "float32", 8, 4, False),
-    (["avx512bw"], "mixed_bfloat16", 8, 4, False)])
+@pytest.mark.parametrize("instructions, policy, size, stride, used", [
+    (["avx512bw", "avx512_bf16"], "mixed_bfloat16", 8, 1, True),
+    (["avx512bw", "avx512_bf16"], "mixed_bfloat16", 16, 2, True),
+    (["avx512bw", "avx512_bf16"], "mixed_bfloat16", 9, 1, False),
+    (["avx512bw", "avx512_bf16"], "float32", 8, 1, False),
+    (["avx512bw", "avx512_bf16", "amx_bf16"], "mixed_bfloat16", 8, 1, False),
+    (["avx512bw"], "mixed_bfloat16", 8, 1, False)])
 def test_layer_uses_it_for_few_pixels_in_bfloat16_in_training(
-        instructions: list[str], policy: str, size: int, batch: int, used: bool, monkeypatch: pytest.MonkeyPatch
+        instructions: list[str], policy: str, size: int, stride: int, used: bool, monkeypatch: pytest.MonkeyPatch
         ) -> None:
     monkeypatch.setattr(processor, "instructions", lambda: frozenset(instructions))
     calls = []
     convolve = kernel_gradient.convolve
     monkeypatch.setattr(kernel_gradient, "convolve", lambda *arguments: calls.append(arguments) or convolve(*arguments))
-    images = tf.random.stateless_normal((batch, size, size, 5), [0, 1])
-    layer = layers.Conv2D(3, 3, padding="same", activation="relu", bias_initializer="ones", dtype=policy)
+    images = tf.random.stateless_normal((4, size, size, 5), [0, 1])
+    layer = layers.Conv2D(3, 3, stride, padding="same", activation="relu", bias_initializer="ones", dtype=policy)
     inference = layer(images)
     assert not calls
     with tf.GradientTape() as tape:
@@ -66,7 +79,7 @@ def test_layer_uses_it_for_few_pixels_in_bfloat16_in_training(
     kernel, bias = (tf.cast(weight, tf.float64) for weight in layer.trainable_variables)
     with tf.GradientTape() as exact_tape:
         exact_tape.watch([kernel, bias])
-        exact = tf.nn.relu(tf.nn.conv2d(tf.cast(images, tf.float64), kernel, 1, "SAME") + bias)
+        exact = tf.nn.relu(tf.nn.conv2d(tf.cast(images, tf.float64), kernel, stride, "SAME") + bias)
         exact_loss = tf.reduce_sum(exact ** 2)
     for found, wanted in zip(tape.gradient(loss, layer.trainable_variables), exact_tape.gradient(
             exact_loss, [kernel, bias]), strict=True):

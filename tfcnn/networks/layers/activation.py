@@ -11,7 +11,7 @@ from keras import KerasTensor
 
 
 def activate(x: KerasTensor, activation: str, name: str) -> KerasTensor:
-    """Applies an activation function, one of `options.ACTIVATIONS`, as a layer of its own.
+    """Applies an activation function, one of `options.ACTIVATIONS` or `gelu`, as a layer of its own.
 
     Args:
       x: the tensor, of any shape.
@@ -36,8 +36,8 @@ def activate(x: KerasTensor, activation: str, name: str) -> KerasTensor:
 class GELU(keras.layers.Activation):
     """`keras.layers.Activation("gelu")`, which trains faster on a CPU. Input and output: any shape.
 
-    It and its gradient are a loop over memory each, which XLA compiles, instead of fifteen operations. They compute in
-    float32 and round the result.
+    There, in training, it and its gradient are a loop over memory each, which XLA compiles, instead of fifteen
+    operations. They compute in float32 and round the result.
 
     Source: Hendrycks and Gimpel 2016, "Gaussian error linear units", section 2: x times the normal distribution's
     cumulative function.

@@ -18,10 +18,10 @@ from tfcnn.networks.layers.bias import add_bias
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with the same arguments, weights and result, which trains faster on a CPU.
 
-    In training a 3x3 convolution with stride 1 in float32 is computed by Winograd's algorithm, and the gradient of a
-    kernel in bfloat16 as another convolution, where that is faster: see `winograd.py` and `kernel_gradient.py`. All
-    others are TensorFlow's own. On a processor without instructions for bfloat16 or float16 they multiply numbers of
-    that type as float32, which is ten times as fast, and round the sums.
+    In training a 3x3 convolution with stride 1 that multiplies in float32 is computed by Winograd's algorithm, and
+    the gradient of a kernel in bfloat16 as another convolution, where that is faster: see `winograd.py` and
+    `kernel_gradient.py`. All others are TensorFlow's own. On a processor without instructions for bfloat16 or
+    float16 they multiply numbers of that type as float32, which is ten times as fast, and round the sums.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
