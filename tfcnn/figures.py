@@ -60,8 +60,7 @@ def by_arm(record: Record, panel: Any, measure: str, chosen: Sequence[str] = (),
     panel.set_xlabel(record["measures"][measure])
 
 
-def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), error: bool = True,
-           log: bool = False) -> None:
+def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), error: bool = True) -> None:
     """A curve over the epochs for each arm: the mean, and a band from the lowest to the highest seed.
 
     Args:
@@ -70,7 +69,6 @@ def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), 
       column: of metrics.csv, such as `loss` or `validation_accuracy`, or what the runs' callbacks observed.
       chosen: the arms; empty for all that have runs.
       error: whether an accuracy is drawn as an error, in percent.
-      log: whether the vertical axis is logarithmic.
     """
     as_error = error and column.endswith("accuracy")
     rows = [label for label in chosen or labels(record) if label in labels(record)]
@@ -89,8 +87,6 @@ def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), 
     panel.set_ylabel(f"{part} error, %" if as_error else f"{part} loss" if column.endswith("loss") else column)
     panel.set_xlabel("epoch")
     panel.locator_params(axis="x", integer=True)
-    if log:
-        drawing.plain_log(panel, "y")
     panel.legend(fontsize=8)
 
 

@@ -72,8 +72,7 @@ def build(variant: str = "modern", classes: int | None = None, image_size: int =
     if output == "radial_basis":
         logits = layers.RadialBasis(digit_codes(), dtype="float32", name="logits")(x)  # 10
     else:
-        logits = layers.Dense(classes, kernel_initializer=_weights(initializer), dtype="float32",
-                              name="logits")(x)
+        logits = layers.Dense(classes, kernel_initializer=_weights(initializer), dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name=f"lenet_{variant}")
 
 

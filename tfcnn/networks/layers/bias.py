@@ -16,8 +16,9 @@ def add_bias(outputs: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 
     Args:
       outputs: `[..., channels]`.
-      bias: `[channels]`, in the dtype of the outputs.
+      bias: `[channels]`; it is cast to the dtype of the outputs.
     """
+    bias = tf.cast(bias, outputs.dtype)
     if outputs.dtype != tf.bfloat16:
         return tf.nn.bias_add(outputs, bias)
 
@@ -37,5 +38,5 @@ class Dense(keras.layers.Dense):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         outputs = keras.ops.matmul(inputs, self.kernel)
         if self.use_bias:
-            outputs = add_bias(outputs, tf.cast(self.bias, outputs.dtype))
+            outputs = add_bias(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)

@@ -29,7 +29,7 @@ class Conv2D(keras.layers.Conv2D):
             return super().call(inputs)
         outputs = self._convolve(inputs, training)
         if self.use_bias:
-            outputs = add_bias(outputs, tf.cast(self.bias, outputs.dtype))
+            outputs = add_bias(outputs, self.bias)
         outputs = tf.cast(outputs, inputs.dtype)
         return outputs if self.activation is None else self.activation(outputs)
 
@@ -116,7 +116,7 @@ class SparseConnectionConv2D(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel = tf.tensordot(self.kernel, tf.cast(self._positions, inputs.dtype), 1)
         outputs = precision.in_faster_dtype(functools.partial(tf.nn.conv2d, strides=1, padding="VALID"), inputs, kernel)
-        return add_bias(outputs, tf.cast(self.bias, outputs.dtype)) if self.use_bias else outputs
+        return add_bias(outputs, self.bias) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         batch, *sizes, _ = input_shape

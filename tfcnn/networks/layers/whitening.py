@@ -53,7 +53,7 @@ class PatchWhitening(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = in_faster_dtype(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "VALID"), inputs,
                                   tf.cast(self.kernel, inputs.dtype))
-        return add_bias(outputs, tf.cast(self.bias, inputs.dtype))
+        return add_bias(outputs, self.bias)
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         batch, height, width, channels = input_shape
