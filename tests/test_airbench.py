@@ -93,7 +93,7 @@ def test_convolutions_begin_as_copies_of_their_inputs() -> None:
 def _changes(rate: float) -> dict[str, np.ndarray]:
     """By how much two steps change each weight."""
     setup = prepare(RECIPE.replace(dataset="sample", batch_size=16, validation=0.95, shift_rate=rate,
-                                   schedule="constant", learning_rate=1e-4, l2=0.0))
+                                   schedule="constant", learning_rate=1e-4, l2=0.0, precision="float32"))
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
     before = {variable.path: variable.numpy() for variable in setup.model.trainable_variables}
     steps.run(setup.training_batches(0), tf.constant(2))
@@ -113,3 +113,8 @@ def test_shifts_learn_faster_by_their_factor() -> None:
 def test_shift_rate_needs_an_optimizer_whose_steps_grow_with_the_gradient() -> None:
     with pytest.raises(UsageError, match="--shift_rate=64 changes nothing with --optimizer=adam"):
         RECIPE.replace(optimizer="adam")
+
+
+def test_weights_are_averaged_in_one_way() -> None:
+    with pytest.raises(UsageError, match="--lookahead=5 and --ema=0.9 both average the weights: leave one out"):
+        RECIPE.replace(ema=0.9)

@@ -50,10 +50,11 @@ def recipes() -> dict[str, Recipe]:
     for recipe in experiments.recipes().values():
         if recipe.network not in found:
             smallest = next(iter(networks.find(recipe.network).VARIANTS.values())).smallest
-            off = {name: 0.0 for name in ("dropout", "ema", "warmup_epochs") if name in flat(recipe.to_dict())}
+            off = {name: 0 for name in ("dropout", "ema", "lookahead", "warmup_epochs")
+                   if name in flat(recipe.to_dict())}
             found[recipe.network] = recipe.replace(
                 dataset="folder", validation=0.2, batch_size=8, image_size=max(smallest, 8), clip_norm=0.3,
-                learning_rate=DELICATE.get(recipe.network, 0.003), **off,
+                learning_rate=DELICATE.get(recipe.network, 0.003), precision="float32", **off,
                 **{"variant": "fashion"} if recipe.network == "mlp" else {},
                 **{"activation": "elu"} if recipe.network in DELICATE else {})
     return found

@@ -44,7 +44,7 @@ def test_every_setting_has_help() -> None:
     {"epochs": 0}, {"batch_size": -1}, {"learning_rate": float("nan")}, {"learning_rate": float("inf")},
     {"learning_rate": "fast"}, {"momentum": 1.0}, {"optimizer": "lion"}, {"schedule": "sometimes"},
     {"precision": "float8"}, {"execution": "jit"}, {"validation": 1.0}, {"validation": -0.1}, {"ema": 1.0},
-    {"label_smoothing": 1.0}, {"seed": -1}, {"epochs": 2.5}, {"epochs": True}, {"augment": 1},
+    {"lookahead": -1}, {"label_smoothing": 1.0}, {"seed": -1}, {"epochs": 2.5}, {"epochs": True}, {"augment": 1},
     {"augment": "rotat"}, {"crop_padding": -1},
     {"decay_epochs": "3,2"}, {"decay_epochs": "0"}, {"decay_epochs": "a"}, {"schedule": "step"},
     {"schedule": "exponential"}, {"schedule": "exponential", "decay_epochs": "1,2"}, {"no_such_field": 1},

@@ -159,6 +159,9 @@ class Recipe:
         0.0, "decay in each step of an exponential moving average of the weights, lower in the first steps, which is "
              "evaluated instead of the weights; 0: off",
         minimum=0, below=1)
+    lookahead: int = _setting(
+        0, "steps after which the weights go back a part of their way, ever more of it (Lookahead); what they go back "
+           "to is evaluated; 0: never", minimum=0)
 
     early_stopping: int = _setting(
         0, "stop after this many epochs in a row without a lower validation loss; 0: never", minimum=0)
@@ -204,6 +207,9 @@ class Recipe:
         if self.test_crops > 1 and not self.stream:
             raise UsageError(f"--test_crops={self.test_crops} needs images larger than the network's input: add "
                              "--stream")
+        if self.lookahead and self.ema:
+            raise UsageError(f"--lookahead={self.lookahead} and --ema={self.ema:g} both average the weights: leave one "
+                             "out")
         if self.shift_rate != 1 and self.optimizer not in ("sgd", "momentum", "nesterov"):
             raise UsageError(f"--shift_rate={self.shift_rate:g} changes nothing with --optimizer={self.optimizer}, "
                              "whose steps do not depend on the size of the gradient: use sgd, momentum or nesterov")

@@ -77,7 +77,7 @@ class Trainer:
         return functional.cross_entropy(logits.float(), labels, label_smoothing=self._label_smoothing)
 
     def _average(self, decay: float, averages: Sequence[Tensor], values: Sequence[Tensor], _: Tensor) -> None:
-        """Moves averages, which begin with the first values, towards values: `tfcnn.training.moving_averages`.
+        """Moves averages, which begin with the first values, towards values: `tfcnn.training.averages`.
 
         PyTorch also gives the number of updates, but on the device, which would have to finish its work to tell it.
         """

@@ -72,7 +72,8 @@ class Loop:
         self._reference = reference
         self._received: Sequence[int] = []
         self._interruptible = signals.InterruptibleCall()
-        self._steps = Steps(setup.recipe, setup.strategy, setup.head, setup.optimizer)
+        self._steps = Steps(setup.recipe, setup.strategy, setup.head, setup.optimizer,
+                            setup.recipe.epochs * setup.pipeline.steps_per_epoch)
         self._sparsity = Sparsity(setup.model, setup.pipeline.inspected(_SPARSITY_IMAGES))
         self._steps_per_call = 1
         # Cached: TensorFlow does not free all memory of data sets and iterators that are created in every epoch.

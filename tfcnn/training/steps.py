@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfcnn.recipe import Recipe
 from tfcnn.trained import prediction
 from tfcnn.training import devices, optimizers
-from tfcnn.training.moving_averages import MovingAverages
+from tfcnn.training.lookahead import Lookahead
+from tfcnn.training.averages import MovingAverages
 
 
 # AutoGraph is only needed for the loops over steps. Converting everything that they call takes half a second.
@@ -30,18 +31,26 @@ class Steps:
         and the norm of the gradient of each variable. The norms are 0 in steps that float16's loss scaling skips.
       evaluate: (iterator of weighted batches, number of batches) -> [3], float32: sums of the weighted losses (without
         label smoothing), of the weights of the correctly classified images, and of all weights.
-      averages: the moving averages of the weights, if the recipe has them.
+      averages: the moving averages of the weights, or Lookahead's slow ones, if the recipe has them.
     """
 
     def __init__(self, recipe: Recipe, strategy: tf.distribute.Strategy, model: keras.Model,
-                 optimizer: keras.optimizers.Optimizer) -> None:
+                 optimizer: keras.optimizers.Optimizer, total_steps: int = 0) -> None:
+        """Args:
+          recipe: determines the computations.
+          strategy: the devices.
+          model: the network.
+          optimizer: built for its weights.
+          total_steps: the steps of the whole training, which Lookahead's moves depend on.
+        """
         self._recipe = recipe
         self._strategy = strategy
         self._model = model
         self._optimizer = optimizer
         self._variables = model.trainable_variables
         self._kernels = optimizers.kernels(self._variables)
-        self.averages = MovingAverages(recipe.ema, strategy, model)
+        self.averages = (Lookahead(recipe.lookahead, total_steps, strategy, model) if recipe.lookahead
+                         else MovingAverages(recipe.ema, strategy, model))
         # Moving averages that each replica updates from its own images, if batch normalization is not synchronized.
         self._moving = [] if recipe.synchronize else [
             average for layer in devices.batch_normalizations(model) if layer.trainable

@@ -1,7 +1,8 @@
-"""Moving averages of the weights against NumPy: on one device and on two, whatever the number of steps in a call."""
+"""Averages of the weights against NumPy: on one device and on two, whatever the number of steps in a call."""
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,17 @@ from tfcnn.training.steps import Steps
 BATCH, FEATURES, CLASSES = 8, 5, 3
 DECAY = 0.6  # the decay that grows reaches it after 13 steps
 CALLS = (1, 4, 2, 9)
+STEPS = sum(CALLS)
+INTERVAL = 3  # of Lookahead; the last step is not one after which the weights are moved
+KINDS = {"moving averages": {"ema": DECAY}, "lookahead": {"lookahead": INTERVAL}}
 
 
 class Run:
     """A network with batch normalization, trained by `Steps` on batches of random images."""
 
-    def __init__(self, count: int, ema: float = DECAY, precision: str = "float32") -> None:
-        recipe = Recipe(experiment="", network="", batch_size=BATCH, optimizer="momentum", learning_rate=0.2, ema=ema,
-                        precision=precision)
+    def __init__(self, count: int, **settings: Any) -> None:
+        recipe = Recipe(experiment="", network="", batch_size=BATCH, optimizer="momentum", learning_rate=0.2,
+                        **settings or KINDS["moving averages"])
         devices.set_up(recipe)
         self.strategy = devices.strategy(recipe, count)
         with self.strategy.scope(), devices.precision(recipe):
@@ -40,10 +44,10 @@ class Run:
             self.model = keras.Model(inputs, keras.layers.Dense(CLASSES, dtype="float32")(hidden))
             rate = schedules.schedule(recipe, 10)
             self.optimizer = optimizers.optimizer(recipe, rate, self.model.trainable_variables)
-        self.steps = Steps(recipe, self.strategy, self.model, self.optimizer)
+        self.steps = Steps(recipe, self.strategy, self.model, self.optimizer, STEPS)
         random = np.random.default_rng(0)
-        images = random.normal(size=(sum(CALLS), BATCH, FEATURES)).astype(np.float32)
-        labels = random.integers(0, CLASSES, (sum(CALLS), BATCH)).astype(np.int32)
+        images = random.normal(size=(STEPS, BATCH, FEATURES)).astype(np.float32)
+        labels = random.integers(0, CLASSES, (STEPS, BATCH)).astype(np.int32)
         self._batches = devices.distribute(self.strategy, tf.data.Dataset.from_tensor_slices((images, labels)).repeat())
 
     def train(self, count: int) -> list[np.ndarray]:
@@ -66,19 +70,19 @@ def compute(out: str) -> None:
     """Trains on one device and on two, in calls of one step and of several, and saves all weights and averages."""
     devices._divide_cpu(2)
     results = {}
-    for count in (1, 2):
-        single, grouped = Run(count), Run(count)
-        weights, averages = zip(*((single.train(1), single.averages) for _ in range(sum(CALLS))))
+    for count, kind in itertools.product((1, 2), KINDS):
+        single, grouped = Run(count, **KINDS[kind]), Run(count, **KINDS[kind])
+        weights, averages = zip(*((single.train(1), single.averages) for _ in range(STEPS)))
         for calls in CALLS:
             grouped.train(calls)
         copies = [[copy.numpy() for copy in single.strategy.experimental_local_results(average)]
                   for average in single.steps.averages.variables]
-        results[count] = {"weights": weights, "averages": averages, "grouped": grouped.averages, "copies": copies}
+        results[count, kind] = {"weights": weights, "averages": averages, "grouped": grouped.averages, "copies": copies}
     Path(out, "results").write_bytes(pickle.dumps(results))
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], dict[str, Any]]:
     out = tmp_path_factory.mktemp("averages")
     done = Forked(compute, str(out), cwd=out, env=environment(out)).completed()
     assert done.returncode == 0, done.stderr[-4000:]
@@ -93,8 +97,8 @@ def shares(steps: int) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_averages_of_weights_and_statistics_are_those_of_numpy(count: int, results: dict) -> None:
-    weights, averages = results[count]["weights"], results[count]["averages"]
-    for steps in range(1, sum(CALLS) + 1):
+    weights, averages = (results[count, "moving averages"][name] for name in ("weights", "averages"))
+    for steps in range(1, STEPS + 1):
         assert shares(steps).sum() == pytest.approx(1) and shares(steps)[0] <= 1.0001 / steps
         for values, found in zip(zip(*weights[:steps]), averages[steps - 1], strict=True):
             expected = np.tensordot(shares(steps), np.array(values, np.float64), axes=1)
@@ -103,24 +107,53 @@ def test_averages_of_weights_and_statistics_are_those_of_numpy(count: int, resul
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_several_steps_in_a_call_give_the_same_bits(count: int, results: dict) -> None:
-    for grouped, single in zip(results[count]["grouped"], results[count]["averages"][-1], strict=True):
+def test_lookahead_is_that_of_numpy(count: int, results: dict) -> None:
+    plain = Run(1, ema=0.0)  # NumPy moves its weights
+    slow, moved = plain.model.get_weights(), 0.0
+    found = results[count, "lookahead"]
+    for step, weights, averages in zip(range(1, STEPS + 1), found["weights"], found["averages"], strict=True):
+        fast = plain.train(1)
+        if step % INTERVAL == 0:
+            back = 0.95 ** INTERVAL * (step / STEPS) ** 3
+            slow = [new + back * (old - new) for old, new in zip(slow, fast, strict=True)]
+            moved = max(np.abs(new - old).max() for old, new in zip(slow, fast))
+            plain.model.set_weights(slow)
+        for expected, value in zip([*plain.model.get_weights(), *slow], [*weights, *averages], strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+    assert moved > 0.01
+    assert any(np.abs(last - kept).max() > 1e-3 for last, kept in zip(found["weights"][-1], found["averages"][-1]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_several_steps_in_a_call_give_the_same_bits(count: int, kind: str, results: dict) -> None:
+    for grouped, single in zip(results[count, kind]["grouped"], results[count, kind]["averages"][-1], strict=True):
         np.testing.assert_array_equal(grouped, single)
 
 
-def test_two_devices_hold_the_averages_of_one(results: dict) -> None:
-    for one, two, copies in zip(results[1]["averages"][-1], results[2]["averages"][-1], results[2]["copies"]):
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_devices_hold_the_averages_of_one(kind: str, results: dict) -> None:
+    both = results[1, kind], results[2, kind]
+    for one, two, copies in zip(*(found["averages"][-1] for found in both), both[1]["copies"], strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
         assert len(copies) == 2
         np.testing.assert_array_equal(*copies)
 
 
 def test_step_that_loss_scaling_skips_does_not_spoil_the_average() -> None:
-    run = Run(1, precision="float16")
+    run = Run(1, ema=DECAY, precision="float16")
     run.optimizer.dynamic_scale.assign(float("inf"))  # the first gradients are not finite
     first = run.train(1)
     for found, weight in zip(run.averages, first, strict=True):
         np.testing.assert_array_equal(found, weight)
+
+
+def test_before_its_first_move_lookahead_keeps_the_first_weights() -> None:
+    run = Run(1, lookahead=INTERVAL)
+    first = run.model.get_weights()
+    run.train(INTERVAL - 1)
+    for kept, weight in zip(run.averages, first, strict=True):
+        np.testing.assert_array_equal(kept, weight)
 
 
 def test_checkpoint_without_averages_is_refused_in_one_line(tmp_path: Path) -> None:
