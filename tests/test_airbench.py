@@ -113,8 +113,3 @@ def test_shifts_learn_faster_by_their_factor() -> None:
 def test_shift_rate_needs_an_optimizer_whose_steps_grow_with_the_gradient() -> None:
     with pytest.raises(UsageError, match="--shift_rate=64 changes nothing with --optimizer=adam"):
         RECIPE.replace(optimizer="adam")
-
-
-def test_weights_are_averaged_in_one_way() -> None:
-    with pytest.raises(UsageError, match="--lookahead=5 and --ema=0.9 both average the weights: leave one out"):
-        RECIPE.replace(ema=0.9)

@@ -19,6 +19,7 @@ from tfcnn.networks import layers
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.training import devices, optimizers, schedules
 from tfcnn.training.checkpoints import Checkpoints, Progress
+from tfcnn.training.lookahead import Lookahead
 from tfcnn.training.steps import Steps
 
 BATCH, FEATURES, CLASSES = 8, 5, 3
@@ -26,7 +27,8 @@ DECAY = 0.6  # the decay that grows reaches it after 13 steps
 CALLS = (1, 4, 2, 9)
 STEPS = sum(CALLS)
 INTERVAL = 3  # of Lookahead; the last step is not one after which the weights are moved
-KINDS = {"moving averages": {"ema": DECAY}, "lookahead": {"lookahead": INTERVAL}}
+KINDS = {"moving averages": {"ema": DECAY}, "lookahead": {"lookahead": INTERVAL},
+         "lookahead, eager": {"lookahead": INTERVAL, "execution": "eager"}}
 
 
 class Run:
@@ -75,8 +77,9 @@ def compute(out: str) -> None:
         weights, averages = zip(*((single.train(1), single.averages) for _ in range(STEPS)))
         for calls in CALLS:
             grouped.train(calls)
-        copies = [[copy.numpy() for copy in single.strategy.experimental_local_results(average)]
-                  for average in single.steps.averages.variables]
+        local = single.strategy.experimental_local_results
+        copies = [[copy.numpy() for copy in local(value)] for value in (
+            *single.steps.averages.variables, *(weight.value for weight in single.model.weights))]
         results[count, kind] = {"weights": weights, "averages": averages, "grouped": grouped.averages, "copies": copies}
     Path(out, "results").write_bytes(pickle.dumps(results))
 
@@ -106,11 +109,12 @@ def test_averages_of_weights_and_statistics_are_those_of_numpy(count: int, resul
     assert all(np.abs(last - found).max() > 1e-3 for last, found in zip(weights[-1], averages[-1]))
 
 
+@pytest.mark.parametrize("kind", ["lookahead", "lookahead, eager"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_lookahead_is_that_of_numpy(count: int, results: dict) -> None:
+def test_lookahead_is_that_of_numpy(count: int, kind: str, results: dict) -> None:
     plain = Run(1, ema=0.0)  # NumPy moves its weights
     slow, moved = plain.model.get_weights(), 0.0
-    found = results[count, "lookahead"]
+    found = results[count, kind]
     for step, weights, averages in zip(range(1, STEPS + 1), found["weights"], found["averages"], strict=True):
         fast = plain.train(1)
         if step % INTERVAL == 0:
@@ -134,8 +138,9 @@ def test_several_steps_in_a_call_give_the_same_bits(count: int, kind: str, resul
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_devices_hold_the_averages_of_one(kind: str, results: dict) -> None:
     both = results[1, kind], results[2, kind]
-    for one, two, copies in zip(*(found["averages"][-1] for found in both), both[1]["copies"], strict=True):
+    for one, two in zip(*(found["averages"][-1] for found in both), strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+    for copies in both[1]["copies"]:  # of the averages and of the weights
         assert len(copies) == 2
         np.testing.assert_array_equal(*copies)
 
@@ -146,6 +151,25 @@ def test_step_that_loss_scaling_skips_does_not_spoil_the_average() -> None:
     first = run.train(1)
     for found, weight in zip(run.averages, first, strict=True):
         np.testing.assert_array_equal(found, weight)
+
+
+def test_lookahead_stays_as_it_is_after_its_last_step() -> None:
+    """A benchmark trains on and on."""
+    run = Run(1, lookahead=INTERVAL)
+    run.train(3 * STEPS)
+    assert all(np.isfinite(weight).all() and np.abs(weight).max() < 100 for weight in run.averages)
+    with pytest.raises(ValueError, match="needs the steps"):
+        Lookahead(INTERVAL, 0, run.strategy, run.model)
+
+
+def test_step_that_loss_scaling_skips_moves_no_weight() -> None:
+    run = Run(1, lookahead=1, precision="float16")
+    run.train(2)
+    before = [weight.numpy() for weight in run.model.trainable_weights]
+    run.optimizer.dynamic_scale.assign(float("inf"))
+    run.train(1)
+    for weight, value in zip(run.model.trainable_weights, before, strict=True):
+        np.testing.assert_allclose(weight.numpy(), value, rtol=1e-6)
 
 
 def test_before_its_first_move_lookahead_keeps_the_first_weights() -> None:

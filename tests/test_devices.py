@@ -54,7 +54,8 @@ def recipes() -> dict[str, Recipe]:
                    if name in flat(recipe.to_dict())}
             found[recipe.network] = recipe.replace(
                 dataset="folder", validation=0.2, batch_size=8, image_size=max(smallest, 8), clip_norm=0.3,
-                learning_rate=DELICATE.get(recipe.network, 0.003), precision="float32", **off,
+                learning_rate=DELICATE.get(recipe.network, 0.003), accumulate=1,
+                precision="float32", **off,
                 **{"variant": "fashion"} if recipe.network == "mlp" else {},
                 **{"activation": "elu"} if recipe.network in DELICATE else {})
     return found

@@ -33,7 +33,8 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "network_in_network": ("network_in_network", {}),
     "inception": ("inception", {"learning_rate": 1e-5, "image_size": 16}),
     "resnet20": ("resnet", {"learning_rate": 1e-3}), "resnet18": ("resnet", {"depth": 18, "learning_rate": 1e-4}),
-    "mlp": ("mlp", {"learning_rate": 5e-4}), "airbench": ("speedrun", {"learning_rate": 1e-4})}
+    "mlp": ("mlp", {"learning_rate": 5e-4}),
+    "airbench": ("speedrun", {"learning_rate": 1e-4, "accumulate": 1, "lookahead": 0})}
 # Maps PyTorch's names of the weights of normalization layers to ours. In other layers, "weight" is our "kernel".
 NORMALIZATION = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 

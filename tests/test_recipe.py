@@ -56,6 +56,11 @@ def test_nonsense_is_a_usage_error_of_one_line(change: dict) -> None:
     assert any(name in str(caught.value) for name in change)
 
 
+def test_weights_are_averaged_in_one_way() -> None:
+    with pytest.raises(UsageError, match="--lookahead=5 and --ema=0.9 both average the weights: leave one out"):
+        RECIPE.replace(ema=0.9, lookahead=5)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"experiment": "e"}', '{"experiment": "e", "network": "n", "x": 1}'])
 def test_what_is_no_recipe_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a recipe"):

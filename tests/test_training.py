@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tfcnn.data
@@ -28,7 +29,8 @@ from tfcnn.recipe import Recipe, UsageError, flat
 from tfcnn.runs import TIMINGS, RunFolder
 from tfcnn.trained import evaluation
 from tfcnn.training import devices
-from tfcnn.training.trainer import train
+from tfcnn.training.steps import Steps
+from tfcnn.training.trainer import prepare, train
 
 SAMPLE = Path(tfcnn.data.__file__).parent / "sample"
 # Little enough for seconds: 600 images of the sample to train on, or 120 of the class folders.
@@ -36,6 +38,7 @@ FEW = ("--epochs=2", "--validation=0.9", "--batch_size=100", "--warmup_epochs=0"
 # Without dropout, whose masks depend on the kind of execution and on the number of replicas.
 COLOURS = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0, dropout=0.0)
 AVERAGED = COLOURS.replace(ema=0.9, l2=0.01)
+LOOKAHEAD = COLOURS.replace(lookahead=3, l2=0.01)  # the weights are moved after the third and the sixth of eight steps
 
 
 def _weights(folder: Path) -> list[np.ndarray]:
@@ -226,7 +229,7 @@ def test_ctrl_c_saves_the_state_and_says_how_to_resume(class_folders: Path, tmp_
 
 def test_interrupted_and_killed_run_resumes_to_the_same_end(class_folders: Path, tmp_path: Path,
                                                             run_command: Callable) -> None:
-    recipe = COLOURS.replace(epochs=12, ema=0.9, dropout=0.25, image_size=16)
+    recipe = COLOURS.replace(epochs=12, lookahead=5, dropout=0.25, image_size=16)  # test_survival.py has --ema
     train(recipe, tmp_path / "whole", data_dir=str(class_folders))
     interrupted = _interrupt("SIGTERM", _flags(recipe, class_folders), tmp_path)
     assert interrupted.status == 143, interrupted.errors
@@ -284,19 +287,30 @@ def test_lower_precision_gives_almost_the_same_loss(class_folders: Path, tmp_pat
 @pytest.fixture(scope="module")
 def averaged_run(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndarray]]:
     """The run of AVERAGED, and the weights after its last step, which are not averaged."""
+    return _run_and_last_weights(AVERAGED, class_folders, tmp_path_factory.mktemp("averaged") / "run")
+
+
+@pytest.fixture(scope="module")
+def lookahead_run(class_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndarray]]:
+    """The run of LOOKAHEAD, and the weights after its last step, which are not the slow ones."""
+    return _run_and_last_weights(LOOKAHEAD, class_folders, tmp_path_factory.mktemp("lookahead") / "run")
+
+
+def _run_and_last_weights(recipe: Recipe, class_folders: Path, folder: Path) -> tuple[Path, list[np.ndarray]]:
     class Latest(keras.callbacks.Callback):
         weights: list[np.ndarray] = []
 
         def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
             Latest.weights = self.model.get_weights()
 
-    folder = tmp_path_factory.mktemp("averaged") / "run"
-    train(AVERAGED, folder, data_dir=str(class_folders), callbacks=[Latest()])
+    train(recipe, folder, data_dir=str(class_folders), callbacks=[Latest()])
     return folder, Latest.weights
 
 
-def test_averaged_weights_are_validated_tested_and_saved(averaged_run, class_folders: Path) -> None:
-    folder, latest = averaged_run
+@pytest.mark.parametrize("name", ["averaged_run", "lookahead_run"])
+def test_averaged_weights_are_validated_tested_and_saved(name: str, request: pytest.FixtureRequest,
+                                                         class_folders: Path) -> None:
+    folder, latest = request.getfixturevalue(name)
     network = trained.load(folder)
 
     def losses() -> list[float]:
@@ -308,6 +322,20 @@ def test_averaged_weights_are_validated_tested_and_saved(averaged_run, class_fol
     assert losses() == pytest.approx(recorded, rel=1e-5)
     network.model.set_weights(latest)
     assert all(abs(loss / averaged - 1) > 0.01 for loss, averaged in zip(losses(), recorded))
+
+
+def test_lookahead_moves_by_the_steps_of_the_whole_training(lookahead_run, class_folders: Path) -> None:
+    setup = prepare(LOOKAHEAD, str(class_folders))
+    steps = Steps(LOOKAHEAD, setup.strategy, setup.model, setup.optimizer, total_steps=8)
+    steps.run(setup.training_batches(0), tf.constant(8))
+    steps.averages.assign()
+    for expected, weight in zip(setup.model.get_weights(), _weights(lookahead_run[0]), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_lookahead_that_would_never_move_is_refused(class_folders: Path) -> None:
+    with pytest.raises(UsageError, match="--lookahead=9 is more than the 8 steps"):
+        prepare(COLOURS.replace(lookahead=9), str(class_folders))
 
 
 def test_two_devices_give_the_weights_of_one_device(averaged_run, class_folders: Path, tmp_path: Path,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tfcnn import workflow
+from tfcnn import experiments, workflow
 from tfcnn.experiments import alexnet, resnet
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.runs import RunFolder
@@ -101,3 +101,12 @@ def test_points_of_the_search_cover_the_intervals_and_are_the_same_again() -> No
 def test_an_unknown_experiment_is_refused() -> None:
     with pytest.raises(UsageError, match="--experiment=nothing must be one of alexnet, "):
         workflow.recipe_for("nothing", "sample")
+
+
+@pytest.mark.parametrize("name", experiments.recipes())
+def test_the_plain_recipe_of_every_experiment_has_no_regularization(name: str) -> None:
+    plain = workflow.unregularized(experiments.recipes()[name])
+    options = plain.network_options()
+    assert not any((plain.l1, plain.l2, plain.weight_decay, plain.label_smoothing, plain.ema, plain.lookahead,
+                    options.get("dropout")))
+    assert not plain.augmentations() and plain.schedule == "constant" and plain.validation

@@ -160,8 +160,8 @@ class Recipe:
              "evaluated instead of the weights; 0: off",
         minimum=0, below=1)
     lookahead: int = _setting(
-        0, "steps after which the weights go back a part of their way, ever more of it (Lookahead); what they go back "
-           "to is evaluated; 0: never", minimum=0)
+        0, "Lookahead: after every so many steps the weights go back a part of the way that they have come since the "
+           "last time, a larger part towards the end; the result is evaluated; 0: off", minimum=0)
 
     early_stopping: int = _setting(
         0, "stop after this many epochs in a row without a lower validation loss; 0: never", minimum=0)

@@ -163,7 +163,7 @@ def training(recipe: Recipe, presets: Sequence[str], rounds: int, seconds: float
     """
     memory.keep_freed()
     setup = prepare(recipe)
-    steps = Steps(recipe, setup.strategy, setup.model, setup.optimizer)
+    steps = Steps(recipe, setup.strategy, setup.model, setup.optimizer, setup.total_steps)
     dataset = datasets.load(recipe.dataset, validation=recipe.validation)
     feeds = {preset: pipelines.Pipeline(dataset, recipe.replace(augment=preset), setup.model.input_shape[1:])
              .training(0) for preset in presets}

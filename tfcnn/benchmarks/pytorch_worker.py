@@ -20,7 +20,7 @@ from tfcnn.benchmarks.pytorch_networks import CLASSES, NETWORKS, image_shape
 from tfcnn.recipe import UsageError
 
 # Recipe fields that are not implemented here, with the value that turns each off.
-_NOT_IMPLEMENTED = {"accumulate": 1, "clip_norm": 0.0, "image_size": 0, "l1": 0.0, "weight_decay": 0.0}
+_NOT_IMPLEMENTED = {"accumulate": 1, "clip_norm": 0.0, "image_size": 0, "l1": 0.0, "lookahead": 0, "weight_decay": 0.0}
 
 
 class Trainer:

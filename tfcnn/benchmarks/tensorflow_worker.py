@@ -25,7 +25,7 @@ def pipeline_trainer(recipe: Mapping[str, Any], devices: int) -> Callable[[int],
     """
     memory.keep_freed()
     setup = prepare(Recipe(**recipe), devices=devices)
-    steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
+    steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer, setup.total_steps)
     with process.low_priority_threads():
         batches = setup.training_batches(0)
     return lambda count: float(steps.run(batches, tf.constant(count))[-1, 0])
@@ -66,7 +66,7 @@ def trainer(recipe: Mapping[str, Any], single: bool) -> Callable[[int], float]:
     memory.keep_freed()
     on_gpu = gpus()
     setup = prepare(Recipe(**recipe))
-    steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
+    steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer, setup.total_steps)
     batch = next(iter(setup.pipeline.training(0)))
     batches: Any
     if on_gpu:

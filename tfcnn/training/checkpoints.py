@@ -73,7 +73,7 @@ class _DamagedError(Exception):
 
 
 class Checkpoints:
-    """The checkpoints in a run's folder: weights and their moving averages, optimizer, seeds of dropout, progress."""
+    """The checkpoints in a run's folder: weights and their averages, optimizer, seeds of dropout, progress."""
 
     def __init__(self, folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer,
                  progress: Progress, best: Sequence[tf.Variable] = (), averages: Sequence[tf.Variable] = ()
@@ -84,7 +84,7 @@ class Checkpoints:
           optimizer: its optimizer, built.
           progress: the progress of the run.
           best: the weights of the best epoch, if the recipe keeps them.
-          averages: the moving averages of the weights, if the recipe has them.
+          averages: the averages of the weights, if the recipe has them.
         """
         seeds = [generator.value for generator in devices.seed_generators(model)]
         self._state = tf.train.Checkpoint(model=model, optimizer=optimizer, seeds=seeds, progress=progress,
@@ -181,7 +181,7 @@ class Checkpoints:
             raise _DamagedError(f"{sums.name} is not a list of checksums") from error
 
     def _check_averages(self, step: int) -> None:
-        """Raises UsageError if an intact checkpoint lacks the moving averages that the recipe has."""
+        """Raises UsageError if an intact checkpoint lacks the averages that the recipe has."""
         prefix = str(self._folder / _name(step))
         if self._averaged and not any(name.startswith("averages/") for name, _ in tf.train.list_variables(prefix)):
             raise UsageError(f"checkpoint {prefix} is of an older version of tfcnn, whose moving averages (--ema) were "

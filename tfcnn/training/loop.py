@@ -72,8 +72,7 @@ class Loop:
         self._reference = reference
         self._received: Sequence[int] = []
         self._interruptible = signals.InterruptibleCall()
-        self._steps = Steps(setup.recipe, setup.strategy, setup.head, setup.optimizer,
-                            setup.recipe.epochs * setup.pipeline.steps_per_epoch)
+        self._steps = Steps(setup.recipe, setup.strategy, setup.head, setup.optimizer, setup.total_steps)
         self._sparsity = Sparsity(setup.model, setup.pipeline.inspected(_SPARSITY_IMAGES))
         self._steps_per_call = 1
         # Cached: TensorFlow does not free all memory of data sets and iterators that are created in every epoch.
@@ -144,7 +143,7 @@ class Loop:
         self.progress.arithmetic = now
 
     def take_final_weights(self) -> None:
-        """Gives the network the weights to test and keep: the moving averages if there are any, or the best ones."""
+        """Gives the network the weights to test and keep: the averages if there are any, or the best ones."""
         self._steps.averages.assign()
         for variable, best in zip(self._model.weights, self._best):
             variable.assign(best)

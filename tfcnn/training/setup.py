@@ -14,7 +14,7 @@ from tfcnn import networks
 from tfcnn.data import datasets, sources
 from tfcnn.data.pipeline import Pipeline
 from tfcnn.data.streaming import Streaming
-from tfcnn.recipe import Recipe
+from tfcnn.recipe import Recipe, UsageError
 from tfcnn.trained.weights import digest
 from tfcnn.training import devices as devices_module
 from tfcnn.training import cached_features, initial_weights, machines, optimizers, schedules
@@ -46,6 +46,11 @@ class Setup:
     initial_weights: initial_weights.InitialWeights | None
     schedule: keras.optimizers.schedules.LearningRateSchedule
     optimizer: keras.optimizers.Optimizer
+
+    @property
+    def total_steps(self) -> int:
+        """The steps of the whole training."""
+        return self.recipe.epochs * self.pipeline.steps_per_epoch
 
     def training_batches(self, first_step: int) -> Iterator:
         """The training batches from a step on, without end. Each worker makes those of its own replicas only."""
@@ -96,6 +101,9 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
     dataset, pipeline = _load_data(recipe, data_dir, input_shape)
     counts = [len(part) for part in (dataset.train, dataset.validation, dataset.test)]
     machines.check_equal(strategy, f"the data set {dataset.name}", counts)
+    if recipe.lookahead > recipe.epochs * pipeline.steps_per_epoch:
+        raise UsageError(f"--lookahead={recipe.lookahead} is more than the {recipe.epochs * pipeline.steps_per_epoch} "
+                         "steps of the training, at whose end the first weights would be tested: make it less")
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())

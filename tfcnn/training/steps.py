@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfcnn.recipe import Recipe
 from tfcnn.trained import prediction
 from tfcnn.training import devices, optimizers
-from tfcnn.training.lookahead import Lookahead
 from tfcnn.training.averages import MovingAverages
+from tfcnn.training.lookahead import Lookahead
 
 
 # AutoGraph is only needed for the loops over steps. Converting everything that they call takes half a second.
@@ -41,7 +41,7 @@ class Steps:
           strategy: the devices.
           model: the network.
           optimizer: built for its weights.
-          total_steps: the steps of the whole training, which Lookahead's moves depend on.
+          total_steps: the steps of the whole training; only Lookahead needs them.
         """
         self._recipe = recipe
         self._strategy = strategy

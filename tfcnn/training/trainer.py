@@ -35,7 +35,7 @@ class Result:
       workdir: the run's folder.
       record: the contents of its result.json.
       model: the trained network. Its weights are those that were tested: of the last epoch, or of the best one, and
-        moving averages if the recipe has them. None if the folder held a complete run without a readable network.
+        averages if the recipe has them. None if the folder held a complete run without a readable network.
       trained: False if the folder already held the complete run.
       unusable: file or folder of a complete run that cannot be used -> `runs.MISSING`, or what is wrong with it.
     """
