@@ -151,7 +151,7 @@ def test_a_folder_is_written_whole_or_not_at_all(converted: Any, tmp_path: Path,
     (["--network=vgg", "--depth=20"], "needs --variant"), (["--network=alexnet"], "invalid choice"),
     (["--mean=0,0,0"], "go together"), (["--mean=125,123,114", "--std=1,1,1"], "three numbers in [0, 1]"),
     (["--mean=0,0,0", "--std=1,0,1"], "--std must not be 0"), (["--classes=a,a"], "repeated"),
-    ([], "pip install 'tfcnn[pytorch]'")])
+    ([], "pip install -e '.[pytorch]'")])
 def test_a_bad_argument_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     from tfcnn import convert

@@ -111,7 +111,7 @@ def test_missing_pydot_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/dot")
     assert main(["alexnet", f"--diagram={tmp_path / 'alexnet.png'}"]) == 2
     printed = capsys.readouterr()
-    assert printed.err == "error: a diagram needs pydot (pip install 'tfcnn[diagram]')\n" and not printed.out
+    assert printed.err == "error: a diagram needs pydot (pip install -e '.[diagram]')\n" and not printed.out
 
 
 @pytest.mark.skipif(not (shutil.which("dot") and importlib.util.find_spec("pydot")),

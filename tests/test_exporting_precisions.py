@@ -175,7 +175,7 @@ def test_missing_packages_are_named_before_any_work(kind: str, package: str, tmp
         None if name == package else find(name, *arguments)))
     monkeypatch.setattr(export, "import_tensorflow", lambda: pytest.fail("not first"))
     assert export.main(["lenet5-mnist", f"--format={kind}", f"--out={tmp_path / 'net'}"]) == 2
-    line = f"exporting needs {package}: pip install 'tfcnn[export]'"
+    line = f"exporting needs {package}: pip install -e '.[export]'"
     assert capsys.readouterr().err == f"error: {line}\n"
     monkeypatch.setattr(TrainedNetwork, "logits_of_fitted", lambda *_: pytest.fail("not first"))
     net = _network("lenet")

@@ -214,7 +214,7 @@ def test_without_pytorch_its_modes_are_skipped(tmp_path: Path, monkeypatch: pyte
     assert [result["complete"] for result in written] == [False, True]
     found = written[-1]["networks"]["mlp"]["bfloat16"]
     assert list(found["arms"]) == ["graph"] and found["best_pytorch"] is None and found["over_pytorch"] is None
-    assert "pip install 'tfcnn[pytorch]'" in (tmp_path / "README.md").read_text()
+    assert "pip install -e '.[pytorch]'" in (tmp_path / "README.md").read_text()
 
 
 def test_an_interrupted_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

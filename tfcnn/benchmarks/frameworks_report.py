@@ -90,7 +90,7 @@ def _introduction(result: Mapping[str, Any]) -> str:
     """The hardware, the versions and how the speeds were measured."""
     versions, attempts = result["versions"], result.get(ATTEMPTS, 1)
     pytorch = f"PyTorch {versions['torch']}" if "torch" in versions else (
-        "PyTorch is not installed and was skipped (`pip install 'tfcnn[pytorch]'`)")
+        "PyTorch is not installed and was skipped (`pip install -e '.[pytorch]'`)")
     resumed = "" if attempts == 1 else (
         f" The run was interrupted and resumed, {attempts} attempts in all; each network and precision was measured "
         "within one of them.")

@@ -52,7 +52,7 @@ def gpus() -> list[Any]:
     """
     found: list[Any] = tf.config.list_physical_devices("GPU")
     if os.environ.get("CUDA_VISIBLE_DEVICES") != "-1" and not found:
-        raise UsageError("TensorFlow sees no GPU: install 'tfcnn[gpu]'")
+        raise UsageError("TensorFlow sees no GPU: pip install -e '.[gpu]'")
     return found
 
 

@@ -116,7 +116,7 @@ def check_drawing(file: Path) -> None:
     if not file.parent.is_dir():
         raise UsageError(f"--diagram={file}: there is no folder {file.parent}")
     missing = [what for what, found in (
-        ("pydot (pip install 'tfcnn[diagram]')", importlib.util.find_spec("pydot")),
+        ("pydot (pip install -e '.[diagram]')", importlib.util.find_spec("pydot")),
         ("Graphviz's program dot (on Debian: apt-get install graphviz)", shutil.which("dot"))) if not found]
     if missing:
         raise UsageError(f"a diagram needs {' and '.join(missing)}")

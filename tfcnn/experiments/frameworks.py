@@ -2,7 +2,7 @@
 
 Each network runs in each mode and precision in a worker process of its own. The processes take turns on one constant
 batch, so that machine noise affects all of them equally. They are compared with the ceiling, the time of the network's
-convolutions and matrix products alone. PyTorch takes part if it is installed: pip install 'tfcnn[pytorch]'.
+convolutions and matrix products alone. PyTorch takes part if it is installed: pip install -e '.[pytorch]'.
 With --device=gpu all of them compute on the first GPU, where float32 means TensorFloat-32 for both frameworks.
 
 Command: python -m tfcnn.experiments.frameworks

@@ -5,7 +5,7 @@ Command: python -m tfcnn.experiments.inception
 Target: 0.9285 on CIFAR-10's original pixels (huyvnphan's PyTorch_CIFAR10, after the same number of epochs, with 3x3
 kernels instead of 5x5). None is known for the sample, the substitute where CIFAR-10 is not available. With
 --preset=fast --validation=0, 10 epochs at a rate that rises and falls once: 0.915 is the goal.
-Expected time on two CPU cores, estimated from a few steps: 50 minutes an epoch on CIFAR-10, three to four days in
+Expected time on two CPU cores, from 19 to 25 images/s: 30 to 40 minutes an epoch on CIFAR-10, two to three days in
 all; six minutes on the sample, whose images are reduced to 16x16. With --preset=fast, on cores that multiply bfloat16:
 two to four hours.
 The paper's own network: --variant=googlenet --auxiliary --dropout=0.4 --image_size=224.

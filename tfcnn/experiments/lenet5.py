@@ -6,7 +6,7 @@ Command: python -m tfcnn.experiments.lenet5
 Target: 0.9905 on MNIST, the result of section III.B after 20 passes over all 60,000 images (--validation=0), and 0.9915
 is the goal here, with --preset=fast as well; with distorted images 0.992 (section III.B), and 0.994 is the goal with
 --preset=distorted --validation=0.
-Expected time on two CPU cores: four minutes on MNIST, estimated; six with --preset=fast; eleven to 18 with
+Expected time on two CPU cores: two to four minutes on MNIST; six with --preset=fast; eleven to 18 with
 --preset=distorted; one to two minutes on the sample, the substitute where MNIST is not available.
 """
 

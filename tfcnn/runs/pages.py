@@ -17,8 +17,8 @@ END = "<!-- results: end -->"
 
 _TIMES = """\
 **Time to accuracy**: the shortest training whose mean test accuracy reaches a goal. Each length is a run of its own,
-timed alone on two cores, in bfloat16; beside it stands the time of as many epochs at the best speed of PyTorch,
-measured [in one run with the suite's](experiments/frameworks_bfloat16/README.md)."""
+timed alone on two cores, in bfloat16; beside it stands the time of as many epochs at PyTorch's best speed, measured [in
+one run with the suite's](experiments/frameworks_bfloat16/README.md) on one constant batch of 128 images."""
 
 
 def stale_pages(root: Path) -> dict[Path, str]:

@@ -1,8 +1,8 @@
 """Momentum, Adam, moving averages: which update rule reaches the lowest error in the same number of epochs?
 
-The notes (001, day 6) ask what momentum, Adam and moving averages are. Wilson et al. 2017 find that adaptive methods
-end with a higher test error than stochastic gradient descent; Izmailov et al. 2018 that averaged weights end with a
-lower one than the last weights.
+The notes (001, days 5 and 6) ask what momentum, Adam and moving averages are. Wilson et al. 2017 find that adaptive
+methods end with a higher test error than stochastic gradient descent; Izmailov et al. 2018 that averaged weights end
+with a lower one than the last weights.
 """
 
 from tfcnn import figures, measures, study
@@ -25,7 +25,7 @@ def _draw(record, figure):
 STUDY = study.Study(
     name="optimizers",
     question="Which optimizer reaches the lowest error in the same number of epochs?",
-    source="note 001, day 6; Wilson et al. 2017; Izmailov et al. 2018",
+    source="note 001, days 5 and 6; Wilson et al. 2017; Izmailov et al. 2018",
     base=FOUR_LAYERS,
     arms=[
         study.Arm("SGD", {"optimizer": "sgd", "learning_rate": 0.1}),

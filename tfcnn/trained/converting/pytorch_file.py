@@ -42,7 +42,7 @@ def read(path: Path) -> Tensors:
     try:
         import torch
     except ImportError as error:
-        raise UsageError("reading PyTorch's files needs PyTorch: pip install 'tfcnn[pytorch]'") from error
+        raise UsageError("reading PyTorch's files needs PyTorch: pip install -e '.[pytorch]'") from error
     try:
         stored = path.read_bytes()
     except OSError as error:

@@ -18,4 +18,4 @@ def check(kind: str) -> None:
     """
     missing = [name for name in _NEEDED.get(kind, ()) if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"exporting needs {', '.join(missing)}: pip install 'tfcnn[export]'")
+        raise UsageError(f"exporting needs {', '.join(missing)}: pip install -e '.[export]'")
