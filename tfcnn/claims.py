@@ -129,13 +129,14 @@ def render_study(one: Study, record: Mapping[str, Any]) -> str:
     epochs = _epochs(arms)
     length = epochs + (" epoch" if epochs == "1" else " epochs")
     command = f"python -m tfcnn.studies.{one.name} --scale={record['scale']}"
-    claims = [[claim.statement, claim.published, measured(claim, found), str(found["n"]), verdict_cell(found)]
-              for claim, found in ((claim, judged(claim, record)) for claim in one.claims)]
+    claims = [[f"`{claim.name}`", claim.statement, claim.published, measured(claim, found), str(found["n"]),
+               verdict_cell(found)] for claim, found in ((claim, judged(claim, record)) for claim in one.claims)]
     parts = [f"![{one.question}]({FIGURE})",
              f"`{command}`: {_data(arms)}, {length} a run; the mean ± standard deviation over n seeds.",
              markdown.table(["Arm", "Learning rate", "n", *(record["measures"][name] for name in names)], rows,
                             "lrr" + "r" * len(names)).rstrip(),
-             markdown.table(["Claim", "Published", "Here, 95% interval", "n", "Verdict"], claims, "lllrl").rstrip()]
+             markdown.table(["Name", "Claim", "Published", "Here, 95% interval", "n", "Verdict"], claims,
+                            "llllrl").rstrip()]
     return "\n\n".join(parts) + "\n"
 
 
