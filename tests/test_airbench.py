@@ -93,7 +93,8 @@ def test_convolutions_begin_as_copies_of_their_inputs() -> None:
 def _changes(rate: float) -> dict[str, np.ndarray]:
     """By how much two steps change each weight."""
     setup = prepare(RECIPE.replace(dataset="sample", batch_size=16, validation=0.95, shift_rate=rate,
-                                   schedule="constant", learning_rate=1e-4, l2=0.0, precision="float32"))
+                                   schedule="constant", learning_rate=1e-4, l2=0.0, lookahead=0,
+                                   precision="float32"))
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
     before = {variable.path: variable.numpy() for variable in setup.model.trainable_variables}
     steps.run(setup.training_batches(0), tf.constant(2))

@@ -284,7 +284,7 @@ SMALL = experiment.RECIPES["lenet5"].replace(batch_size=4).to_dict()
 def _begin_without_gpu() -> None:
     """Begins the work of TensorFlow's worker processes, which must fail at once."""
     for begin in (functools.partial(tensorflow_worker.trainer, single=True), ceiling.repeater):
-        with pytest.raises(UsageError, match="sees no GPU: install"):
+        with pytest.raises(UsageError, match="sees no GPU: pip install"):
             begin(SMALL)
 
 
@@ -299,7 +299,7 @@ def test_pytorch_that_sees_no_gpu_does_not_compute_on_the_processor_instead() ->
     arguments = {"recipe": SMALL, "network": "lenet5", "compiled": False, "channels_last": False, "bfloat16": False,
                  "batch_size": 4, "threads": 1}
     with (WorkerProcess("tfcnn.benchmarks.pytorch_worker:trainer", arguments, 120, environment=HIDDEN) as worker,
-          pytest.raises(WorkerFailed, match="sees no GPU: install")):
+          pytest.raises(WorkerFailed, match="sees no GPU: pip install")):
         worker.answer()
 
 
