@@ -176,6 +176,7 @@ def test_flags_named_in_prose_exist(page: str) -> None:
 
 def test_python_blocks_run(tmp_path: Path) -> None:
     train, = pages.blocks("README.md", "python")
+    assert len(train.splitlines()) == 6
     load, _ = pages.blocks("docs/trained.md", "python")  # test_exporting.py runs the second one
     program = tmp_path / "notebook.py"
     # An epoch of a few steps instead of one of the whole sample: what is tested is the code, not the accuracy.

@@ -101,9 +101,10 @@ def prepare(recipe: Recipe, data_dir: str | None = None, devices: int = 0, clust
     dataset, pipeline = _load_data(recipe, data_dir, input_shape)
     counts = [len(part) for part in (dataset.train, dataset.validation, dataset.test)]
     machines.check_equal(strategy, f"the data set {dataset.name}", counts)
-    if recipe.lookahead > recipe.epochs * pipeline.steps_per_epoch:
-        raise UsageError(f"--lookahead={recipe.lookahead} is more than the {recipe.epochs * pipeline.steps_per_epoch} "
-                         "steps of the training, at whose end the first weights would be tested: make it less")
+    total_steps = recipe.epochs * pipeline.steps_per_epoch
+    if recipe.lookahead > total_steps:
+        raise UsageError(f"--lookahead={recipe.lookahead} is more than the {total_steps} steps of the training, at "
+                         "whose end the first weights would be tested: make it less")
     with strategy.scope(), devices_module.precision(recipe):
         model = networks.find(recipe.network).build(
             classes=len(dataset.class_names), image_size=input_shape[0], **recipe.network_options())
