@@ -90,12 +90,15 @@ def test_convolutions_begin_as_copies_of_their_inputs() -> None:
     np.testing.assert_array_equal(again((1, 1, 2, 3))[0, 0], [[1, 0, 1], [0, 1, 1]])
 
 
-def _changes(rate: float) -> dict[str, np.ndarray]:
+def _changes(rate: float, shift_l2: float = 0.0, first_shift: float = 0.0) -> dict[str, np.ndarray]:
     """By how much two steps change each weight."""
     setup = prepare(RECIPE.replace(dataset="sample", batch_size=16, validation=0.95, shift_rate=rate,
-                                   schedule="constant", learning_rate=1e-4, l2=0.0, lookahead=0,
+                                   schedule="constant", learning_rate=1e-4, l2=0.0, shift_l2=shift_l2, lookahead=0,
                                    precision="float32"))
     steps = Steps(setup.recipe, setup.strategy, setup.model, setup.optimizer)
+    for variable in setup.model.trainable_variables:
+        if variable.path.endswith("/beta"):
+            variable.assign(np.full(variable.shape, first_shift))
     before = {variable.path: variable.numpy() for variable in setup.model.trainable_variables}
     steps.run(setup.training_batches(0), tf.constant(2))
     return {variable.path: variable.numpy() - before[variable.path] for variable in setup.model.trainable_variables}
@@ -109,6 +112,15 @@ def test_shifts_learn_faster_by_their_factor() -> None:
         factor = 64 if path in shifts else 1
         # The second step starts from other shifts, which changes its gradients a little.
         np.testing.assert_allclose(fast[path], factor * change, atol=0.05 * factor * np.abs(change).max())
+
+
+def test_shifts_lose_their_share() -> None:
+    """PyTorch's weight decay, two steps of Nesterov's momentum with a share r of the rate: (2 + 2 m + m^2) r in all."""
+    free, decayed = _changes(64.0, 0.0, 0.5), _changes(64.0, 0.01, 0.5)
+    lost = 0.5 * (2 + 2 * 0.85 + 0.85 ** 2) * 64 * 0.01 * 1e-4
+    for path, change in free.items():
+        expected = lost if path.endswith("/beta") else 0.0
+        np.testing.assert_allclose(change - decayed[path], expected, atol=0.05 * lost)
 
 
 def test_shift_rate_needs_an_optimizer_whose_steps_grow_with_the_gradient() -> None:

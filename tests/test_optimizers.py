@@ -33,6 +33,11 @@ def _half_cosine(done: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * done)
 
 
+def _triangle(step: int) -> float:
+    """The release writes it as an interpolation between three points."""
+    return float(np.interp(step, [0, 0.23 * 120, 120], [0.4 * 0.2, 0.4, 0.4 * 0.07]))
+
+
 @pytest.mark.parametrize("changes, formula", [
     ({"schedule": "constant"}, lambda step: 0.4),
     ({"schedule": "step", "decay_epochs": "3,7.5"}, lambda step: 0.4 if step < 30 else 0.04 if step < 75 else 0.004),
@@ -41,6 +46,7 @@ def _half_cosine(done: float) -> float:
     ({"schedule": "cosine"}, lambda step: 0.4 * _half_cosine(step / 120)),
     ({"schedule": "one_cycle"}, lambda step: 0.4 * (1 / 25 + 24 / 25 * step / 36) if step < 36
      else 0.4 * _half_cosine((step - 36) / 84)),
+    ({"schedule": "triangle"}, _triangle),
     ({"schedule": "constant", "warmup_epochs": 2.0}, lambda step: 0.4 * min((step + 1) / 20, 1)),
     ({"schedule": "step", "decay_epochs": "3", "warmup_epochs": 1.0},
      lambda step: (0.4 if step < 30 else 0.04) * min((step + 1) / 10, 1)),
@@ -50,7 +56,8 @@ def _half_cosine(done: float) -> float:
      lambda step: 0.4 * (step + 1) / 10 if step < 10 else 0.4 * 0.5 ** ((step - 10) / 20)),
     ({"schedule": "inverse_time", "decay_epochs": "2", "decay_rate": 0.5, "warmup_epochs": 1.0},
      lambda step: 0.4 * (step + 1) / 10 if step < 10 else 0.4 / (1 + 0.5 * (step - 10) / 20)),
-    # one cycle has a rise of its own, whatever the warm-up
+    # these have a rise of their own, whatever the warm-up
+    ({"schedule": "triangle", "warmup_epochs": 2.0}, _triangle),
     ({"schedule": "one_cycle", "warmup_epochs": 2.0}, lambda step: 0.4 * (1 / 25 + 24 / 25 * step / 36) if step < 36
      else 0.4 * _half_cosine((step - 36) / 84)),
 ], ids=lambda value: str(value) if isinstance(value, dict) else "formula")

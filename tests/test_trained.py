@@ -196,6 +196,11 @@ def test_views_are_moved_and_mirrored() -> None:
     np.testing.assert_array_equal(shifts[4], plain)
     np.testing.assert_array_equal(shifts[0], [[11, 12, 0, 0], [15, 16, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(shifts[5], [[0, 0, 1, 2], [0, 0, 5, 6], [0, 0, 9, 10], [0, 0, 13, 14]])
+    six = [view[0, ..., 0] for view in views.views(image, "six")]
+    moved = [plain, plain, [[6, 7, 8, 7], [10, 11, 12, 11], [14, 15, 16, 15], [10, 11, 12, 11]],
+             [[6, 5, 6, 7], [2, 1, 2, 3], [6, 5, 6, 7], [10, 9, 10, 11]]]
+    np.testing.assert_array_equal(six[::2], moved)
+    np.testing.assert_array_equal(six[1::2], np.flip(moved, 2))
     crops = [view[0, ..., 0] for view in views.views(image, "ten_crop", padding=1)]
     padded = np.pad(plain, 1)
     corners = [padded[row:row + 4, column:column + 4] for row in (0, 2) for column in (0, 2)]

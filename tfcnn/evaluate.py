@@ -29,7 +29,7 @@ from tfcnn.startup import import_tensorflow
 # After the trainer's own files in alphabetical order, in which TensorBoard reads them.
 _EVENTS = "events.out.tfevents.evaluation"
 _SPLITS = ("test", "validation", "train")
-_VIEWS = ("none", "mirror", "shift", "ten_crop")
+_VIEWS = ("none", "mirror", "shift", "six", "ten_crop")
 
 
 def _parser() -> console.Parser:

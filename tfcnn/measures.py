@@ -133,7 +133,7 @@ def steps_to_loss(loss: float) -> Measure:
 
 
 def test_error_with(views: str) -> Measure:
-    """The test error, in percent, with several views of each test image: `mirror`, `shift` or `ten_crop`."""
+    """The test error, in percent, with several views of each test image: `mirror`, `shift`, `six` or `ten_crop`."""
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
         return 100 * (1 - evaluated(runs, data_dir, views)["accuracy"])
 

@@ -133,12 +133,15 @@ class Recipe:
     shift_rate: float = _setting(
         1.0, "factor of the learning rate of batch normalization's shifts; with sgd, momentum and nesterov only",
         minimum=0)
+    shift_l2: float = _setting(
+        0.0, "penalty shift_l2 / 2 * sum(b^2) over batch normalization's shifts, added to the loss", minimum=0)
     momentum: float = _setting(0.9, "momentum of the optimizers momentum, nesterov and rmsprop", minimum=0, below=1)
     schedule: str = _setting(
         "constant", "how the learning rate changes",
-        ("constant", "step", "exponential", "inverse_time", "cosine", "one_cycle"))
+        ("constant", "step", "exponential", "inverse_time", "cosine", "one_cycle", "triangle"))
     warmup_epochs: float = _setting(
-        0.0, "epochs over which the learning rate rises from zero; one_cycle has a rise of its own instead", minimum=0)
+        0.0, "epochs over which the learning rate rises from zero; one_cycle and triangle have a rise of their own "
+             "instead", minimum=0)
     decay_epochs: str = _setting(
         "", "step: the epochs at which the learning rate is multiplied by decay_rate, such as 30,45; "
             "exponential and inverse_time: the number of epochs in one decay period")

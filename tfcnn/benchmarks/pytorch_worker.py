@@ -102,7 +102,8 @@ def optimizer(recipe: Mapping[str, Any], network: nn.Module) -> torch.optim.Opti
     groups = [{"params": [parameter for parameter in parameters if parameter.dim() > 1], "weight_decay": recipe["l2"]},
               {"params": [parameter for parameter in parameters if parameter.dim() <= 1], "weight_decay": 0.0}]
     if shifts:
-        groups.append({"params": shifts, "weight_decay": 0.0, "lr": recipe["learning_rate"] * recipe["shift_rate"]})
+        groups.append({"params": shifts, "weight_decay": recipe["shift_l2"],
+                       "lr": recipe["learning_rate"] * recipe["shift_rate"]})
     name = recipe["optimizer"]
     if name not in ("sgd", "momentum", "nesterov"):
         raise UsageError(f"--optimizer={name} is not implemented for PyTorch: give sgd, momentum or nesterov")

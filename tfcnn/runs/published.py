@@ -70,7 +70,8 @@ class Row:
 # Settings with which a run does not learn its network's usual task, on all images, from random weights.
 _ANOTHER_TASK = ("initial_weights", "classes", "random_labels", "train_images")
 # What the error is called that is measured with other views of each test image than the run's own test.
-_VIEWS = {"none": "one view", "mirror": "with mirror images", "shift": "nine shifts", "ten_crop": "ten crops"}
+_VIEWS = {"none": "one view", "mirror": "with mirror images", "shift": "nine shifts", "six": "six views",
+          "ten_crop": "ten crops"}
 _BOTTLENECKS = {"variant": ("bottleneck", "bottleneck_short")}
 _LIN_2015 = "Lin, Memisevic, Konda 2015, after unsupervised pre-training"
 

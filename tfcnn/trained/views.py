@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
-KINDS = ("none", "mirror", "shift", "ten_crop")
+KINDS = ("none", "mirror", "shift", "six", "ten_crop")
 _SHIFT = 2  # pixels
 
 
@@ -16,8 +17,10 @@ def views(images: np.ndarray, kind: str, padding: int = 4) -> Iterator[np.ndarra
     Args:
       images: uint8 [batch, height, width, channels].
       kind: `none`: the image; `mirror`: the image, and mirrored from left to right; `shift`: moved by -2, 0 or 2 pixels
-        up or down and left or right, with zeros around it; `ten_crop`: the centre and the four corners of the image
-        with zeros around it, each also mirrored (Krizhevsky et al. 2012, section 4.1).
+        up or down and left or right, with zeros around it; `six`: the image, and moved by a pixel to the upper left and
+        to the lower right, with its mirror image around it, each also mirrored; the first pair counts twice (Jordan
+        2024, the released airbench94.py, which averages logits); `ten_crop`: the centre and the four corners of the
+        image with zeros around it, each also mirrored (Krizhevsky et al. 2012, section 4.1).
       padding: how many zeros `ten_crop` puts on each side, as the random crops of the training images.
 
     Yields:
@@ -32,6 +35,11 @@ def views(images: np.ndarray, kind: str, padding: int = 4) -> Iterator[np.ndarra
         for row in (-_SHIFT, 0, _SHIFT):
             for column in (-_SHIFT, 0, _SHIFT):
                 yield _moved(images, row, column)
+    elif kind == "six":
+        for step in (0, 0, -1, 1):
+            moved = _moved(images, step, step, "reflect")
+            yield moved
+            yield moved[:, :, ::-1]
     elif kind == "ten_crop":
         for row, column in ((0, 0), *((row, column) for row in (-padding, padding) for column in (-padding, padding))):
             crop = _moved(images, row, column)
@@ -41,9 +49,10 @@ def views(images: np.ndarray, kind: str, padding: int = 4) -> Iterator[np.ndarra
         raise ValueError(f"no such kind of views: {kind}")
 
 
-def _moved(images: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Images moved by so many pixels down and to the right, with zeros where there is nothing."""
+def _moved(images: np.ndarray, row: int, column: int, margin_mode: Literal["constant", "reflect"] = "constant"
+           ) -> np.ndarray:
+    """Images moved by so many pixels down and to the right; around them are zeros, or their mirror image."""
     margin = max(abs(row), abs(column))
-    padded = np.pad(images, [(0, 0), (margin, margin), (margin, margin), (0, 0)])
+    padded = np.pad(images, [(0, 0), (margin, margin), (margin, margin), (0, 0)], margin_mode)
     height, width = images.shape[1:3]
     return padded[:, margin - row:margin - row + height, margin - column:margin - column + width]

@@ -15,6 +15,8 @@ from tfcnn.training.averages import MovingAverages
 from tfcnn.training.lookahead import Lookahead
 
 
+_SHIFT = "beta"  # Keras's name of batch normalization's shifts
+
 # AutoGraph is only needed for the loops over steps. Converting everything that they call takes half a second.
 _unconverted = tf.autograph.experimental.do_not_convert
 
@@ -91,7 +93,7 @@ class Steps:
             gradients = [gradient * factor for gradient in gradients]
         norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
         if self._recipe.shift_rate != 1:  # with momentum, too, the steps of a weight are proportional to its gradients
-            gradients = [gradient * self._recipe.shift_rate if variable.name == "beta" else gradient
+            gradients = [gradient * self._recipe.shift_rate if variable.name == _SHIFT else gradient
                          for gradient, variable in zip(gradients, self._variables)]
         self._optimizer.apply(gradients, self._variables)
         self.averages.update(optimizers.inner(self._optimizer).iterations.value)
@@ -129,12 +131,15 @@ class Steps:
         return loss, logits, tape.gradient(scaled, self._variables)
 
     def _penalty(self) -> tf.Tensor:
-        """l2 / 2 * sum(w^2) + l1 * sum(|w|) over the kernels."""
+        """l2 / 2 * sum(w^2) + l1 * sum(|w|) over the kernels, and shift_l2 / 2 * sum(b^2) over the shifts."""
         penalty = tf.constant(0.0)
         if self._recipe.l2:
             penalty += self._recipe.l2 * tf.add_n([tf.nn.l2_loss(kernel.value) for kernel in self._kernels])
         if self._recipe.l1:
             penalty += self._recipe.l1 * tf.add_n([tf.reduce_sum(tf.abs(kernel.value)) for kernel in self._kernels])
+        if self._recipe.shift_l2:
+            penalty += self._recipe.shift_l2 * sum(tf.nn.l2_loss(shift.value) for shift in self._variables
+                                                   if shift.name == _SHIFT)
         return penalty
 
     def _loss_scale(self) -> tf.Tensor | float:
