@@ -24,47 +24,54 @@ _COLOURS = {"eager": "#c6dbef", "graph_single": "#6baed6", "graph": "#08519c", "
 _PANEL_INCHES = 8.0, 3.6  # the least width, and the height
 _INCHES_PER_NETWORK = 1.5
 
-_PROSE = """## What was measured
+_MEASURED = """## What was measured
 
 Each mode runs whole training steps on one constant batch: loss, gradients, optimizer and moving averages. Network,
 batch, optimizer and number of threads are the same in all of them. *First step* is the time to build the network, to
 compile it and to run the first step; importing the framework is listed separately. *Peak memory* is that of the whole
-process.
+process. The network `airbench` is that of the experiment `speedrun`.
 
 *The ceiling* is the speed of the network's convolutions and matrix products alone: the forward pass, the gradient of
 the weights, and the gradient of the input wherever an earlier layer is trained. Each is TensorFlow's own operation on
 the network's shapes; they run one after the other. It is not a strict upper bound: a mode that runs two such operations
-at the same time, or has a faster algorithm for them, can exceed 1, and PyTorch has operations of its own.
+at the same time, or has a faster algorithm for them, can exceed 1, and PyTorch has operations of its own."""
 
-## Strengths and weaknesses of each mode
-
+# mode -> its strengths and weaknesses; the paragraph of a mode that was not measured is left out
+_MODES = {
+    "eager": """
 **TensorFlow, eager** (`--execution=eager`). Python calls one operation after the other and gets each result at once. A
 breakpoint or `print` anywhere in a layer or in the step shows numbers, and an error is raised where it occurs. The
 price is Python's overhead for each operation, however small: training ran at {eager} times the speed of the default.
 Use this mode to look into a network, not to train it.
-
+""",
+    "graph_single": """
 **TensorFlow, graph, one step a call.** Python runs once, to build a graph. TensorFlow simplifies it, fuses operations
 and runs independent ones in parallel. Python still calls every step: {single} times the speed of the default. Python
 code in a layer runs only while the graph is built, so a breakpoint there sees symbolic tensors without values.
 `tf.print` and `tf.debugging` become part of the graph and see the values.
-
+""",
+    "graph": """
 **TensorFlow, graph, many steps a call** (the suite's default). The loop over the steps is part of the graph, so Python
 is idle while they run. In return Python sees losses only after each call, so the trainer keeps its calls short. The
 first step, before which the graph is built, was done after {first_graph} s, against {first_eager} s in eager mode.
-
+""",
+    "xla": """
 **TensorFlow, XLA** (`--execution=xla`). The gradients are compiled into one program for exactly these shapes; other
 shapes are compiled again. Consecutive element-wise operations are fused. Training ran at {xla} times the speed of the
 default, with the first step done after {first_xla} s{dominated}. It cannot compile every operation, `tf.print` for
 example, so it is the hardest of these modes to debug.
-
+""",
+    "pytorch": """
 **PyTorch, eager.** Define-by-run like TensorFlow's eager mode, as easy to debug, and {pytorch} times as fast as that.
 With channels last in memory it ran {channels_last} times as fast as with channels first.
-
+""",
+    "pytorch_compiled": """
 **PyTorch, compiled** (`torch.compile`). Python code is traced at its first call. Everything between convolutions
 becomes generated C++, which requires a compiler at run time. The first step was done after {first_compiled} s, against
 {first_pytorch} s without compilation, and training then ran {compiled} times as fast. A batch of another shape is
 compiled again. To debug, leave out the compilation: the code is the same.
-"""
+""",
+}
 
 
 def text(result: Mapping[str, Any], labels: Mapping[str, str]) -> str:
@@ -161,13 +168,15 @@ def _prose(result: Mapping[str, Any]) -> str:
     def first(name: str) -> str:
         return _span(modes[name]["first_seconds"] for modes in _measured(result, name))
 
-    return _PROSE.format(
+    found = dict(
         eager=speed("eager"), single=speed("graph_single"), xla=speed("xla"),
         pytorch=speed("pytorch", "eager"), channels_last=speed("pytorch_channels_last", "pytorch"),
         compiled=speed("pytorch_compiled", "pytorch_channels_last"), first_eager=first("eager"),
         first_graph=first("graph"), first_xla=first("xla"), first_pytorch=first("pytorch_channels_last"),
         first_compiled=first("pytorch_compiled"),
         dominated="" if result.get("device") == "gpu" else ": on a CPU its convolutions dominate")
+    modes = [paragraph.strip().format(**found) for mode, paragraph in _MODES.items() if any(_measured(result, mode))]
+    return "\n\n".join([_MEASURED, *(["## Strengths and weaknesses of each mode"] if modes else []), *modes])
 
 
 def _pairs(result: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
