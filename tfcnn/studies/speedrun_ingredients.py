@@ -16,7 +16,7 @@ ALL = "all ingredients"
 LEFT_OUT: dict[str, study.Changes] = {
     "no whitening": {"whitening": False},
     "He's random weights": {"initializer": "he_normal"},
-    "shifts at the common rate": {"shift_rate": 1.0},
+    "shifts at the common rate": {"shift_rate": 1.0, "shift_l2": RECIPE.l2},  # they lose the same share in each step
     "no Lookahead": {"lookahead": 0},
     "mirrored at random": {"augment": "mirror,crop:2"},
     "whitening without a bias": {"freeze": "whitening"},
