@@ -59,7 +59,7 @@ def test_network_can_memorize_ten_images(network: str, ten_images: Path, tmp_pat
         dataset="folder", image_size=max(smallest, 16), validation=0.0, batch_size=10, augment="none", epochs=60,
         learning_rate=0.01 if network == "airbench" else 0.001,  # its logits are divided by 9
         warmup_epochs=0.0, optimizer="adam", schedule="constant", l2=0.0, ema=0.0, lookahead=0, label_smoothing=0.0,
-        shift_rate=1.0,
+        shift_rate=1.0, shift_l2=0.0,
         **{name: value for name, value in (("dropout", 0.0), ("width", 0.25)) if name in recipe.options})
     result = train(recipe, tmp_path / "run", data_dir=str(ten_images), callbacks=[StopWhenMemorized()])
     last = RunFolder(result.workdir).read_metrics()[-1]

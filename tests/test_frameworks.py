@@ -369,6 +369,7 @@ def test_on_a_gpu_the_first_card_is_measured_and_named(tmp_path: Path, monkeypat
     page = (tmp_path / "there" / "README.md").read_text()
     assert "Everything ran on the GPU; float32 is" in page
     assert "**TensorFlow, graph, many steps a call**" in page and "**TensorFlow, XLA**" not in page
+    assert "(not measured)" not in page
     rows["graph"]["libraries"] = {"cuda": "12.5", "cudnn": "9.3.0"}
     rows["pytorch_cuda_graphs"]["libraries"] = {"cuda": "13.0", "cudnn": "9.10.1"}
     assert ("GPU: TensorFlow with CUDA 12.5 and cuDNN 9.3.0, PyTorch with CUDA 13.0 and cuDNN 9.10.1; float32 is"

@@ -107,6 +107,16 @@ def _train_pytorch(training: Any, model: keras.Model) -> list[float]:
     return [training.step(*batch).item() for _ in range(STEPS)]
 
 
+def test_shifts_have_a_rate_and_a_penalty_of_their_own() -> None:
+    """As in the released airbench94.py: 64 times the rate, and with it the same loss of a share in each step."""
+    network = pytorch_networks.NETWORKS["airbench"]()
+    groups = pytorch_worker.optimizer(_recipe("airbench").replace(learning_rate=1.5).to_dict(), network).param_groups
+    kernels, _, shifts = groups
+    assert (shifts["lr"], len(shifts["params"])) == (96.0, 6)
+    assert shifts["lr"] * shifts["weight_decay"] == pytest.approx(kernels["lr"] * kernels["weight_decay"])
+    assert kernels["weight_decay"] == 0.00133
+
+
 def test_every_pytorch_network_is_tested() -> None:
     assert set(OURS) == set(pytorch_networks.NETWORKS)
 

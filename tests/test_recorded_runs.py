@@ -14,9 +14,10 @@ import pytest
 
 from tests.conftest import ROOT, environment
 from tests.toy_run import ENVIRONMENT, RECIPE, complete_run, contents, result_of
-from tfcnn import runs
-from tfcnn.recipe import Recipe, UsageError
+from tfcnn import experiments, runs
+from tfcnn.recipe import Recipe, UsageError, flag_text, settings
 from tfcnn.runs.__main__ import main
+from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.pages import BEGIN, END, stale_pages
 from tfcnn.runs.record import record, recorded_runs
 from tfcnn.runs.tables import render_table
@@ -254,3 +255,13 @@ def test_recorded_runs_are_small_and_complete() -> None:
         result = folder.read_result()
         assert result["recipe"] == json.loads((folder.path / runs.RECIPE).read_text())
         assert len(folder.read_metrics()) == result["epochs"]
+
+
+@pytest.mark.parametrize("folder", recorded_runs(ROOT), ids=lambda folder: str(folder.path.relative_to(ROOT)))
+def test_a_recorded_command_still_names_what_its_experiment_sets(folder: RunFolder) -> None:
+    """A setting that an experiment got after the run must be in the run's command, with the value that the run had."""
+    given = dict(line.removeprefix("--").split("=", 1) for line in folder.read_command())
+    recorded, recipe = folder.read_result()["recipe"], experiments.recipes()[folder.path.parent.name]
+    for field in settings():
+        if getattr(recipe, field.name) != field.default:
+            assert given[field.name] == flag_text(recorded.get(field.name, field.default))

@@ -42,11 +42,28 @@ def test_the_shortest_training_whose_mean_reaches_the_goal_is_shown(tmp_path: Pa
 
 def test_a_repeated_seed_is_no_training_of_its_own(tmp_path: Path) -> None:
     runs = _runs(tmp_path, 20, 0.8995, 0.8985, 0.899) + _runs(tmp_path, 20, 0.9002, name="timed-again")
-    assert _cells(runs, tmp_path)[2] == "not yet measured"
+    assert _cells(runs, tmp_path)[2] == "not yet: 89.90 ± 0.05 (n = 3)"
 
 
 def test_a_goal_that_no_training_reaches_is_not_met_yet(tmp_path: Path) -> None:
-    assert _cells(_runs(tmp_path, 10, 0.8999), tmp_path)[2:] == ["not yet measured", "", "", "", ""]
+    assert _cells([], tmp_path)[2:] == ["not yet measured", "", "", "", ""]
+    runs = _runs(tmp_path, 10, 0.8999) + _runs(tmp_path, 20, 0.88, 0.89)
+    assert _cells(runs, tmp_path)[2:] == [
+        "not yet: 89.99 (n = 1)", "10", "5 min 00 s", "not measured",
+        "[timed-10-epochs-seed0](experiments/resnet/timed-10-epochs-seed0)"]
+
+
+def test_a_goal_with_other_views_needs_an_evaluation_of_every_run(tmp_path: Path) -> None:
+    runs = _runs(tmp_path, 10, 0.88, 0.89)
+    goal = [Goal("ResNet-20", 90, "resnet20", "six")]
+    for run, accuracy, views, expected in ((runs[0], 0.90, "six", "not yet measured"),
+                                           (runs[1], 0.92, "ten_crop", "not yet measured"),
+                                           (runs[1], 0.92, "six", "**91.00 ± 1.41** (n = 2)")):
+        (run.path / "evaluation").mkdir(exist_ok=True)
+        (run.path / "evaluation" / "evaluation.json").write_text(json.dumps(
+            {"tta": views, "accuracy": accuracy, "members": []}))
+        line, = render_times(runs, tmp_path, goal).splitlines()[2:]
+        assert [cell.strip() for cell in line.strip("|").split("|")][1:3] == ["90, six views", expected]
 
 
 def test_runs_that_were_not_trained_for_it_do_not_count(tmp_path: Path) -> None:

@@ -107,6 +107,6 @@ def test_an_unknown_experiment_is_refused() -> None:
 def test_the_plain_recipe_of_every_experiment_has_no_regularization(name: str) -> None:
     plain = workflow.unregularized(experiments.recipes()[name])
     options = plain.network_options()
-    assert not any((plain.l1, plain.l2, plain.weight_decay, plain.label_smoothing, plain.ema, plain.lookahead,
-                    options.get("dropout")))
+    assert not any((plain.l1, plain.l2, plain.shift_l2, plain.weight_decay, plain.label_smoothing, plain.ema,
+                    plain.lookahead, options.get("dropout")))
     assert not plain.augmentations() and plain.schedule == "constant" and plain.validation

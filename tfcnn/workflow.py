@@ -88,9 +88,9 @@ def recipe_for(experiment: str, scale: str) -> Recipe:
 
 def unregularized(recipe: Recipe) -> Recipe:
     """The recipe without augmentation, dropout, penalties, smoothing, averages, and with a constant rate."""
-    changes: dict[str, Scalar] = {"augment": "none", "l1": 0.0, "l2": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0,
-                                  "ema": 0.0, "lookahead": 0, "schedule": "constant", "warmup_epochs": 0.0,
-                                  "decay_epochs": ""}
+    changes: dict[str, Scalar] = {"augment": "none", "l1": 0.0, "l2": 0.0, "shift_l2": 0.0, "weight_decay": 0.0,
+                                  "label_smoothing": 0.0, "ema": 0.0, "lookahead": 0, "schedule": "constant",
+                                  "warmup_epochs": 0.0, "decay_epochs": ""}
     if "dropout" in recipe.options:
         changes["dropout"] = 0.0
     return recipe.replace(**changes)

@@ -29,14 +29,14 @@ _MEASURED = """## What was measured
 Each mode runs whole training steps on one constant batch: loss, gradients, optimizer and moving averages. Network,
 batch, optimizer and number of threads are the same in all of them. *First step* is the time to build the network, to
 compile it and to run the first step; importing the framework is listed separately. *Peak memory* is that of the whole
-process. The network `airbench` is that of the experiment `speedrun`.
+process.{airbench}
 
 *The ceiling* is the speed of the network's convolutions and matrix products alone: the forward pass, the gradient of
 the weights, and the gradient of the input wherever an earlier layer is trained. Each is TensorFlow's own operation on
 the network's shapes; they run one after the other. It is not a strict upper bound: a mode that runs two such operations
 at the same time, or has a faster algorithm for them, can exceed 1, and PyTorch has operations of its own."""
 
-# mode -> its strengths and weaknesses; the paragraph of a mode that was not measured is left out
+# mode -> its strengths and weaknesses: left out if the mode, or one that it is compared with, was not measured
 _MODES = {
     "eager": """
 **TensorFlow, eager** (`--execution=eager`). Python calls one operation after the other and gets each result at once. A
@@ -53,7 +53,7 @@ code in a layer runs only while the graph is built, so a breakpoint there sees s
     "graph": """
 **TensorFlow, graph, many steps a call** (the suite's default). The loop over the steps is part of the graph, so Python
 is idle while they run. In return Python sees losses only after each call, so the trainer keeps its calls short. The
-first step, before which the graph is built, was done after {first_graph} s, against {first_eager} s in eager mode.
+first step, before which the graph is built, was done after {first_graph} s{than_eager}.
 """,
     "xla": """
 **TensorFlow, XLA** (`--execution=xla`). The gradients are compiled into one program for exactly these shapes; other
@@ -72,6 +72,8 @@ becomes generated C++, which requires a compiler at run time. The first step was
 compiled again. To debug, leave out the compilation: the code is the same.
 """,
 }
+
+_COMPARED_WITH = {"pytorch": ("eager", "pytorch_channels_last"), "pytorch_compiled": ("pytorch_channels_last",)}
 
 
 def text(result: Mapping[str, Any], labels: Mapping[str, str]) -> str:
@@ -171,12 +173,14 @@ def _prose(result: Mapping[str, Any]) -> str:
     found = dict(
         eager=speed("eager"), single=speed("graph_single"), xla=speed("xla"),
         pytorch=speed("pytorch", "eager"), channels_last=speed("pytorch_channels_last", "pytorch"),
-        compiled=speed("pytorch_compiled", "pytorch_channels_last"), first_eager=first("eager"),
-        first_graph=first("graph"), first_xla=first("xla"), first_pytorch=first("pytorch_channels_last"),
-        first_compiled=first("pytorch_compiled"),
+        compiled=speed("pytorch_compiled", "pytorch_channels_last"), first_graph=first("graph"),
+        first_xla=first("xla"), first_pytorch=first("pytorch_channels_last"), first_compiled=first("pytorch_compiled"),
         dominated="" if result.get("device") == "gpu" else ": on a CPU its convolutions dominate")
-    modes = [paragraph.strip().format(**found) for mode, paragraph in _MODES.items() if any(_measured(result, mode))]
-    return "\n\n".join([_MEASURED, *(["## Strengths and weaknesses of each mode"] if modes else []), *modes])
+    found["than_eager"] = f", against {first('eager')} s in eager mode" if any(_measured(result, "eager")) else ""
+    known = " The network `airbench` is that of the experiment `speedrun`." if "airbench" in result["networks"] else ""
+    paragraphs = [text.strip().format(**found) for mode, text in _MODES.items()
+                  if any(_measured(result, mode, *_COMPARED_WITH.get(mode, ())))]
+    return "\n\n".join([_MEASURED.format(airbench=known), "## Strengths and weaknesses of each mode", *paragraphs])
 
 
 def _pairs(result: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -90,7 +90,7 @@ class Trainer:
 
 
 def optimizer(recipe: Mapping[str, Any], network: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimizer in PyTorch, in its fused form, with the L2 penalty on kernels as weight decay.
+    """The recipe's optimizer in PyTorch, in its fused form; its penalties l2 and shift_l2 are weight decay.
 
     Raises:
       UsageError: the recipe's optimizer is not stochastic gradient descent.

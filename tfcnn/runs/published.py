@@ -70,8 +70,8 @@ class Row:
 # Settings with which a run does not learn its network's usual task, on all images, from random weights.
 _ANOTHER_TASK = ("initial_weights", "classes", "random_labels", "train_images")
 # What the error is called that is measured with other views of each test image than the run's own test.
-_VIEWS = {"none": "one view", "mirror": "with mirror images", "shift": "nine shifts", "six": "six views",
-          "ten_crop": "ten crops"}
+VIEWS = {"none": "one view", "mirror": "with mirror images", "shift": "nine shifts", "six": "six views",
+         "ten_crop": "ten crops"}
 _BOTTLENECKS = {"variant": ("bottleneck", "bottleneck_short")}
 _LIN_2015 = "Lin, Memisevic, Konda 2015, after unsupervised pre-training"
 
@@ -176,7 +176,7 @@ def _other_views(group: Sequence[Run]) -> str:
         views, accuracies = "none", [evaluation["members"][0]["accuracy"] for evaluation in found]
     else:
         accuracies = [evaluation["accuracy"] for evaluation in found]
-    return f"; {_VIEWS[views]} **{_mean_error(accuracies)}**"
+    return f"; {VIEWS[views]} **{_mean_error(accuracies)}**"
 
 
 def _is_augmented(recipe: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """The README's second table: the minutes of training after which a network is accurate enough.
 
-Each length of training is a run of its own, whose learning rate falls to zero at its end. The runs of this table were
+Each length of training is a run of its own, whose schedule ends with it. The runs of this table were
 trained for it, with the machine to themselves, and are recorded under names that begin with `TIMED`.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from tfcnn import markdown
 from tfcnn.runs.folder import RESULT, RunFolder
-from tfcnn.runs.published import ROWS, Row
+from tfcnn.runs.published import ROWS, VIEWS, Row
 from tfcnn.runs.tables import Run, duration, group_by_seed, mean_and_deviation, run_links, run_name
 
 TIMED = "timed"
@@ -36,11 +36,13 @@ class Goal:
       network: as its row in `published.ROWS` has it, or `SPEEDRUN`.
       accuracy: in percent.
       benchmarked_as: the network's name in `frameworks`.
+      views: the views of each test image, one of `published.VIEWS`, with which a run was evaluated; none: its own test.
     """
 
     network: str
     accuracy: float
     benchmarked_as: str
+    views: str = "none"
 
     @property
     def row(self) -> Row:
@@ -51,6 +53,7 @@ class Goal:
 
 GOALS = (
     *(Goal(SPEEDRUN.network, accuracy, "airbench") for accuracy in (90, 92, 93, 94)),
+    Goal(SPEEDRUN.network, 94, "airbench", "six"),  # the accuracy that its source reports
     Goal("ResNet-20", 90, "resnet20"),
     Goal("VGG-16, batch normalization", 92, "vgg"),
     Goal("ResNet-18, 3x3 stem", 92, "resnet18"),
@@ -59,6 +62,8 @@ GOALS = (
 
 def render_times(folders: Iterable[RunFolder], root: Path, goals: Sequence[Goal] = GOALS) -> str:
     """A Markdown table: for each goal the shortest training whose mean accuracy over the seeds reaches it.
+
+    Where none does, the best mean so far stands in its place.
 
     Args:
       folders: the recorded runs; only those whose name begins with `TIMED` count, which were trained on the machine of
@@ -77,17 +82,23 @@ def render_times(folders: Iterable[RunFolder], root: Path, goals: Sequence[Goal]
 
 
 def _line(goal: Goal, groups: Sequence[Sequence[Run]], speeds: Mapping[str, float], root: Path) -> tuple[str, ...]:
-    reached = [group for group in groups if goal.row.has(group[0].result) and _mean_accuracy(group) >= goal.accuracy]
-    start = (f"[{goal.network}](tfcnn/experiments/{goal.row.experiment}.py)", f"{goal.accuracy:g}")
-    if not reached:
+    tried = [group for group in groups if goal.row.has(group[0].result) and _accuracies(group, goal.views)]
+    views = "" if goal.views == "none" else f", {VIEWS[goal.views]}"
+    start = (f"[{goal.network}](tfcnn/experiments/{goal.row.experiment}.py)", f"{goal.accuracy:g}{views}")
+    if not tried:
         return *start, "not yet measured", "", "", "", ""
-    group = min(reached, key=lambda group: group[0].result["epochs"])
+    reached = [group for group in tried if _mean_accuracy(group, goal.views) >= goal.accuracy]
+    if reached:
+        group = min(reached, key=lambda group: group[0].result["epochs"])
+    else:
+        group = max(tried, key=lambda group: _mean_accuracy(group, goal.views))
+    accuracy = mean_and_deviation(_accuracies(group, goal.views))
     epochs = group[0].result["epochs"]
     images = epochs * group[0].result["dataset"]["train_images"]
     speed = speeds.get(goal.benchmarked_as)
     return (
         *start,
-        f"**{mean_and_deviation(_accuracies(group))}** (n = {len(group)})",
+        f"**{accuracy}** (n = {len(group)})" if reached else f"not yet: {accuracy} (n = {len(group)})",
         str(epochs),
         duration(statistics.median(run.result["train_seconds"] for run in group)),
         f"{duration(images / speed)} ({speed:,.0f} images/s)" if speed else "not measured",
@@ -95,14 +106,17 @@ def _line(goal: Goal, groups: Sequence[Sequence[Run]], speeds: Mapping[str, floa
     )
 
 
-def _accuracies(group: Sequence[Run]) -> list[float]:
-    """In percent."""
-    return [100 * run.result["test"]["accuracy"] for run in group]
+def _accuracies(group: Sequence[Run], views: str) -> list[float]:
+    """In percent; nothing if not all of the runs were evaluated with these views."""
+    if views == "none":
+        return [100 * run.result["test"]["accuracy"] for run in group]
+    found = [100 * run.evaluation["accuracy"] for run in group if run.evaluation and run.evaluation["tta"] == views]
+    return found if len(found) == len(group) else []
 
 
-def _mean_accuracy(group: Sequence[Run]) -> float:
+def _mean_accuracy(group: Sequence[Run], views: str) -> float:
     # Rounded, so that 0.92 is 92 in spite of binary fractions.
-    return round(statistics.fmean(_accuracies(group)), 6)
+    return round(statistics.fmean(_accuracies(group, views)), 6)
 
 
 def _pytorch_speeds(benchmark: Path) -> dict[str, float]:

@@ -18,9 +18,10 @@ def views(images: np.ndarray, kind: str, padding: int = 4) -> Iterator[np.ndarra
       images: uint8 [batch, height, width, channels].
       kind: `none`: the image; `mirror`: the image, and mirrored from left to right; `shift`: moved by -2, 0 or 2 pixels
         up or down and left or right, with zeros around it; `six`: the image, and moved by a pixel to the upper left and
-        to the lower right, with its mirror image around it, each also mirrored; the first pair counts twice (Jordan
-        2024, the released airbench94.py, which averages logits); `ten_crop`: the centre and the four corners of the
-        image with zeros around it, each also mirrored (Krizhevsky et al. 2012, section 4.1).
+        to the lower right, with margins that mirror it, each also mirrored; the first pair counts twice, by being
+        yielded twice (Jordan 2024, the released airbench94.py, which averages logits instead of probabilities);
+        `ten_crop`: the centre and the four corners of the image with zeros around it, each also mirrored (Krizhevsky et
+        al. 2012, section 4.1).
       padding: how many zeros `ten_crop` puts on each side, as the random crops of the training images.
 
     Yields:

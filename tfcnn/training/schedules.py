@@ -15,8 +15,8 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.schedules
 
     During warm-up the rate rises linearly from 0. `step` counts epochs from the start of training; `exponential`,
     `inverse_time` and `cosine` begin at the end of the warm-up. `one_cycle` and `triangle` have a rise of their own,
-    which takes the place of the warm-up. `cosine` and `one_cycle` reach zero at the end of the last epoch. With
-    `plateau_epochs` the result is a `Plateau`, whose factor the training loop sets.
+    which takes the place of the warm-up. `cosine` and `one_cycle` reach zero at the end of the last epoch, `triangle`
+    0.07 of the peak. With `plateau_epochs` the result is a `Plateau`, whose factor the training loop sets.
     """
     peak = recipe.learning_rate
     warmup = 0.0 if recipe.schedule in ("one_cycle", "triangle") else recipe.warmup_epochs * steps_per_epoch
