@@ -20,6 +20,7 @@ from tfcnn.data import datasets, normalization, official
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
 from tfcnn.runs import __main__ as runs_command
+from tfcnn.runs.published import VIEWS
 from tfcnn.trained import evaluation, metrics, pictures, prediction, shipped, views, weights
 from tfcnn.trained.explaining import pictures as explaining_pictures
 from tfcnn.training.trainer import train
@@ -185,6 +186,10 @@ def test_classes_of_an_older_run_are_those_of_its_data_set(net, run: Path, tmp_p
     monkeypatch.setitem(official.KNOWN, "cifar10", entry)
     again = trained.load(copy)
     assert again.class_names == ("cat", "deer", "dog") and again.image_size == (30, 30)
+
+
+def test_every_kind_of_views_has_a_value_of_its_flag_and_a_name_in_tables() -> None:
+    assert list(views.KINDS) == list(evaluate._VIEWS) == list(VIEWS)
 
 
 def test_views_are_moved_and_mirrored() -> None:
