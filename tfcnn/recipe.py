@@ -134,7 +134,8 @@ class Recipe:
         1.0, "factor of the learning rate of batch normalization's shifts; with sgd, momentum and nesterov only",
         minimum=0)
     shift_l2: float = _setting(
-        0.0, "penalty shift_l2 / 2 * sum(b^2) over batch normalization's shifts, added to the loss", minimum=0)
+        0.0, "penalty shift_l2 / 2 * sum(b^2) over batch normalization's shifts, added to the loss; shift_rate "
+             "multiplies its gradient, too", minimum=0)
     momentum: float = _setting(0.9, "momentum of the optimizers momentum, nesterov and rmsprop", minimum=0, below=1)
     schedule: str = _setting(
         "constant", "how the learning rate changes",

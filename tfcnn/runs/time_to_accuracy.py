@@ -1,7 +1,7 @@
 """The README's second table: the minutes of training after which a network is accurate enough.
 
-Each length of training is a run of its own, whose schedule ends with it. The runs of this table were
-trained for it, with the machine to themselves, and are recorded under names that begin with `TIMED`.
+Each length of training is a run of its own, whose schedule ends with it. The runs of this table were trained for it,
+with the machine to themselves, and are recorded under names that begin with `TIMED`.
 """
 
 from __future__ import annotations
