@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
 import keras
@@ -188,8 +189,32 @@ def test_classes_of_an_older_run_are_those_of_its_data_set(net, run: Path, tmp_p
     assert again.class_names == ("cat", "deer", "dog") and again.image_size == (30, 30)
 
 
-def test_every_kind_of_views_has_a_value_of_its_flag_and_a_name_in_tables() -> None:
-    assert list(views.KINDS) == list(evaluate._VIEWS) == list(VIEWS)
+# How much each view counts.
+VIEW_WEIGHTS = {"none": [1], "mirror": [1] * 2, "shift": [1] * 9, "six": [2, 2, 1, 1, 1, 1], "ten_crop": [1] * 10}
+
+
+@pytest.mark.parametrize("kind, weights", VIEW_WEIGHTS.items())
+def test_probabilities_of_views_are_averaged(kind: str, weights: list[int]) -> None:
+    shown: list[np.ndarray] = []
+    answers = np.random.default_rng(1).normal(size=(len(weights), 3, 4))
+
+    def answer(view: np.ndarray, batch_size: int) -> np.ndarray:
+        shown.append(view)
+        return answers[len(shown) - 1]
+
+    network = SimpleNamespace(logits_of_fitted=answer, recipe=RECIPE)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
+    exponentials = np.exp(answers)
+    probabilities = exponentials / exponentials.sum(-1, keepdims=True)
+    found = np.exp(views.logits(network, images, kind, 2))
+    np.testing.assert_allclose(found / found.sum(-1, keepdims=True), np.average(probabilities, 0, weights), 1e-12)
+    np.testing.assert_array_equal(shown, list(views.views(images, kind)))
+
+
+def test_every_kind_of_views_has_a_name() -> None:
+    assert list(VIEW_WEIGHTS) == list(VIEWS)
+    with pytest.raises(ValueError, match="no such kind"):
+        list(views.views(np.zeros((1, 4, 4, 1), np.uint8), "seven"))
 
 
 def test_views_are_moved_and_mirrored() -> None:
@@ -202,7 +227,7 @@ def test_views_are_moved_and_mirrored() -> None:
     np.testing.assert_array_equal(shifts[0], [[11, 12, 0, 0], [15, 16, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(shifts[5], [[0, 0, 1, 2], [0, 0, 5, 6], [0, 0, 9, 10], [0, 0, 13, 14]])
     six = [view[0, ..., 0] for view in views.views(image, "six")]
-    moved = [plain, plain, [[6, 7, 8, 7], [10, 11, 12, 11], [14, 15, 16, 15], [10, 11, 12, 11]],
+    moved = [plain, [[6, 7, 8, 7], [10, 11, 12, 11], [14, 15, 16, 15], [10, 11, 12, 11]],
              [[6, 5, 6, 7], [2, 1, 2, 3], [6, 5, 6, 7], [10, 9, 10, 11]]]
     np.testing.assert_array_equal(six[::2], moved)
     np.testing.assert_array_equal(six[1::2], np.flip(moved, 2))

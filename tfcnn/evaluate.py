@@ -24,12 +24,12 @@ from typing import Any
 
 from tfcnn import console, exit_status, files
 from tfcnn.runs.folder import EVALUATED, EVALUATION, VALIDATION_EVENTS
+from tfcnn.runs.published import VIEWS
 from tfcnn.startup import import_tensorflow
 
 # After the trainer's own files in alphabetical order, in which TensorBoard reads them.
 _EVENTS = "events.out.tfevents.evaluation"
 _SPLITS = ("test", "validation", "train")
-_VIEWS = ("none", "mirror", "shift", "six", "ten_crop")
 
 
 def _parser() -> console.Parser:
@@ -39,7 +39,7 @@ def _parser() -> console.Parser:
     parser.add_argument("--dataset", default="", help="data set; by default the one the network was trained on")
     parser.add_argument("--data_dir", default="", help="the data set's folder")
     parser.add_argument("--split", default="test", choices=_SPLITS, help="by default test")
-    parser.add_argument("--tta", default="", choices=_VIEWS,
+    parser.add_argument("--tta", default="", choices=tuple(VIEWS),
                         help="views of each image whose probabilities are averaged; none: the image alone; by default "
                              "as in the network's own test, which is ten_crop after --test_crops=10")
     parser.add_argument("--out", default="", metavar="FOLDER",

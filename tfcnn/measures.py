@@ -250,14 +250,12 @@ def _logits(run: Path, data_dir: str | None, kind: str) -> tuple[Any, Any, Seque
     import numpy as np
 
     from tfcnn import trained
-    from tfcnn.trained import data, prediction, views
+    from tfcnn.trained import data, views
 
     network = trained.load(run)
     loaded, rows, labels = data.load(network, data_dir=data_dir), [], []
     for images, classes in loaded.test.batches(_BATCH):
-        seen = [network.logits_of_fitted(view, _BATCH)
-                for view in views.views(images, kind, network.recipe.padding())]
-        rows.append(prediction.log_mean(np.stack(seen)) if len(seen) > 1 else seen[0])
+        rows.append(views.logits(network, images, kind, _BATCH))
         labels.append(classes)
     return np.concatenate(rows), np.concatenate(labels), loaded.class_names
 

@@ -42,7 +42,7 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
       dataset: name of the data set; empty for the one that the first network was trained on.
       data_dir: its folder, as in `tfcnn.data.datasets.load`.
       part: one of `PARTS`; the validation part is what the networks' runs held out.
-      tta: test-time augmentation, one of `views.KINDS`; empty for that of the first network's own test, which is
+      tta: test-time augmentation, one of `published.VIEWS`; empty for that of the first network's own test, which is
         `ten_crop` after `--test_crops=10` and otherwise `none`.
 
     Raises:
@@ -80,7 +80,7 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
 
 
 def own_views(network: TrainedNetwork) -> str:
-    """The views that the network's own test averages: one of `views.KINDS`."""
+    """The views that the network's own test averages: one of `published.VIEWS`."""
     return "ten_crop" if network.crops == 10 else "none"
 
 
@@ -127,8 +127,7 @@ def _of_one(network: TrainedNetwork, images: data.Images, tta: str) -> tuple[np.
     size = -(-network.recipe.batch_size // crops)
     rows, labels = [], []
     for batch, batch_labels in images.batches(size, crops):
-        shown = [batch] if crops > 1 else views.views(batch, tta, network.recipe.padding())
-        rows.append(_together([network.logits_of_fitted(view, size) for view in shown]))
+        rows.append(views.logits(network, batch, "none" if crops > 1 else tta, size))
         labels.append(batch_labels)
     return np.concatenate(rows), np.concatenate(labels)
 

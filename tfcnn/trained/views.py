@@ -7,7 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-KINDS = ("none", "mirror", "shift", "six", "ten_crop")
+from tfcnn.trained import prediction
+from tfcnn.trained.network import TrainedNetwork
+
 _SHIFT = 2  # pixels
 
 
@@ -16,12 +18,11 @@ def views(images: np.ndarray, kind: str, padding: int = 4) -> Iterator[np.ndarra
 
     Args:
       images: uint8 [batch, height, width, channels].
-      kind: `none`: the image; `mirror`: the image, and mirrored from left to right; `shift`: moved by -2, 0 or 2 pixels
-        up or down and left or right, with zeros around it; `six`: the image, and moved by a pixel to the upper left and
-        to the lower right, with margins that mirror it, each also mirrored; the first pair counts twice, by being
-        yielded twice (Jordan 2024, the released airbench94.py, which averages logits instead of probabilities);
-        `ten_crop`: the centre and the four corners of the image with zeros around it, each also mirrored (Krizhevsky et
-        al. 2012, section 4.1).
+      kind: one of `published.VIEWS`. `none`: the image; `mirror`: the image, and mirrored from left to right; `shift`:
+        moved by -2, 0 or 2 pixels up or down and left or right, with zeros around it; `six`: the image, and moved by a
+        pixel to the upper left and to the lower right, with margins that mirror it, each also mirrored (Jordan 2024,
+        the released airbench94.py); `ten_crop`: the centre and the four corners of the image with zeros around it, each
+        also mirrored (Krizhevsky et al. 2012, section 4.1).
       padding: how many zeros `ten_crop` puts on each side, as the random crops of the training images.
 
     Yields:
@@ -37,7 +38,7 @@ def views(images: np.ndarray, kind: str, padding: int = 4) -> Iterator[np.ndarra
             for column in (-_SHIFT, 0, _SHIFT):
                 yield _moved(images, row, column)
     elif kind == "six":
-        for step in (0, 0, -1, 1):
+        for step in (0, -1, 1):
             moved = _moved(images, step, step, "reflect")
             yield moved
             yield moved[:, :, ::-1]
@@ -48,6 +49,26 @@ def views(images: np.ndarray, kind: str, padding: int = 4) -> Iterator[np.ndarra
             yield crop[:, :, ::-1]
     else:
         raise ValueError(f"no such kind of views: {kind}")
+
+
+def logits(network: TrainedNetwork, images: np.ndarray, kind: str, batch_size: int) -> np.ndarray:
+    """A network's logits, averaged over views.
+
+    Of `six` views the image itself and its mirror image count twice, as in the released airbench94.py, which averages
+    logits instead of probabilities.
+
+    Args:
+      images: uint8 [batch, height, width, channels], of the network's size.
+      kind: as for `views`.
+      batch_size: how many images are computed at a time.
+
+    Returns:
+      [batch, classes]; of several views the logarithm of the mean of their probabilities.
+    """
+    seen = [network.logits_of_fitted(view, batch_size) for view in views(images, kind, network.recipe.padding())]
+    if kind == "six":
+        seen += seen[:2]
+    return prediction.log_mean(np.stack(seen)) if len(seen) > 1 else seen[0]
 
 
 def _moved(images: np.ndarray, row: int, column: int, margin_mode: Literal["constant", "reflect"] = "constant"
