@@ -254,7 +254,8 @@ def _draw(axes: Axes, networks: Mapping[str, Mapping[str, Any]], labels: Mapping
                 bar = axes.bar(position - 0.4 + (number + 0.5) * thickness, speeds[name] / reference, thickness,
                                color=colour, edgecolor="black", linewidth=0.4, label=labels[name])
                 if name == "graph":
-                    axes.bar_label(bar, [f"{speeds[name] / reference:.2f}"], padding=2, fontsize=7)
+                    axes.bar_label(bar, [f"{speeds[name] / reference:.2f}"], padding=3, fontsize=7, zorder=4,
+                                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # over the ceiling
         if "ceiling" in speeds:
             height = speeds["ceiling"] / reference
             axes.plot([position - 0.42, position + 0.42], [height, height], color="black", linewidth=1.2,
