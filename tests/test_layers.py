@@ -298,7 +298,7 @@ def outcome(layer: keras.layers.Layer, x: tf.Tensor, training: bool, compiled: b
 
 @pytest.mark.parametrize("options", [{}, {"center": False}, {"scale": False}, {"center": False, "scale": False},
                                      {"trainable": False}, {"synchronized": False}], ids=str)
-@pytest.mark.parametrize("shape", [(7, 5, 4, 6), (7, 6)], ids=str)
+@pytest.mark.parametrize("shape", [(7, 5, 4, 6), (7, 6), (7, 5, 4, 16)], ids=str)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_batch_normalization_matches_keras(options: dict[str, Any], shape: tuple[int, ...], training: bool,
@@ -323,6 +323,31 @@ def test_batch_normalization_follows_algorithms_1_and_2() -> None:
     np.testing.assert_allclose(layer(x, training=True), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(layer.moving_mean, 0.8 * moving_mean + 0.2 * mean, rtol=1e-5)
     np.testing.assert_allclose(layer.moving_variance, 0.8 * moving_variance + 0.2 * variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_normalization_in_bfloat16_rounds_once_where_its_kernels_are_slow(training: bool) -> None:
+    """With 24 channels, which are no multiple of 16, all is computed in float32."""
+    x = tf.cast(3 * random(7, 5, 4, 24) + 1, "bfloat16")
+    layer = both(x.shape, "mixed_bfloat16")[0]
+    gamma, beta, *averages = layer.get_weights()
+    exact = tf.cast(x, tf.float64).numpy()
+    expected = batch_normalization(exact, gamma, beta, *(moments(exact) if training else averages), 1e-3)
+    outputs = layer(x, training=training)
+    assert outputs.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(outputs, tf.float64), expected, rtol=2.0 ** -8, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels, gpus, dtype", [
+    (16, 0, "bfloat16"), (208, 0, "bfloat16"), (24, 0, "float32"), (1000, 0, "float32"), (24, 1, "bfloat16")])
+def test_batch_normalization_in_bfloat16_uses_kernels_that_are_fast(
+        channels: int, gpus: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["card"] * gpus)
+    layer = both((7, channels), "mixed_bfloat16")[0]
+    function = tf.function(lambda x: layer(x, training=True))
+    graph = function.get_concrete_function(tf.TensorSpec([7, channels], tf.bfloat16)).graph
+    operation, = (one for one in graph.get_operations() if one.type == "FusedBatchNormV3")
+    assert operation.get_attr("T") == dtype
 
 
 @pytest.mark.parametrize("shape", [(7, 5, 4, 6), (7, 6)], ids=str)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcnn.networks.layers import replicas
+from tfcnn.networks.layers import precision, replicas
 
 
 @keras.saving.register_keras_serializable(package="tfcnn")
@@ -39,7 +39,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         scale = tf.ones([channels]) if self.gamma is None else tf.convert_to_tensor(self.gamma)
         offset = tf.zeros([channels]) if self.beta is None else tf.convert_to_tensor(self.beta)
         context = tf.distribute.get_replica_context()
-        images = inputs if rank == 4 else inputs[:, tf.newaxis, tf.newaxis]
+        images = tf.cast(inputs, precision.normalized_in(inputs.dtype, channels))
+        images = images if rank == 4 else images[:, tf.newaxis, tf.newaxis]
         if training and self.synchronized and context and context.num_replicas_in_sync > 1:
             outputs, mean, variance = _normalize_over_replicas(
                 images, scale, offset, self.epsilon, context, self.name)
@@ -54,7 +55,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             variance *= (count - 1) / count
         if training:
             self._update_moving_statistics(mean, variance)
-        return outputs if rank == 4 else outputs[:, 0, 0]
+        return tf.cast(outputs if rank == 4 else outputs[:, 0, 0], inputs.dtype)
 
     def _update_moving_statistics(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
