@@ -9,9 +9,8 @@ With --preset=fast --validation=0, 60 epochs at a rate that rises and falls once
 crops (python -m tfcnn.evaluate RUN --tta=ten_crop).
 On Fashion-MNIST, with --preset=fashion --validation=0: 0.899 in the data set's benchmark table, and 0.925 is the goal
 here.
-Expected time on two CPU cores: three minutes on the sample, an hour on CIFAR-10; on cores that multiply bfloat16 half
-an hour to an hour with --preset=fast, ten to 35 minutes with --preset=fashion (recorded, the longer ones beside another
-run).
+Expected time on two CPU cores: three minutes on the sample, an hour on CIFAR-10; on cores that multiply bfloat16 40
+to 70 minutes with --preset=fast, ten to 35 with --preset=fashion (recorded, the longer ones beside another run).
 """
 
 from tfcnn import cli
