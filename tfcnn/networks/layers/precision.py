@@ -45,8 +45,8 @@ def faster_dtype(dtype: tf.DType) -> tf.DType:
 def normalized_in(dtype: tf.DType, channels: int) -> tf.DType:
     """The dtype in which to normalize over the batch: float32 where a CPU is slower in bfloat16.
 
-    There oneDNN has fast batch normalization only for multiples of 16 channels. For others it took 5 times as long in
-    bfloat16 as in float32 (128 images of 16x16x24, with the gradient), or 40 times (128 vectors of 1,000).
+    On a CPU oneDNN has fast batch normalization in bfloat16 only for multiples of 16 channels. For others it took 5
+    times as long as in float32 (128 images of 16x16x24, with the gradient), or 40 times (128 vectors of 1,000).
     """
     slow = dtype == tf.bfloat16 and channels % 16 and not tf.config.list_physical_devices("GPU")
     return tf.float32 if slow else dtype
