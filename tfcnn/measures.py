@@ -234,12 +234,10 @@ def _kernels(network: Any) -> list[Any]:
 def evaluated(runs: Sequence[RunFolder], data_dir: str | None, views: str = "none") -> dict[str, Any]:
     """What evaluation.json says of the runs' networks, together, on their test set, without temperature scaling."""
     import_tensorflow()
-    import numpy as np
-
     from tfcnn.trained import evaluation, prediction
 
     found = [_logits(run.path, data_dir, views) for run in runs]
-    logits = prediction.log_mean(np.stack([own for own, _, _ in found])) if len(found) > 1 else found[0][0]
+    logits = prediction.together([own for own, _, _ in found])
     return evaluation.measure(logits, *found[0][1:])
 
 

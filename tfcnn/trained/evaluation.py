@@ -62,14 +62,14 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
         raise UsageError(f"{' and '.join(network.name for network in networks)} held no validation images of {name} "
                          f"from there out{'' if len(networks) == 1 else ', or not the same'}: choose another --split")
     logits, labels = _of_all(networks, [getattr(one, part) for one in loaded], tta)
-    together = _together(logits)
+    together = prediction.together(logits)
     class_names = loaded[0].class_names
     record: dict[str, Any] = {"sources": [network.name for network in networks], "dataset": name,
                               "source": loaded[0].source, "split": part, "tta": tta, "class_names": list(class_names)}
     record |= measure(together, labels, class_names)
     if held_out:
         others, their_labels = _of_all(networks, [one.validation for one in loaded], tta)
-        record["calibration"] |= calibrated(together, labels, _together(others), their_labels)
+        record["calibration"] |= calibrated(together, labels, prediction.together(others), their_labels)
     images = getattr(loaded[0], part)
     if len(networks) > 1:
         record["members"] = [_beside(together, own, labels, network.name) for own, network in zip(logits, networks)]
@@ -130,11 +130,6 @@ def _of_one(network: TrainedNetwork, images: data.Images, tta: str) -> tuple[np.
         rows.append(views.logits(network, batch, "none" if crops > 1 else tta, size))
         labels.append(batch_labels)
     return np.concatenate(rows), np.concatenate(labels)
-
-
-def _together(members: Sequence[np.ndarray]) -> np.ndarray:
-    """The logits themselves, or those of the mean of several members' probabilities."""
-    return prediction.log_mean(np.stack(members)) if len(members) > 1 else members[0]
 
 
 def _held_out_the_same(networks: Sequence[TrainedNetwork]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import keras
@@ -67,3 +67,8 @@ def log_mean(members: np.ndarray) -> np.ndarray:
     logs = np.stack([log_softmax(member) for member in members])
     largest = logs.max(axis=0)
     return largest + np.log(np.exp(logs - largest).mean(axis=0))
+
+
+def together(members: Sequence[np.ndarray]) -> np.ndarray:
+    """The logits of one member as they are, or those of the mean of several members' probabilities, by `log_mean`."""
+    return log_mean(np.stack(members)) if len(members) > 1 else members[0]

@@ -68,7 +68,7 @@ def logits(network: TrainedNetwork, images: np.ndarray, kind: str, batch_size: i
     seen = [network.logits_of_fitted(view, batch_size) for view in views(images, kind, network.recipe.padding())]
     if kind == "six":
         seen += seen[:2]
-    return prediction.log_mean(np.stack(seen)) if len(seen) > 1 else seen[0]
+    return prediction.together(seen)
 
 
 def _moved(images: np.ndarray, row: int, column: int, margin_mode: Literal["constant", "reflect"] = "constant"
