@@ -29,6 +29,7 @@ from tfcnn.recipe import Recipe, UsageError, flat
 from tfcnn.runs import TIMINGS, RunFolder
 from tfcnn.trained import evaluation
 from tfcnn.training import devices
+from tfcnn.training.loop import NotFiniteError
 from tfcnn.training.steps import Steps
 from tfcnn.training.trainer import prepare, train
 
@@ -257,6 +258,20 @@ def test_loss_that_is_not_finite_ends_the_run_with_status_3(class_folders: Path,
     assert not (tmp_path / "w" / "result.json").exists()
     assert len(RunFolder(tmp_path / "w").read_metrics()) == 1
     assert [path.name for path in sorted((tmp_path / "w" / "checkpoints").glob("*.index"))] == ["ckpt-4.index"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(class_folders: Path, tmp_path: Path) -> None:
+    """The loss of the first step is that of the initial weights, so only the second step's would show them."""
+    with pytest.raises(NotFiniteError, match="is not finite after step 1; no epoch was complete"):
+        train(COLOURS.replace(learning_rate=1e38, l2=1e4), tmp_path / "w", data_dir=str(class_folders),
+              checkpoint_every="1")
+    assert not list((tmp_path / "w" / "checkpoints").glob("*.index"))
+
+
+def test_gradient_that_is_not_finite_ends_the_run_before_it_is_saved(class_folders: Path, tmp_path: Path) -> None:
+    """The penalty's gradient overflows, but the loss that is reported has no penalty."""
+    with pytest.raises(NotFiniteError, match="the gradient is not finite at step 0 "):
+        train(COLOURS.replace(l2=1e38), tmp_path / "w", data_dir=str(class_folders))
 
 
 @pytest.mark.parametrize("changes", [{"execution": "eager"}, {"execution": "xla"}, {"deterministic": True}], ids=str)

@@ -36,7 +36,7 @@ _Value = TypeVar("_Value")
 
 
 class NotFiniteError(Exception):
-    """The loss is infinite or not a number."""
+    """The loss, the gradient or a weight is infinite or not a number."""
 
 
 class Loop:
@@ -102,7 +102,7 @@ class Loop:
 
         Raises:
           Interrupted: a signal came; the state is saved.
-          NotFiniteError: the loss is not finite.
+          NotFiniteError: the loss, the gradient or a weight is not finite; the last saved state is from before.
           UsageError: a resumed run would go on in another arithmetic.
         """
         progress = self.progress
@@ -206,10 +206,12 @@ class Loop:
         values = values.astype(np.float64)
         # Equal on all workers, because the number of steps in the next call is derived from it.
         seconds, = machines.mean(self._setup.strategy, [time.perf_counter() - begin])
-        finite = np.isfinite(values[:, 0])
-        if not finite.all():
-            step = progress.step + int(np.argmin(finite))
-            raise NotFiniteError(f"the loss is not finite at step {step} (epoch {epoch + 1}){self._saved_state()}")
+        for name, column in (("loss", 0), ("gradient", 2)):
+            finite = np.isfinite(values[:, column])
+            if not finite.all():
+                step = progress.step + int(np.argmin(finite))
+                raise NotFiniteError(f"the {name} is not finite at step {step} (epoch {epoch + 1})"
+                                     f"{self._saved_state()}")
         # Added step by step, so that the sums do not depend on how the steps were grouped into calls.
         for row in values:
             progress.sums = list(row + (progress.sums or np.zeros_like(row)))
@@ -311,7 +313,15 @@ class Loop:
             self._setup.schedule.factor.assign(validation.rate_factor(self._recipe, self.progress.metrics))
 
     def _save(self) -> None:
-        """Saves the state: first TensorBoard's events, then the checkpoint that holds their lengths."""
+        """Saves the state: first TensorBoard's events, then the checkpoint that holds their lengths.
+
+        Raises:
+          NotFiniteError: a weight is not finite, so that nothing could go on from this state.
+        """
+        for weights in self._model.weights:
+            if not tf.reduce_all(tf.math.is_finite(weights.value)):
+                raise NotFiniteError(f"{weights.path} is not finite after step {self.progress.step}"
+                                     f"{self._saved_state()}")
         self.progress.events = self._board.flush()
         self._checkpoints.save()
         self._saved_step = self.progress.step

@@ -91,7 +91,8 @@ class Steps:
             # A norm that is not finite makes the whole gradient not finite, so float16's loss scaling skips the step.
             factor = self._recipe.clip_norm / tf.maximum(tf.norm(norms), self._recipe.clip_norm)
             gradients = [gradient * factor for gradient in gradients]
-        norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
+        if self._recipe.precision == "float16":
+            norms = tf.where(tf.math.is_finite(tf.norm(norms)), norms, 0.0)
         if self._recipe.shift_rate != 1:  # with momentum, too, the steps of a weight are proportional to its gradients
             gradients = [gradient * self._recipe.shift_rate if variable.name == _SHIFT else gradient
                          for gradient, variable in zip(gradients, self._variables)]
