@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.streamed_images import encoded_image, photograph
-from tfcnn.data import image_windows, streamed_crops
+from tfcnn.data import image_windows, images, streamed_crops
+from tfcnn.recipe import UsageError
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -29,6 +33,22 @@ def test_windows_are_decoded_and_resized_as_by_pillow(kind: str, height: int, wi
         difference = np.abs(decoded.numpy().astype(int) - expected.reshape(24, 24, channels))
         # Pillow rounds between rows and columns.
         assert difference.max() <= 3 and difference.mean() < 0.5
+
+
+def test_a_file_that_the_system_refuses_to_open_is_not_called_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(encoded_image(photograph(8, 8, 3)))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError) as raised:
+            images.decode(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert raised.value.errno == errno.EMFILE and raised.value.filename == str(file)
+    file.unlink()
+    with pytest.raises(UsageError, match="a.png cannot be read as an image .No such file.* get it again, or remove it"):
+        images.decode(file)
 
 
 def test_files_of_any_colour_mode_get_the_channels_of_the_network() -> None:

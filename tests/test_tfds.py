@@ -172,6 +172,9 @@ def test_prepared_data_set_without_a_test_split(tfds, tiny):
     examples = {"train": tiny_examples(9), "validation": tiny_examples(6, seed=2)}
     data_dir = tiny("tiny_validation", tiny_features(tfds), examples)
     assert as_bag(datasets.load("tiny_validation", str(data_dir), validation=0).test) == bag(examples["validation"])
+    examples["test"] = tiny_examples(3, labels=(-1,))
+    data_dir = tiny("tiny_unlabelled", tiny_features(tfds), examples)
+    assert as_bag(datasets.load("tiny_unlabelled", str(data_dir), validation=0).test) == bag(examples["validation"])
     data_dir = tiny("tiny_train", tiny_features(tfds), {"train": tiny_examples(9)})
     assert "train and test" in refused("tiny_train", str(data_dir))
 

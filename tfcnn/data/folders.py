@@ -88,7 +88,7 @@ def read(folder: Path, image_size: tuple[int, int] | None) -> Contents:
     Raises:
       UsageError: the folders are not as they must be, an image is damaged, or the images have different sizes and no
         size is given.
-      PermissionError: a file or folder may not be read.
+      OSError: the system refuses to open or read a file or folder.
     """
     parts = find(folder)
     arrays = images.read([list(part.paths()) for part in parts], image_size)

@@ -149,5 +149,6 @@ def _to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     colours = tf.tile(pixels, [1, 1, 1, 3 // tf.shape(pixels)[-1]])
     if channels == 3:
         return colours
-    red, green, blue = tf.unstack(tf.cast(colours, tf.float32), 3, axis=-1)
-    return tf.cast(tf.round(red * 0.299 + green * 0.587 + blue * 0.114), tf.uint8)[..., None]
+    red, green, blue = (colour * weight for colour, weight in zip(
+        tf.unstack(tf.cast(colours, tf.float32), 3, axis=-1), images.LUMA))
+    return tf.cast(tf.round(red + green + blue), tf.uint8)[..., None]

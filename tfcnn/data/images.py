@@ -24,6 +24,7 @@ from tfcnn.data.errors import one_line
 from tfcnn.data.image_headers import Damaged, Header, Unsupported
 from tfcnn.recipe import UsageError
 
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey: ITU-R BT.601
 _SMALL = 100 * 100  # pixels
 
 
@@ -44,8 +45,8 @@ def decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, na
       [height, width, channels], uint8.
 
     Raises:
-      UsageError: the file is damaged, or of a kind that is not read, or does not fit into memory.
-      PermissionError: it may not be read.
+      UsageError: there is no such file, or it is damaged, or of a kind that is not read, or does not fit into memory.
+      OSError: the system refuses to open or read it.
     """
     return _decode(file, channels, name, box)
 
@@ -67,7 +68,7 @@ def luma(images: np.ndarray) -> np.ndarray:
 
     Product by product, as `image_windows` computes it: the bits of a matrix product depend on its shape.
     """
-    red, green, blue = np.array([0.299, 0.587, 0.114], np.float32)
+    red, green, blue = np.array(LUMA, np.float32)
     return np.rint(images[..., 0] * red + images[..., 1] * green + images[..., 2] * blue).astype(np.uint8)
 
 
@@ -95,16 +96,22 @@ def _decode(file: str | os.PathLike[str] | bytes, channels: int | None = None, n
       check: called with the header before the pixels are decoded; may raise `_Different`.
     """
     name = name or ("the image" if isinstance(file, bytes) else os.fsdecode(file))
-    try:
-        if not isinstance(file, bytes):
+    if not isinstance(file, bytes):
+        try:
             # Read at once: Pillow reads in many small steps, each of which releases the interpreter's lock.
             with open(file, "rb", buffering=0) as opened:
                 file = opened.readall()
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise damaged(name, one_line(error)) from error
+        except OSError as error:
+            error.filename = name  # which a read does not tell
+            raise
+    try:
         header = image_headers.read(io.BytesIO(file), pixels=True)
         check(header)
         pixels = _pixels(header, box)
         return pixels if channels is None else to_channels(pixels, channels)
-    except (_Different, PermissionError):
+    except _Different:
         raise
     except Unsupported as error:
         raise UsageError(f"{name} {error}, or remove it") from error
@@ -231,7 +238,7 @@ def read(parts: Sequence[Sequence[str]], image_size: tuple[int, int] | None) -> 
     Raises:
       UsageError: an image cannot be decoded, the images have different sizes and `image_size` is None, or they do not
         fit into memory.
-      PermissionError: a file may not be read.
+      OSError: the system refuses to open or read a file.
     """
     files = [file for part in parts for file in part]
     first = _read_header(files[0])

@@ -38,6 +38,7 @@ from tfcnn.recipe import Recipe, UsageError
 _CROPS = ("crop", "resized_crop")
 _SAMPLE = 10_000  # training images that the statistics of normalization and of colours are taken from
 _THREADS = os.cpu_count() or 1
+_DISTINCT = 200  # generated images; more are hard links to these
 _BUFFER = 256 * 2**20  # bytes of batches made ahead
 
 
@@ -268,20 +269,19 @@ def _measure(options: argparse.Namespace) -> int:
     return 0
 
 
-def generate(folder: Path, images: int, distinct: int = 200) -> None:
+def generate(folder: Path, images: int) -> None:
     """Generates 256x256 JPEG files in class folders of ten classes, and a tenth as many test images.
 
     Args:
       folder: an empty folder.
       images: the number of training images.
-      distinct: how many of them differ; the others are hard links to these.
 
     Raises:
       OSError: a file cannot be written.
     """
     random = np.random.default_rng(0)
     contents = []
-    for _ in range(distinct):
+    for _ in range(_DISTINCT):
         # Large shapes and some noise: about as many bytes as a photograph has.
         shapes = Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).resize((256, 256))
         pixels = np.asarray(shapes) + random.normal(0, 8, (256, 256, 3))
@@ -294,11 +294,11 @@ def generate(folder: Path, images: int, distinct: int = 200) -> None:
             (folder / part / f"class{label}").mkdir(parents=True)
         for number in range(count):
             path = folder / part / f"class{number % 10}" / f"{number:07}.jpg"
-            if len(first) < distinct:
+            if len(first) < _DISTINCT:
                 path.write_bytes(contents[len(first)])
                 first.append(path)
             else:
-                path.hardlink_to(first[number % distinct])
+                path.hardlink_to(first[number % _DISTINCT])
 
 
 def _peak() -> float:

@@ -45,12 +45,15 @@ def read(name: str, data_dir: Path | None, image_size: tuple[int, int] | None) -
     """
     found = builder(name, data_dir, any_size=image_size is not None)
     splits = found.info.splits
-    test = "test" if "test" in splits else "validation"
-    if "train" not in splits or test not in splits:
+    tests = [part for part in ("test", "validation") if part in splits]
+    if "train" not in splits or not tests:
         raise UsageError(f"--dataset={name} has the parts {', '.join(sorted(splits))}; it must have train and test, or "
                          "train and validation")
+    test = _read_split(found, tests[0], image_size)
+    if tests[1:] and (test.labels < 0).all():  # a test part without labels, as in ImageNet
+        test = _read_split(found, tests[1], image_size)
     return Contents(f"tensorflow-datasets, {found.info.full_name}", tuple(found.info.features["label"].names),
-                    _read_split(found, "train", image_size), _read_split(found, test, image_size))
+                    _read_split(found, "train", image_size), test)
 
 
 def builder(name: str, data_dir: Path | None, any_size: bool = True) -> Any:

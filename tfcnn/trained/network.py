@@ -113,8 +113,8 @@ class TrainedNetwork:
           file: its path, or its content.
 
         Raises:
-          UsageError: the file is damaged, or not of a kind that is read.
-          OSError: it cannot be opened.
+          UsageError: there is no such file, or it is damaged, or not of a kind that is read.
+          OSError: the system refuses to open or read it.
         """
         return pictures.decode(file)
 

@@ -15,8 +15,7 @@ import tensorflow as tf
 
 from tfcnn.data.augmentation import resampling
 from tfcnn.data.augmentation.random_numbers import draws_of, normal_quantiles, quantile, uniforms
-
-_LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey: ITU-R BT.601
+from tfcnn.data.images import LUMA
 
 
 def components(images: np.ndarray | Iterable[np.ndarray]) -> np.ndarray:
@@ -152,7 +151,7 @@ def to_bytes(images: tf.Tensor) -> tf.Tensor:
 
 def _grey(colours: tf.Tensor) -> tf.Tensor:
     """The luma of colours: [..., 3] to [..., 1]."""
-    red, green, blue = (colours[..., index:index + 1] * weight for index, weight in enumerate(_LUMA))
+    red, green, blue = (colours[..., index:index + 1] * weight for index, weight in enumerate(LUMA))
     return red + green + blue
 
 
