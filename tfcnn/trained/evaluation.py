@@ -12,8 +12,6 @@ from tfcnn.recipe import UsageError
 from tfcnn.trained import data, metrics, prediction, views
 from tfcnn.trained.network import TrainedNetwork
 
-PARTS = ("test", "validation", "train")
-
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -41,7 +39,7 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
       networks: one or several, with the same classes.
       dataset: name of the data set; empty for the one that the first network was trained on.
       data_dir: its folder, as in `tfcnn.data.datasets.load`.
-      part: one of `PARTS`; the validation part is what the networks' runs held out.
+      part: `test`, `validation` or `train`; the validation part is what the networks' runs held out.
       tta: test-time augmentation, one of `published.VIEWS`; empty for that of the first network's own test, which is
         `ten_crop` after `--test_crops=10` and otherwise `none`.
 
@@ -67,7 +65,7 @@ def evaluate(networks: Sequence[TrainedNetwork], dataset: str = "", data_dir: st
     record: dict[str, Any] = {"sources": [network.name for network in networks], "dataset": name,
                               "source": loaded[0].source, "split": part, "tta": tta, "class_names": list(class_names)}
     record |= measure(together, labels, class_names)
-    if held_out:
+    if held_out and part != "validation":  # on which the temperature is fitted
         others, their_labels = _of_all(networks, [one.validation for one in loaded], tta)
         record["calibration"] |= calibrated(together, labels, prediction.together(others), their_labels)
     images = getattr(loaded[0], part)
