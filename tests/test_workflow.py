@@ -56,6 +56,18 @@ class _Trainings:
         return 0.9 - abs(math.log10(recipe.learning_rate / self.best)) / 10
 
 
+class _Wavering(_Trainings):
+    """All images are right after the first and the third step, and not after the second."""
+
+    def _row(self, recipe: Recipe, epoch: int) -> dict[str, Any]:
+        return super()._row(recipe, epoch) | {"accuracy": 0.5 if epoch == 1 else 1.0}
+
+
+def test_images_count_as_right_from_the_step_from_which_they_stay_so(tmp_path: Path) -> None:
+    stage = workflow.overfit(alexnet.RECIPE, 3, _Wavering(tmp_path))
+    assert stage.passed and "right from step 3 on" in stage.verdict
+
+
 def test_all_stages_pass_and_each_asks_for_what_the_note_says(tmp_path: Path) -> None:
     trainings = _Trainings(tmp_path)
     stages = workflow.run(alexnet.RECIPE, SHORT, trainings, tmp_path / "out")  # type: ignore[arg-type]

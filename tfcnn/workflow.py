@@ -162,10 +162,10 @@ def overfit(recipe: Recipe, epochs: int, trainings: Trainings) -> Stage:
     rows = _train(recipe.replace(train_images=10, batch_size=10, epochs=epochs), trainings)
     if not rows:
         return _unreached("overfit ten images")
-    first = next((int(row["epoch"]) for row in rows if row["accuracy"] >= _OVERFITTED), None)
-    ended = rows[-1]["accuracy"] >= _OVERFITTED
-    verdict = (f"all ten are right from step {first} on, the loss ends at {rows[-1]['loss']:.2g}: the code works and "
-               "the architecture can learn" if ended else
+    last_wrong = max((int(row["epoch"]) for row in rows if row["accuracy"] < _OVERFITTED), default=0)
+    ended = last_wrong < len(rows)
+    verdict = (f"all ten are right from step {last_wrong + 1} on, the loss ends at {rows[-1]['loss']:.2g}: the code "
+               "works and the architecture can learn" if ended else
                f"only {100 * rows[-1]['accuracy']:.0f}% are right after {len(rows)} steps: lower the learning rate, or "
                "look for a mistake in the network, the labels or the loss")
     return Stage("overfit ten images", verdict, ended, {"loss": [row["loss"] for row in rows],
