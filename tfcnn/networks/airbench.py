@@ -45,7 +45,8 @@ def build(variant: str = "airbench94", classes: int | None = None, image_size: i
     if whitening:
         x = layers.PatchWhitening(name="whitening")(images)  # 31x31x24
     else:
-        x = layers.Conv2D(24, 2, kernel_initializer=_weights(initializer), name="whitening")(images)
+        random = layers.initializer(initializer, _pytorch_default())
+        x = layers.Conv2D(24, 2, kernel_initializer=random, name="whitening")(images)
     x = layers.activate(x, activation, "whitening_activation")
     for number, filters in enumerate(_WIDTHS, 1):
         x = _convolve(x, filters, initializer, f"conv{number}_1")
