@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json
 import math
@@ -90,6 +91,8 @@ def test_overwrite_removes_only_the_files_of_a_run(tmp_path: Path) -> None:
     (folder.path / "notes.txt").write_text("mine")
     (folder.path / "checkpoints").mkdir()
     (folder.path / "checkpoints" / "ckpt-1.index").write_text("old")
+    for name in (runs.OBSERVED, runs.SILENT_UNITS, runs.DIVERGED):
+        (folder.path / name).write_text("of a study")
     assert folder.prepare(RECIPE.replace(epochs=4), ["--epochs=4"], overwrite=True) is runs.State.NEW
     assert set(contents(folder.path)) == {"notes.txt", runs.RECIPE, runs.COMMAND}
     assert folder.read_recipe().epochs == 4
@@ -111,7 +114,12 @@ def test_a_path_that_is_no_run_is_refused_and_left_untouched(injury: str, tmp_pa
         assert contents(tmp_path) == before
 
 
-def test_a_locked_folder_is_refused_until_its_process_has_ended(tmp_path: Path) -> None:
+def _lock_and_release(folder: runs.RunFolder) -> None:
+    with folder.locked(wait=True):
+        pass
+
+
+def test_a_locked_folder_is_refused_or_waited_for_until_its_process_has_ended(tmp_path: Path) -> None:
     folder = runs.RunFolder(tmp_path / "run")
     program = ("import sys\nfrom tfcnn import runs\nwith runs.RunFolder(sys.argv[1]).locked():\n"
                "    print('locked', flush=True)\n    sys.stdin.read()")
@@ -122,7 +130,11 @@ def test_a_locked_folder_is_refused_until_its_process_has_ended(tmp_path: Path) 
     with pytest.raises(UsageError, match=f"run is in use by process {holder.pid} on "), folder.locked():
         pass
     assert contents(folder.path) == before
-    holder.kill()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(_lock_and_release, folder)
+        assert not concurrent.futures.wait([waiting], timeout=0.3).done
+        holder.kill()
+        assert waiting.result() is None
     holder.communicate()
     with folder.locked():
         assert folder.prepare(RECIPE, []) is runs.State.NEW  # the lock's file does not make it another's folder

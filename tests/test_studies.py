@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import itertools
@@ -218,11 +219,23 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> _Toy:
             time.sleep(0.05)
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate()
+        interrupted = subprocess.CompletedProcess(command, 0, *process.communicate())
+    interrupted.returncode = process.returncode
     first = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/result.json")}
     assert len(first) < 3 and not (folder / "toy-sample").exists()
-    done = subprocess.run(command, capture_output=True, **options)
-    return _Toy(folder, subprocess.CompletedProcess(command, process.returncode, output, errors), done, first)
+    with contextlib.ExitStack() as held:  # as if another study were training the runs that are left
+        for arm in TOY.chosen_arms("sample"):
+            left = Trainings("toy", folder / "runs").folder(TOY.recipe(arm, "sample"))
+            if not left.complete:
+                held.enter_context(left.locked())
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+            while not any("waiting for it" in log.read_text() for log in folder.glob("runs/*.log")):
+                time.sleep(0.05)
+                assert process.poll() is None
+            held.close()
+            done = subprocess.CompletedProcess(command, 0, *process.communicate())
+    done.returncode = process.returncode
+    return _Toy(folder, interrupted, done, first)
 
 
 def test_a_study_trains_measures_judges_and_goes_on_where_it_was_interrupted(toy: _Toy) -> None:

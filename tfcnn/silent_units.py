@@ -18,9 +18,8 @@ import tensorflow as tf
 from tfcnn import files
 from tfcnn.data import datasets, normalization, pipeline
 from tfcnn.recipe import Recipe
-from tfcnn.runs import NORMALIZATION, OBSERVED, RunFolder
+from tfcnn.runs import NORMALIZATION, OBSERVED, SILENT_UNITS, RunFolder
 
-_SETS = "silent_units.json"  # the numbers of the silent units after each epoch
 _BATCH = 500
 
 
@@ -50,7 +49,7 @@ class _Observer(keras.callbacks.Callback):
         self._units = activations(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        kept = self._folder / _SETS
+        kept = self._folder / SILENT_UNITS  # the numbers of the silent units after each epoch
         before = json.loads(kept.read_text())[:epoch] if kept.is_file() else []
         silent = silent_units(self._units, self._images, self._normalization)
         sets = [*before, np.flatnonzero(silent).tolist()]

@@ -24,11 +24,10 @@ from typing import Any
 
 from tfcnn import exit_status, files, signals
 from tfcnn.recipe import Recipe, UsageError, flag_text, flat
-from tfcnn.runs import RunFolder
+from tfcnn.runs import DIVERGED, RunFolder
 from tfcnn.startup import import_tensorflow
 
 SAMPLE_SECONDS = 8 * 60  # no run of the sample scale starts later than this after the command
-_DIVERGED = "diverged"  # file in the folder of a run whose loss was not finite
 
 
 class Trainings:
@@ -66,7 +65,7 @@ class Trainings:
 
     def has_diverged(self, recipe: Recipe) -> bool:
         """Whether the recipe's run ended because its loss was not finite."""
-        return (self.folder(recipe).path / _DIVERGED).exists()
+        return (self.folder(recipe).path / DIVERGED).exists()
 
     def has_ended(self, recipe: Recipe) -> bool:
         """Whether the recipe's run is complete or has diverged."""
@@ -131,7 +130,7 @@ class Trainings:
     def _check(self, status: int, recipe: Recipe) -> None:
         folder = self.folder(recipe).path
         if status == exit_status.NOT_FINITE:
-            files.write(folder / _DIVERGED, "the loss was not finite\n")
+            files.write(folder / DIVERGED, "the loss was not finite\n")
         elif status:
             lines = Path(f"{folder}.log").read_text(encoding="utf-8", errors="replace").splitlines()
             last = next((line for line in reversed(lines) if line.strip()), "")
@@ -188,7 +187,7 @@ def _work(job: Mapping[str, Any]) -> int:
     try:
         train(recipe, folder, data_dir=job["data_dir"], own_process=True,
               command_flags=[f"--{name}={flag_text(value)}" for name, value in values.items()],
-              callbacks=callbacks)
+              callbacks=callbacks, wait_for_folder=True)  # another study may be training the same run
     except signals.Interrupted as error:
         return 128 + error.signal_number
     except NotFiniteError as error:

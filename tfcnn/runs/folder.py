@@ -26,6 +26,8 @@ COMMAND = "command.flags"
 METRICS = "metrics.csv"
 TIMINGS = "timings.csv"
 OBSERVED = "observed.json"  # what the callbacks of a study have written
+SILENT_UNITS = "silent_units.json"  # which they continue after an interruption
+DIVERGED = "diverged"  # marks a study's run whose loss was not finite
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
 MODEL = "model.keras"
@@ -45,7 +47,7 @@ MISSING = "missing"
 # In the order in which --overwrite removes them: the result goes first, so that a half-removed run is not taken for a
 # complete one. The recipe is replaced, not removed, so that the folder is a run's folder at any moment.
 _REPLACED = (RESULT, CHECKPOINTS, MODEL, NORMALIZATION, METRICS, TIMINGS, CURVES, TRAIN_EVENTS, VALIDATION_EVENTS,
-             EVALUATION, EXPLANATION, COMMAND)
+             EVALUATION, EXPLANATION, OBSERVED, SILENT_UNITS, DIVERGED, COMMAND)
 
 # The fields that every result.json has at least; a dot leads into a nested object. Recorded runs are checked against
 # this list too, so a field that they lack cannot be added.
@@ -121,7 +123,8 @@ class RunFolder:
             raise files.usage_error(f"cannot use {self.path} as a run's folder", error, self.path) from error
 
     @contextmanager
-    def opened(self, recipe: Recipe, command_flags: Sequence[str], overwrite: bool = False) -> Iterator[State]:
+    def opened(self, recipe: Recipe, command_flags: Sequence[str], overwrite: bool = False, wait: bool = False
+               ) -> Iterator[State]:
         """Locks and prepares the folder for the duration of the context; a complete run is left untouched.
 
         Args and errors are those of `prepare` and `locked`; the context's value is what `prepare` returns.
@@ -130,22 +133,25 @@ class RunFolder:
         if state is State.COMPLETE:
             yield state
             return
-        with self.locked():
+        with self.locked(wait):
             yield self.prepare(recipe, command_flags, overwrite)  # another process may have completed the run since
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: bool = False) -> Iterator[None]:
         """Keeps other processes out of the folder, which is created if it does not exist.
 
         The kernel releases the lock when the process ends, even if it is killed. The lock file stays.
 
+        Args:
+          wait: whether to wait for a process that is using the folder, instead of raising an error.
+
         Raises:
           UsageError: another process is using the folder, or the folder cannot be used.
         """
-        with self._lock():
+        with self._lock(wait):
             yield
 
-    def _lock(self) -> IO[str]:
+    def _lock(self, wait: bool) -> IO[str]:
         """The open lock file; closing it releases the lock.
 
         It is not filelock's, which names no holder, which in some versions truncates the file of the process that holds
@@ -157,10 +163,13 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                with file:
-                    file.seek(0)
-                    raise UsageError(f"{self.path} is in use by {file.read().strip() or 'another process'}; wait for "
-                                     "it, stop it, or choose another --workdir") from error
+                file.seek(0)
+                in_use = f"{self.path} is in use by {file.read().strip() or 'another process'}"
+                if not wait:
+                    file.close()
+                    raise UsageError(f"{in_use}; wait for it, stop it, or choose another --workdir") from error
+                print(f"{in_use}; waiting for it", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()

@@ -58,7 +58,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
           checkpoint_every: str = "", command_flags: Sequence[str] = (),
           callbacks: Sequence[keras.callbacks.Callback] = (),
           on_start: Callable[[Path], None] | None = None, own_process: bool = False, reference: Recipe | None = None,
-          cache_features: bool = True) -> Result:
+          cache_features: bool = True, wait_for_folder: bool = False) -> Result:
     """Trains the recipe's network, or resumes an interrupted run, and writes a run's folder.
 
     Args:
@@ -86,11 +86,14 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
         `tfcnn.training.tensorboard.hyperparameters`.
       cache_features: compute the features of the images once if all layers but the last are frozen, and nothing changes
         the images, see `tfcnn.training.cached_features`. The weights are the same but for rounding.
+      wait_for_folder: if another process is using `workdir`, wait for it and go on from there, instead of raising an
+        error.
 
     Raises:
       UsageError: a value, the data or the folder is invalid, and nothing has been written; or the disk is full, or the
         folder is gone, and what was saved before is intact.
-      NotFiniteError: the loss is infinite or not a number; the last checkpoint is in the folder.
+      NotFiniteError: the loss, the gradient or a weight is infinite or not a number; the last checkpoint before is in
+        the folder.
       MachineLost: another worker of the run has stopped, or has not come within `wait` minutes.
       Interrupted: SIGINT or SIGTERM came; the state is saved. An evaluation or a first step that was interrupted keeps
         running in a thread until it ends.
@@ -108,7 +111,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
     workdir = Path(workdir or runs.new_folder(f"{recipe.experiment}-{recipe.dataset}"))
 
     def opened(folder: runs.RunFolder) -> AbstractContextManager[runs.State]:
-        return folder.opened(recipe, list(command_flags), overwrite)
+        return folder.opened(recipe, list(command_flags), overwrite, wait_for_folder)
 
     with machines.run_folder(setup.strategy, workdir, opened) as (folder, state):
         if state is runs.State.COMPLETE:
@@ -163,5 +166,5 @@ def _keep_normalization(setup: Setup, file: Path) -> None:
 
 
 def _now() -> str:
-    """The time in UTC, ISO 8601, in seconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    """The time in UTC, ISO 8601, in milliseconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
