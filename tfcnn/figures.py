@@ -27,7 +27,7 @@ def labels(record: Record) -> list[str]:
     return [arm["label"] for arm in record["arms"] if arm["runs"]]
 
 
-def by_arm(record: Record, panel: Any, measure: str, chosen: Sequence[str] = (), log: bool = False) -> None:
+def by_arm(record: Record, panel: Any, measure: str, chosen: Sequence[str] = ()) -> None:
     """A row for each arm: a dot for each seed, the mean, and its 95% interval.
 
     Args:
@@ -35,7 +35,6 @@ def by_arm(record: Record, panel: Any, measure: str, chosen: Sequence[str] = (),
       panel: matplotlib's axes.
       measure: the name of the measure.
       chosen: the arms, from top to bottom; empty for all that have runs.
-      log: whether the axis of the measure is logarithmic.
     """
     rows = [label for label in chosen or labels(record) if label in labels(record)]
     for row, label in enumerate(rows):
@@ -45,32 +44,30 @@ def by_arm(record: Record, panel: Any, measure: str, chosen: Sequence[str] = (),
             panel.text(0.02, row, "no value", transform=panel.get_yaxis_transform(), va="center", color="0.4")
             continue
         mean, interval = verdict.t_interval(found)
-        if interval and not log:
+        if interval:
             panel.plot(interval, [row, row], color=colour, linewidth=2.5, alpha=0.35, solid_capstyle="butt")
         panel.plot(found, [row] * len(found), linestyle="", marker="o", markersize=4, color=colour, alpha=0.6,
                    markeredgewidth=0)
         panel.plot([mean], [row], marker="|", markersize=15, markeredgewidth=2, color=colour)
         panel.annotate(_number(mean), (mean, row), (0, 9), textcoords="offset points", ha="center", fontsize=7.5,
                        color="0.25")
-    if log:
-        drawing.plain_log(panel, "x")
     panel.set_yticks(range(len(rows)), rows)
     panel.set_ylim(len(rows) - 0.5, -0.7)
     panel.grid(axis="y", visible=False)
     panel.set_xlabel(record["measures"][measure])
 
 
-def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), error: bool = True) -> None:
+def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = ()) -> None:
     """A curve over the epochs for each arm: the mean, and a band from the lowest to the highest seed.
 
     Args:
       record: the contents of study.json.
       panel: matplotlib's axes.
-      column: of metrics.csv, such as `loss` or `validation_accuracy`, or what the runs' callbacks observed.
+      column: of metrics.csv, such as `loss` or `validation_accuracy`, or what the runs' callbacks observed. An accuracy
+        is drawn as an error, in percent.
       chosen: the arms; empty for all that have runs.
-      error: whether an accuracy is drawn as an error, in percent.
     """
-    as_error = error and column.endswith("accuracy")
+    as_error = column.endswith("accuracy")
     rows = [label for label in chosen or labels(record) if label in labels(record)]
     for number, label in enumerate(rows):
         runs = [run["curves"][column] for arm in record["arms"] if arm["label"] == label for run in arm["runs"]
@@ -91,7 +88,7 @@ def curves(record: Record, panel: Any, column: str, chosen: Sequence[str] = (), 
 
 
 def against(record: Record, panel: Any, measure: str, groups: Mapping[str, Mapping[float, str]], title: str,
-            log_x: bool = False, log_y: bool = False, ticks: bool = False) -> None:
+            log_x: bool = False, ticks: bool = False) -> None:
     """A line for each group of arms over a number in which they differ: a dot for each seed, a line of the means.
 
     Args:
@@ -101,7 +98,6 @@ def against(record: Record, panel: Any, measure: str, groups: Mapping[str, Mappi
       groups: for each line its name, and its arms' labels by their number.
       title: what the horizontal axis says.
       log_x: whether the horizontal axis is logarithmic.
-      log_y: whether the vertical axis is logarithmic.
       ticks: whether the ticks of the horizontal axis are the numbers of the arms that have runs.
     """
     present: set[float] = set()
@@ -111,8 +107,6 @@ def against(record: Record, panel: Any, measure: str, groups: Mapping[str, Mappi
     panel.set_ylabel(record["measures"][measure])
     if log_x:
         drawing.plain_log(panel, "x")
-    if log_y:
-        drawing.plain_log(panel, "y")
     if ticks:
         panel.set_xticks(sorted(present), [f"{x:,g}" for x in sorted(present)])
     if len(groups) > 1:

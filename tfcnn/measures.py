@@ -24,6 +24,7 @@ from tfcnn.runs import OBSERVED, TIMINGS, RunFolder
 from tfcnn.startup import import_tensorflow
 
 _BATCH = 128
+_FIRST_IMAGES = 1000  # whose activations are counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,36 +96,36 @@ def generalization_gap() -> Measure:
                    lambda runs, data_dir: TEST_ERROR.of(runs, data_dir) - TRAIN_ERROR.of(runs, data_dir))
 
 
-def epochs_to(error: float, column: str = "accuracy") -> Measure:
-    """Epochs until an error is reached, interpolated between the ends of epochs; NaN if it is never reached.
+def epochs_to(error: float) -> Measure:
+    """Epochs until a training error is reached, interpolated between the ends of epochs; NaN if it is never reached.
+
+    The error of an epoch is that of its images as they came, while the network learnt. It counts as that of its end,
+    and so an error is reached up to half an epoch earlier than this says.
 
     Args:
       error: in percent.
-      column: `accuracy`, of the training images as they were seen during the epoch, or `validation_accuracy`.
     """
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
-        return _crossing(_errors(runs[0], column), error)
+        return _crossing(_errors(runs[0], "accuracy"), error)
 
-    part = "validation" if column.startswith("validation") else "training"
-    return Measure(f"epochs_to_{error:g}", f"epochs to {error:g}% {part} error", value)
+    return Measure(f"epochs_to_{error:g}", f"epochs to {error:g}% training error", value)
 
 
-def seconds_to(error: float, column: str = "accuracy") -> Measure:
+def seconds_to(error: float) -> Measure:
     """Seconds of training until an error is reached, as `epochs_to`. Compilation counts, validation does not."""
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
-        epochs = _crossing(_errors(runs[0], column), error)
+        epochs = _crossing(_errors(runs[0], "accuracy"), error)
         if not math.isfinite(epochs):
             return math.nan
         seconds = [0.0, *itertools.accumulate(_epoch_seconds(runs[0]))]
         whole = min(int(epochs), len(seconds) - 2)
         return seconds[whole] + (epochs - whole) * (seconds[whole + 1] - seconds[whole])
 
-    part = "validation" if column.startswith("validation") else "training"
-    return Measure(f"seconds_to_{error:g}", f"seconds to {error:g}% {part} error", value)
+    return Measure(f"seconds_to_{error:g}", f"seconds to {error:g}% training error", value)
 
 
 def steps_to_loss(loss: float) -> Measure:
-    """Steps until the training loss is reached, interpolated between the ends of epochs; NaN if it never is."""
+    """Steps until the training loss is reached, as `epochs_to`; NaN if it never is."""
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
         rows = runs[0].read_metrics()
         return _crossing([row["loss"] for row in rows], loss) * rows[0]["step"]
@@ -181,7 +182,7 @@ def come_back() -> Measure:
     return Measure("come_back", "silent units that come back, %", value)
 
 
-def zero_activations(images: int = 1000) -> Measure:
+def zero_activations() -> Measure:
     """The share of zeros, in percent, among the activations of all layers, on the first test images."""
     def value(runs: Sequence[RunFolder], data_dir: str | None) -> float:
         network = _load(runs[0])
@@ -189,7 +190,7 @@ def zero_activations(images: int = 1000) -> Measure:
         from tfcnn.trained import data
 
         test = data.load(network, data_dir=data_dir).test
-        pixels = network.normalization.apply(test.at(range(min(images, len(test)))))
+        pixels = network.normalization.apply(test.at(range(min(_FIRST_IMAGES, len(test)))))
         outputs = activations(network.model).predict_on_batch(pixels)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return 100 * sum((output == 0).sum() for output in outputs) / sum(output.size for output in outputs)

@@ -94,7 +94,8 @@ class Recipe:
     mirror: bool = _setting(True, "allow mirroring; --nomirror removes it from --augment")
     input_normalization: str = _setting(
         "channel", "channel: mean 0 and deviation 1 in each colour; none: division by 255 only; image: mean 0 and "
-                   "deviation 1 in each image; pixel_mean: the mean image is subtracted; zca: whitening",
+                   "deviation 1 in each image; pixel_mean: the mean image is subtracted, deviation 1 "
+                   "in all values; zca: whitening",
         ("channel", "none", "image", "pixel_mean", "zca"))
     test_crops: int = _setting(
         1, "1: the centre of each test image; 10: AlexNet's ten crops, whose predictions are averaged (streamed images "

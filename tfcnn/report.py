@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tfcnn import claims, console, exit_status, files, studies, verdict
+from tfcnn.description import rendering
 from tfcnn.runs.published import render_published
 from tfcnn.runs.record import environment, recorded_runs, repository_root
-from tfcnn.startup import import_tensorflow
 from tfcnn.study import FIGURE
 from tfcnn.verdict import Claim
 
@@ -93,9 +93,6 @@ def page(root: Path) -> str:
 
 def _networks(root: Path) -> str:
     """The table of all variants, as Markdown: building the networks would take a minute."""
-    import_tensorflow()
-    from tfcnn.description import rendering
-
     _, _, rest = (root / "docs" / "networks.md").read_text(encoding="utf-8").partition(rendering.BEGIN)
     return rest.partition(rendering.END)[0]
 

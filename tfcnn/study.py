@@ -6,9 +6,9 @@ It reads from top to bottom: what a study is; `run`, which chooses the learning 
 judges and writes; the command. The processes that train, one a run, are in `trainings`.
 
 The protocol is the same for all studies. The learning rate of each arm is chosen on validation images, from a grid that
-grows until its best value is not at its edge. All arms have the same seeds. The test set is looked at once, at the end
-of a run. Runs that are complete are not repeated: not after an interruption, and not where another study has trained
-the same recipe with the same code.
+grows, four times at most, until its best value is not at its edge. All arms have the same seeds. The test set is looked
+at once, at the end of a run. Runs that are complete are not repeated: not after an interruption, and not where another
+study has trained the same recipe with the same code.
 """
 
 from __future__ import annotations

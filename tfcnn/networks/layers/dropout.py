@@ -17,7 +17,8 @@ class Dropout(keras.layers.Dropout):
     """`keras.layers.Dropout` with the same arguments, from half as many random numbers.
 
     A random number of 32 bits decides about two activations, by 16 bits each. The rate is therefore rounded to a
-    multiple of 2^-16, and the activations that are kept are scaled by the rounded rate. Keras draws one number for each
+    multiple of 2^-16, and the activations that are kept are multiplied by what follows from the rounded rate, with the
+    precision of the inputs: at a rate of 0.1 by 1.1111, in bfloat16 by 1.1094. Keras draws one number for each
     activation, in bfloat16 one of 128 values, which turns a rate of 0.1 into 0.102.
 
     Input and output: any shape.

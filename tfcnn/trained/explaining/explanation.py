@@ -130,9 +130,11 @@ def find_class(names: Sequence[str], word: str) -> int:
                      f"are {shown}")
 
 
-def explain(network: TrainedNetwork, pictures: Pictures, test_images: np.ndarray | None = None, layer: str = "",
-            seed: int | None = None) -> Explanation:
+def explain(network: TrainedNetwork, pictures: Pictures, test_images: np.ndarray | None = None, layer: str = ""
+            ) -> Explanation:
     """Makes all explanations that make sense for a network.
+
+    Weights drawn anew, and noise, have another seed than the network was trained with.
 
     Args:
       network: the network.
@@ -140,7 +142,6 @@ def explain(network: TrainedNetwork, pictures: Pictures, test_images: np.ndarray
       test_images: uint8 `[batch, height, width, channels]`, of the network's input size; None if there are none.
       layer: the layer of the feature maps, Grad-CAM and units; empty for the stages of the network. One without
         positions is used for its units only.
-      seed: of the weights that are drawn anew, and of the noise; None: another one than the network was trained with.
 
     Raises:
       UsageError: there is no such layer.
@@ -148,7 +149,7 @@ def explain(network: TrainedNetwork, pictures: Pictures, test_images: np.ndarray
     model = network.model
     if layer:
         layers.find(model, layer)
-    seed = (network.recipe.seed + 1) % 2**32 if seed is None else seed
+    seed = (network.recipe.seed + 1) % 2**32
     both = model, randomization.redrawn(model, seed)
     inputs = network.normalization.apply(tf.constant(pictures.images)).numpy()
     positions = bool(layer) and layers.has_positions(model, layer)
