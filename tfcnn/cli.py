@@ -35,8 +35,8 @@ def run(recipe: Recipe, argv: Sequence[str] | None = None, action: Action | None
         sample: Mapping[str, Any] | None = None, presets: Presets | None = None) -> None:
     """Runs an experiment as its command line says, and ends the process.
 
-    The exit status is 0 when done, 2 after a usage error, 3 if the loss was not finite, 4 if another machine of the run
-    has stopped, 130 or 143 after an interruption.
+    The exit status is 0 when done, 2 after a usage error, 3 if the loss, the gradient or a weight was not finite, 4 if
+    another machine of the run has stopped, 130 or 143 after an interruption.
 
     Args:
       recipe: the experiment's recipe, which flags change.
