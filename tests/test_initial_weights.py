@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import tfcnn  # noqa: F401  sets what Keras and TensorFlow read when they are imported
@@ -100,7 +101,8 @@ def test_a_converted_network_keeps_its_last_layer_for_its_own_data_set(dataset: 
 
 
 def test_run_with_frozen_layers_resumes_exactly(first: Path, class_folders: Path, tmp_path: Path) -> None:
-    recipe = FIRST.replace(initial_weights=str(first), freeze="conv1", epochs=2, dropout=0.2)
+    source = shutil.copytree(first, tmp_path / "source")
+    recipe = FIRST.replace(initial_weights=str(source), freeze="conv1", epochs=2, dropout=0.2)
 
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -110,6 +112,12 @@ def test_run_with_frozen_layers_resumes_exactly(first: Path, class_folders: Path
     train(recipe, tmp_path / "whole", data_dir=str(class_folders))
     with pytest.raises(RuntimeError, match="stopped here"):
         train(recipe, tmp_path / "parts", data_dir=str(class_folders), callbacks=[Stop()])
+    other = keras.saving.load_model(source / "model.keras")
+    other.get_layer("logits").bias.assign_add([1.0, 0.0, 0.0])
+    other.save(source / "model.keras")
+    with pytest.raises(UsageError, match=f"parts started from other weights than {source} holds now"):
+        train(recipe, tmp_path / "parts", data_dir=str(class_folders))
+    shutil.copy(first / "model.keras", source)
     train(recipe, tmp_path / "parts", data_dir=str(class_folders))
     whole, parts = _weights(tmp_path / "whole"), _weights(tmp_path / "parts")
     assert all(_equal(whole[name], parts[name]) for name in whole)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import math
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -429,16 +430,23 @@ class _StopsAfterAnEpoch(keras.callbacks.Callback):
             raise RuntimeError("stopped here")
 
 
-def test_run_is_not_resumed_in_another_arithmetic(class_folders: Path, tmp_path: Path,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_is_not_resumed_in_another_arithmetic_or_with_other_data(class_folders: Path, tmp_path: Path,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="stopped here"):
         train(COLOURS, tmp_path / "run", data_dir=str(class_folders), callbacks=[_StopsAfterAnEpoch()])
     before = {path: path.read_bytes() for path in tmp_path.rglob("ckpt*")}
     monkeypatch.setattr(devices, "computed_precision", lambda recipe: "bfloat16")
     with pytest.raises(UsageError, match="has computed in float32 so far, and would go on in bfloat16.*--overwrite"):
         train(COLOURS, tmp_path / "run", data_dir=str(class_folders))
-    assert {path: path.read_bytes() for path in tmp_path.rglob("ckpt*")} == before != {}
     monkeypatch.undo()
+    other = tmp_path / "other"
+    shutil.copytree(class_folders, other)
+    for label in (other / "train").iterdir():
+        (label / "00.png").unlink()
+    message = "has had 96 training, 24 validation and 30 test images of 3 classes so far, and there are 93 .*--overwr"
+    with pytest.raises(UsageError, match=message):
+        train(COLOURS, tmp_path / "run", data_dir=str(other))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("ckpt*")} == before != {}
     assert train(COLOURS, tmp_path / "run", data_dir=str(class_folders)).record["arithmetic"] == "float32"
 
 

@@ -47,6 +47,8 @@ class Progress(tf.train.experimental.PythonState):
       finished: whether training is complete, so that only the test remains.
       started: when the run started.
       arithmetic: what its layers multiply in, see `devices.arithmetic`; "" before its first step.
+      data: how many images of how many classes there are.
+      initial_weights: the SHA-256 of the weights that it started with; "" if they were random.
     """
 
     step: int = 0
@@ -59,6 +61,8 @@ class Progress(tf.train.experimental.PythonState):
     finished: bool = False
     started: str = ""
     arithmetic: str = ""
+    data: str = ""
+    initial_weights: str = ""
 
     def serialize(self) -> str:
         return json.dumps(dataclasses.asdict(self))

@@ -103,11 +103,11 @@ class Loop:
         Raises:
           Interrupted: a signal came; the state is saved.
           NotFiniteError: the loss, the gradient or a weight is not finite; the last saved state is from before.
-          UsageError: a resumed run would go on in another arithmetic.
+          UsageError: a resumed run would go on in another arithmetic, with other data, or from other weights.
         """
         progress = self.progress
         progress.started = progress.started or started
-        self._keep_arithmetic()
+        self._keep_premises()
         if isinstance(self._setup.pipeline, CachedFeatures):
             self._setup.pipeline.compute()  # with the weights of the checkpoint
         with process.low_priority_threads() if self._own_process else nullcontext():
@@ -129,18 +129,28 @@ class Loop:
         self._stop_if_signalled()
         self._callbacks.on_train_end()
 
-    def _keep_arithmetic(self) -> None:
-        """Keeps what the layers multiply in with the run's state, or checks that it is still the same.
+    def _keep_premises(self) -> None:
+        """Keeps with the run's state what is not in its recipe and must stay, or checks that it has stayed.
 
         Raises:
-          UsageError: a resumed run would go on in another arithmetic.
+          UsageError: a resumed run would go on in another arithmetic, with other data, or from other weights.
         """
-        now = devices.arithmetic(self._recipe)
-        if self.progress.arithmetic not in ("", now):
-            raise UsageError(f"{self._folder.path} has computed in {self.progress.arithmetic} so far, and would go on "
-                             f"in {now} on this processor: resume it on one like before, or start again with "
-                             "--overwrite")
-        self.progress.arithmetic = now
+        progress, folder, initial = self.progress, self._folder.path, self._setup.initial_weights
+        arithmetic = devices.arithmetic(self._recipe)
+        if progress.arithmetic not in ("", arithmetic):
+            raise UsageError(f"{folder} has computed in {progress.arithmetic} so far, and would go on in {arithmetic} "
+                             "on this processor: resume it on one like before, or start again with --overwrite")
+        data = self._setup.dataset
+        images = (f"{len(data.train)} training, {len(data.validation)} validation and {len(data.test)} test images of "
+                  f"{len(data.class_names)} classes")
+        if progress.data not in ("", images):
+            raise UsageError(f"{folder} has had {progress.data} so far, and there are {images} now: restore the data, "
+                             "or start again with --overwrite")
+        weights = initial.sha256 if initial else ""
+        if progress.initial_weights not in ("", weights):
+            raise UsageError(f"{folder} started from other weights than {self._recipe.initial_weights} holds now: put "
+                             "them back, or start again with --overwrite")
+        progress.arithmetic, progress.data, progress.initial_weights = arithmetic, images, weights
 
     def take_final_weights(self) -> None:
         """Gives the network the weights to test and keep: the averages if there are any, or the best ones."""

@@ -64,8 +64,8 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
     Args:
       recipe: everything that determines the result.
       workdir: the run's folder, created if necessary; by default a new folder under `runs/`, see `Result.workdir`. An
-        unfinished run of the same recipe in it is resumed; of a finished one, the result is returned, without a look at
-        the data.
+        unfinished run of the same recipe in it is resumed, with the same data and initial weights; of a finished one,
+        the result is returned, without a look at the data.
       data_dir: folder of the data set, see `tfcnn.data.datasets.load`.
       devices: number of GPUs, or of logical CPU devices, that share each global batch; 0 for all GPUs, or one CPU
         device.
@@ -100,6 +100,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
     """
     started = _now()
     interval = CheckpointInterval(checkpoint_every)
+    workdir = workdir and files.expanded(workdir)
     if workdir and not machines.cluster(cluster):
         given = runs.RunFolder(workdir)
         if given.state(recipe, overwrite) is runs.State.COMPLETE:
@@ -108,7 +109,7 @@ def train(recipe: Recipe, workdir: str | Path | None = None, *, data_dir: str | 
         memory.keep_freed()
     setup = prepare(recipe, data_dir, devices, cluster, wait, cache_features)
     machines.check_equal(setup.strategy, "--checkpoint_every", checkpoint_every)
-    workdir = Path(workdir or runs.new_folder(f"{recipe.experiment}-{recipe.dataset}"))
+    workdir = workdir or runs.new_folder(f"{recipe.experiment}-{recipe.dataset}")
 
     def opened(folder: runs.RunFolder) -> AbstractContextManager[runs.State]:
         return folder.opened(recipe, list(command_flags), overwrite, wait_for_folder)
