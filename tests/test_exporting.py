@@ -17,10 +17,11 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests import pages
-from tfcnn import experiments, networks
+from tfcnn import experiments, export, networks
 from tfcnn.data import normalization
 from tfcnn.networks import layers
 from tfcnn.recipe import UsageError
+from tfcnn.runs import EXPORTED
 from tfcnn.trained.exporting import check, formats
 from tfcnn.trained.exporting.standard_layers import keras_application
 from tfcnn.trained.network import TrainedNetwork
@@ -163,6 +164,11 @@ def test_formats_name_what_they_cannot_do(tmp_path: Path) -> None:
     (tmp_path / "there.onnx").write_text("")
     with pytest.raises(UsageError, match="exists already"):
         check.export(_shared("lenet"), "onnx", tmp_path / "there.onnx", _images((28, 28, 1)), np.zeros(8, int))
+
+
+def test_a_run_that_is_replaced_takes_its_exports_with_it() -> None:
+    names = {export.default_name(kind, quantize) for kind, values in formats.QUANTIZED.items() for quantize in values}
+    assert names == set(EXPORTED)
 
 
 def test_class_names_are_in_the_onnx_file(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def test_overwrite_removes_only_the_files_of_a_run(tmp_path: Path) -> None:
     (folder.path / "notes.txt").write_text("mine")
     (folder.path / "checkpoints").mkdir()
     (folder.path / "checkpoints" / "ckpt-1.index").write_text("old")
-    for name in (runs.OBSERVED, runs.SILENT_UNITS, runs.DIVERGED):
-        (folder.path / name).write_text("of a study")
+    for name in (runs.OBSERVED, runs.SILENT_UNITS, runs.DIVERGED, *runs.EXPORTED):
+        (folder.path / name).write_text("of a study, or exported")
     assert folder.prepare(RECIPE.replace(epochs=4), ["--epochs=4"], overwrite=True) is runs.State.NEW
     assert set(contents(folder.path)) == {"notes.txt", runs.RECIPE, runs.COMMAND}
     assert folder.read_recipe().epochs == 4

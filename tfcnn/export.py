@@ -55,11 +55,10 @@ def _export(arguments: argparse.Namespace) -> int:
     from tfcnn.trained.exporting import check
 
     network = trained.load(arguments.source)
-    suffix = _FORMATS[arguments.format]
-    words = [arguments.format, *([arguments.quantize] if arguments.quantize != "none" else [])]
+    suffix, name = _FORMATS[arguments.format], default_name(arguments.format, arguments.quantize)
     run = files.expanded(arguments.source).is_dir()
     path = files.expanded(arguments.out) if arguments.out else (
-        (network.folder if run else Path()) / f"{'' if run else network.name + '-'}{'-'.join(words)}{suffix}")
+        (network.folder if run else Path()) / f"{'' if run else network.name + '-'}{name}")
     if suffix and path.suffix != suffix:
         raise UsageError(f"--out={arguments.out} must end in {suffix}")
     loaded = data.load(network, data_dir=arguments.data_dir or None)
@@ -74,6 +73,11 @@ def _export(arguments: argparse.Namespace) -> int:
           f"difference of a probability: {checked.largest_difference:.2g}\n"
           f"latency: {1000 * checked.latency_1:.2f} ms for 1 image, {1000 * checked.latency_128:.1f} ms for 128")
     return 0
+
+
+def default_name(kind: str, quantize: str) -> str:
+    """What an export of a run is called in the run's folder: see `runs.EXPORTED`."""
+    return f"{kind}{'' if quantize == 'none' else '-' + quantize}{_FORMATS[kind]}"
 
 
 def main(words: Sequence[str] | None = None) -> int:

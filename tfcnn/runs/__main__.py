@@ -31,7 +31,7 @@ def _parser() -> console.Parser:
 
     comparing = commands.add_parser("compare", help="draw the curves of some runs over each other, and print the "
                                                     "settings in which they differ and what they reached")
-    comparing.add_argument("folders", nargs="+", type=RunFolder, metavar="RUN_FOLDER",
+    comparing.add_argument("folders", nargs="+", type=_run_folder, metavar="RUN_FOLDER",
                            help="runs that differ only in their seed are shown as mean and band")
     comparing.add_argument("--out", type=Path, default=Path("compare.png"), metavar="FILE",
                            help="the picture; by default compare.png")

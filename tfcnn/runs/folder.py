@@ -38,6 +38,9 @@ VALIDATION_EVENTS = "validation"
 EVALUATION = "evaluation"
 EVALUATED = "evaluation.json"  # in the folder EVALUATION
 EXPLANATION = "explanation"
+# The files that `python -m tfcnn.export RUN` writes if it is not told another name.
+EXPORTED = ("saved_model", "onnx.onnx", "onnx-int8.onnx", "litert.tflite", "litert-float16.tflite",
+            "litert-int8.tflite", "keras.keras")
 LOCK = "run.lock"
 # Folder of the runs that are given none.
 RUNS = "runs"
@@ -47,7 +50,7 @@ MISSING = "missing"
 # In the order in which --overwrite removes them: the result goes first, so that a half-removed run is not taken for a
 # complete one. The recipe is replaced, not removed, so that the folder is a run's folder at any moment.
 _REPLACED = (RESULT, CHECKPOINTS, MODEL, NORMALIZATION, METRICS, TIMINGS, CURVES, TRAIN_EVENTS, VALIDATION_EVENTS,
-             EVALUATION, EXPLANATION, OBSERVED, SILENT_UNITS, DIVERGED, COMMAND)
+             EVALUATION, EXPLANATION, *EXPORTED, OBSERVED, SILENT_UNITS, DIVERGED, COMMAND)
 
 # The fields that every result.json has at least; a dot leads into a nested object. Recorded runs are checked against
 # this list too, so a field that they lack cannot be added.
