@@ -101,13 +101,13 @@ class _Terminal(io.StringIO):
         return True
 
 
-def _output(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The output during two of three epochs; each has four steps of two seconds."""
+def _output(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, epochs: int = 3) -> str:
+    """The output during the first two epochs; each has four steps of two seconds."""
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     monkeypatch.setenv("COLUMNS", "160")
     progress = Progress()
-    bar = ProgressBar(progress, 3, 4, 50, stream)
+    bar = ProgressBar(progress, epochs, 4, 50, stream)
     for epoch in range(2):
         progress.sums, progress.epoch_seconds = [], 0.0
         for done in range(1, 5):
@@ -126,6 +126,10 @@ def test_without_a_terminal_progress_is_one_line_per_epoch(monkeypatch: pytest.M
     # At two seconds per step: eight steps are left, then four.
     assert first.startswith(f"Epoch 1/3: {figures}0:00:16 left, until ")
     assert second.startswith(f"Epoch 2/3: {figures}0:00:08 left, until ")
+
+
+def test_an_end_that_no_calendar_has_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _output(io.StringIO(), monkeypatch, 10 ** 11).splitlines()[0].endswith("; 25 images/s")
 
 
 def test_on_a_terminal_progress_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ Data sets too large for memory are read by `sources` and `streaming`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Dataset:
 
 def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, seed: int = 0,
          image_size: tuple[int, int] | None = None, train_images: int = 0, random_labels: float = 0.0,
-         classes: str = "") -> Dataset:
+         classes: str | Sequence[str] = "") -> Dataset:
     """Reads a data set into memory and holds out a part of its training set for validation.
 
     If `data_dir` is given, it must hold the data set: official files in `data_dir` or `data_dir/NAME`, class folders,
@@ -64,7 +65,7 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
         cropped. Images that all have the same size are left as they are.
       train_images: how many of the other training images to keep, equally many of each class; 0 for all.
       random_labels: probability with which the label of each of these is replaced by a random one, in [0, 1].
-      classes: the classes to keep, as in `subset.parse_classes`; empty for all.
+      classes: the classes to keep, as in `subset.of_classes`; empty for all.
 
     Returns:
       The data set, with images in the order of the files.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Source:
 
 
 def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, seed: int = 0, train_images: int = 0,
-         random_labels: float = 0.0, classes: str = "") -> Source:
+         random_labels: float = 0.0, classes: str | Sequence[str] = "") -> Source:
     """Finds a data set to be streamed, and holds out a part of its training set for validation.
 
     Args:
@@ -62,13 +63,13 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
     if name == "folder":
         return from_folder(folders.root(data_dir), validation, seed, train_images, random_labels, classes)
     if classes:
-        raise UsageError(f"--classes={classes} with --stream needs class folders, whose labels are known before the "
+        raise UsageError("--classes with --stream needs class folders, whose labels are known before the "
                          "images are read: leave out one of the two")
     return from_tfds(tfds.builder(name, folder), validation, seed, train_images, random_labels)
 
 
 def from_folder(folder: str | Path, validation: float = 0.1, seed: int = 0, train_images: int = 0,
-                random_labels: float = 0.0, classes: str = "") -> Source:
+                random_labels: float = 0.0, classes: str | Sequence[str] = "") -> Source:
     """Class folders of JPEG and PNG files, split as `datasets.load` splits them.
 
     Opens no file: a damaged one is found when it is decoded.

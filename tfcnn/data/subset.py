@@ -18,7 +18,8 @@ def parse_classes(text: str, names: Sequence[str]) -> list[int]:
     """The labels that `--classes` names, in its order.
 
     Args:
-      text: names, numbers and ranges of numbers such as `5-9`, separated by commas; empty for all classes.
+      text: names, numbers and ranges of numbers such as `5-9`, separated by commas; empty for all classes. What is a
+        name is not taken for a number.
       names: the names of all classes.
 
     Raises:
@@ -44,11 +45,22 @@ def parse_classes(text: str, names: Sequence[str]) -> list[int]:
     return labels
 
 
-def of_classes(contents: Contents, text: str) -> Contents:
-    """The images of some classes, which are numbered anew in the order of `text`: see `parse_classes`."""
-    if not text:
+def of_classes(contents: Contents, wanted: str | Sequence[str]) -> Contents:
+    """The images of some classes, which are numbered anew in the order of `wanted`.
+
+    Args:
+      contents: the data set.
+      wanted: as in `parse_classes`; or names, of which the data set has all, or else all its classes are kept.
+    """
+    names = list(contents.class_names)
+    if not isinstance(wanted, str):
+        labels = [names.index(name) for name in wanted if name in names]
+        if len(labels) < len(wanted):
+            return contents
+    elif wanted:
+        labels = parse_classes(wanted, names)
+    else:
         return contents
-    labels = parse_classes(text, contents.class_names)
     return Contents(contents.source, tuple(contents.class_names[label] for label in labels),
                     _renumbered(contents.train, labels), _renumbered(contents.test, labels))
 

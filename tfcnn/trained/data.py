@@ -187,7 +187,7 @@ class Loader:
             return {field: getattr(recipe, field)
                     for field in ("validation", "seed", "classes", "train_images", "random_labels")}
         return {"validation": 0.0, "seed": recipe.seed,
-                "classes": ",".join(self._first.class_names) if recipe.classes else ""}
+                "classes": self._first.class_names if recipe.classes else ""}
 
     def _find(self, network: TrainedNetwork) -> datasets.Dataset | sources.Source:
         # What fits into memory as official files do cannot be streamed; it is only cropped as streamed images are.

@@ -60,9 +60,11 @@ def strategy(recipe: Recipe, devices: int = 0, cluster: str = "", wait: float = 
       wait: minutes to wait for the other workers at most; 0 for without end.
 
     Raises:
-      UsageError: there are not enough devices, the batch does not divide, or the cluster is invalid.
+      UsageError: there are not enough devices or less than none, the batch does not divide, or the cluster is invalid.
       MachineLost: the other workers did not come in time.
     """
+    if devices < 0:
+        raise UsageError(f"--devices={devices} must be at least 0")
     workers = machines.cluster(cluster, wait)
     # A card may be divided into several logical GPUs. To list them starts the runtime, which a cluster must be joined
     # before.
@@ -71,7 +73,7 @@ def strategy(recipe: Recipe, devices: int = 0, cluster: str = "", wait: float = 
         gpus = tf.config.list_logical_devices("GPU")
     count = devices or len(gpus) or 1
     replicas = count * (len(workers.addresses) if workers else 1)
-    if count < 1 or recipe.batch_size % (replicas * recipe.accumulate):
+    if recipe.batch_size % (replicas * recipe.accumulate):
         raise UsageError(f"--batch_size={recipe.batch_size} does not divide among --devices={count}"
                          + (f" on each of {len(workers.addresses)} machines" if workers else "")
                          + (f" in --accumulate={recipe.accumulate} parts" if recipe.accumulate > 1 else ""))

@@ -70,7 +70,10 @@ class ProgressBar:
             return speed
         step, begin = self._start
         seconds = round(left * (now - begin) / (self._progress.step - step))
-        end = datetime.now() + timedelta(seconds=seconds)
+        try:
+            end = datetime.now() + timedelta(seconds=seconds)
+        except OverflowError:  # after the year 9999
+            return speed
         day = "" if end.date() == datetime.now().date() else f"{end:%Y-%m-%d} "
         return f"{speed}, {timedelta(seconds=seconds)} left, until {day}{end:%H:%M}"
 
