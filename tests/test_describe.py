@@ -56,6 +56,11 @@ def test_help_needs_no_tensorflow() -> None:
         assert word in done.stdout
 
 
+def test_values_of_options_may_come_before_the_network(capsys: pytest.CaptureFixture) -> None:
+    assert main(["--format", "json", "alexnet", "--variant", "cifar"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "alexnet_cifar"
+
+
 def test_help_of_a_network_lists_its_options(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="^0$"):
         main(["alexnet", "--help"])

@@ -166,6 +166,13 @@ def test_formats_name_what_they_cannot_do(tmp_path: Path) -> None:
         check.export(_shared("lenet"), "onnx", tmp_path / "there.onnx", _images((28, 28, 1)), np.zeros(8, int))
 
 
+@pytest.mark.parametrize("count", [1, 499, 500, 501, 950, 1400, 45_000])
+def test_images_that_calibrate_are_spread_over_all_classes(count: int) -> None:
+    chosen = export.spaced(count)
+    assert min(count, 250) <= len(chosen) <= 500
+    assert count - chosen[-1] <= chosen.step <= count / 250 + 1
+
+
 def test_a_run_that_is_replaced_takes_its_exports_with_it() -> None:
     names = {export.default_name(kind, quantize) for kind, values in formats.QUANTIZED.items() for quantize in values}
     assert names == set(EXPORTED)

@@ -327,7 +327,7 @@ def test_an_interruption_says_whether_there_is_a_result(measured: bool, tmp_path
                                                         capsys: pytest.CaptureFixture[str]) -> None:
     def action(values: Any, workdir: Path) -> None:
         if measured:
-            (workdir / "result.json").touch()
+            (workdir / "result.json").write_text('{"experiment": "frameworks"}')
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as end:

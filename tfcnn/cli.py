@@ -20,7 +20,7 @@ from absl.flags import FlagValues
 from tfcnn import arguments, commands, exit_status, files, flags, signals, streams
 from tfcnn.recipe import Option, Presets, Recipe, UsageError
 from tfcnn.runs import COMMAND, CURVES, MISSING, RESULT, RunFolder, State, new_folder
-from tfcnn.runs.record import unfinished
+from tfcnn.runs.record import benchmark_result, unfinished
 from tfcnn.startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -115,12 +115,13 @@ def _measure(name: str, options: Mapping[str, Option], action: Callable[[Mapping
     given = {option_name: values[option_name].value for option_name in (*options, "overwrite")}
     with _result_folder(name, values["workdir"].value, given["overwrite"]) as workdir:
         import_tensorflow()
+        before = benchmark_result(workdir, name)
         try:
             action(given, workdir)
         except KeyboardInterrupt as interrupt:
-            if not (workdir / RESULT).exists():
+            if benchmark_result(workdir, name) in (None, before):
                 raise
-            rest = f"\nresume: {commands.to_measure_rest(name, argv[1:], workdir)}" if unfinished(workdir) else ""
+            rest = f"\nresume: {commands.to_measure_rest(name, argv[1:], workdir)}" if unfinished(workdir, name) else ""
             print(f"\ninterrupted; what has been measured is in {workdir}{rest}", file=sys.stderr)
             return exit_status.of_interrupt(interrupt)
     return exit_status.DONE
@@ -139,8 +140,10 @@ def _result_folder(name: str, workdir: str, overwrite: bool) -> Iterator[Path]:
         if workdir:
             created = [path for path in (folder, *folder.parents) if not path.exists()]
         taken = os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir()))
-        if taken and not overwrite and not unfinished(folder):
+        if taken and not overwrite and not unfinished(folder, name):
             raise UsageError(f"{folder} exists already: choose another --workdir, or give --overwrite")
+        if taken and folder.is_dir() and not _is_of_benchmark(folder, name):
+            raise UsageError(f"{folder} holds something else than a result of {name}: choose another --workdir")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # now, and not after an hour of measurements
             pass
@@ -152,6 +155,14 @@ def _result_folder(name: str, workdir: str, overwrite: bool) -> Iterator[Path]:
         with suppress(OSError):
             for path in created:
                 path.rmdir()
+
+
+def _is_of_benchmark(folder: Path, name: str) -> bool:
+    """Whether a folder holds the result of a benchmark, or, without a result, only what one writes besides."""
+    if (folder / RESULT).exists():
+        return benchmark_result(folder, name) is not None
+    suffixes = [path.suffix for path in folder.iterdir() if path.name != "README.md"]
+    return ".png" in suffixes and set(suffixes) <= {".png", ".tmp"}
 
 
 def _train(recipe: Recipe, values: FlagValues, reference: Recipe) -> int:

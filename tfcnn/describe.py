@@ -53,9 +53,7 @@ _COMMON_OPTIONS = {
 
 def _parser_for(words: Sequence[str]) -> console.Parser:
     """The parser of these arguments: the network decides which options there are."""
-    # Only a value after `--option=` can come before the network.
-    network = next((word for word in words if not word.startswith("-")), None)
-    return _parser(network if network in networks.names() else None)
+    return _parser(next((word for word in words if word in networks.names()), None))
 
 
 def _parser(network: str | None) -> console.Parser:

@@ -99,7 +99,7 @@ def _write(network: Any, found: Any, folder: Path) -> dict[str, Any]:
 def _read(network: Any, file: str) -> Any:
     """A picture of the network's input size, [1, height, width, channels]."""
     try:
-        return network.fit(network.read(file)[None])
+        return network.fit(network.read(files.expanded(file))[None])
     except OSError as error:
         raise files.usage_error(f"cannot read {file}", error, Path(file)) from error
 

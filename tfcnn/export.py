@@ -18,6 +18,7 @@ package. If a probability of a float export differs by more than 1e-4, or a quan
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from tfcnn.startup import import_tensorflow
 from tfcnn.trained.exporting import packages
 
 _FORMATS = {"saved_model": "", "onnx": ".onnx", "litert": ".tflite", "keras": ".keras"}
-_REPRESENTATIVE = 500  # training images
+_REPRESENTATIVE = 500  # training images at most, from which int8 takes the ranges of activations
 
 
 def _parser() -> console.Parser:
@@ -62,8 +63,7 @@ def _export(arguments: argparse.Namespace) -> int:
     if suffix and path.suffix != suffix:
         raise UsageError(f"--out={arguments.out} must end in {suffix}")
     loaded = data.load(network, data_dir=arguments.data_dir or None)
-    step = max(1, len(loaded.train) // _REPRESENTATIVE)
-    representative = loaded.train.at(range(0, len(loaded.train), step)[:_REPRESENTATIVE])
+    representative = loaded.train.at(spaced(len(loaded.train)))
     with tempfile.TemporaryDirectory(prefix="tfcnn-") as folder:
         images, labels = loaded.test.stored(Path(folder, "images"))
         checked = check.export(network, arguments.format, path, images, labels, arguments.quantize, representative,
@@ -73,6 +73,11 @@ def _export(arguments: argparse.Namespace) -> int:
           f"difference of a probability: {checked.largest_difference:.2g}\n"
           f"latency: {1000 * checked.latency_1:.2f} ms for 1 image, {1000 * checked.latency_128:.1f} ms for 128")
     return 0
+
+
+def spaced(count: int) -> range:
+    """The numbers of at most 500 of `count` images, evenly spaced to the end: class folders are sorted by class."""
+    return range(0, count, math.ceil(count / _REPRESENTATIVE))
 
 
 def default_name(kind: str, quantize: str) -> str:

@@ -160,7 +160,7 @@ def code_version(network: str, observer: str = "") -> str:
       observer: the module of the run's callbacks; empty if there are none.
     """
     root = Path(__file__).parent
-    paths = [root / name for name in ("augmentations.py", "recipe.py", "_compat.py", "processor.py",
+    paths = [root / name for name in ("__init__.py", "augmentations.py", "recipe.py", "_compat.py", "processor.py",
                                       "networks/__init__.py", "networks/options.py", f"networks/{network}.py",
                                       "trained/prediction.py", "trained/network.py")]
     paths += [path for room in ("data", "networks/layers", "training") for path in sorted((root / room).rglob("*.py"))]

@@ -30,6 +30,7 @@ _RATES = (1e-5, 10.0)  # of the range test
 _DECAYS = (1e-6, 1e-2)  # of the search
 _EDGE = 0.05  # of the searched interval, on a logarithmic scale
 _OVERFITTED = 0.999  # training accuracy
+_BATCH = 32  # at most: 1,000 images make 31 steps
 
 Row = Mapping[str, float]
 
@@ -134,7 +135,8 @@ def run(recipe: Recipe, lengths: Lengths, trainings: Trainings, folder: Path) ->
       trainings: trains.
       folder: where to write.
     """
-    plain = unregularized(recipe)
+    # In all stages, because a learning rate that was found with one batch size is not the best for another.
+    plain = unregularized(recipe).replace(batch_size=min(_BATCH, recipe.batch_size), accumulate=1)
     stages: list[Stage] = []
     tuned = plain.replace(epochs=lengths.epochs)
 
@@ -146,7 +148,7 @@ def run(recipe: Recipe, lengths: Lengths, trainings: Trainings, folder: Path) ->
 
     if not add(overfit(plain, lengths.overfit_epochs, trainings)):
         return stages
-    few = plain.replace(train_images=1000, batch_size=min(32, plain.batch_size))
+    few = plain.replace(train_images=1000)
     if not add(range_test(few, lengths.range_epochs, trainings)):
         return stages
     if not add(search(few, lengths, float(stages[-1].found["rate"]), trainings)):

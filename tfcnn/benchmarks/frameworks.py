@@ -150,7 +150,7 @@ def _begin(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Sequ
         "batch_size": next(iter(recipes.values())).batch_size, FREED_MEMORY: "kept", **timing, **environment}
     if overwrite:
         (workdir / RESULT).unlink(missing_ok=True)  # an interruption shall not go on with it
-    earlier = record.unfinished(workdir) or {}
+    earlier = record.unfinished(workdir, "frameworks") or {}
     differing = [key for key in settings if earlier and earlier.get(key) != settings[key]]
     if differing:
         raise UsageError(f"{workdir} holds what was measured with other {', '.join(differing)}: choose another "

@@ -26,10 +26,11 @@ _INCHES_PER_NETWORK = 1.5
 
 _MEASURED = """## What was measured
 
-Each mode runs whole training steps on one constant batch: loss, gradients, optimizer and moving averages. Network,
-batch, optimizer and number of threads are the same in all of them. *First step* is the time to build the network, to
-compile it and to run the first step; importing the framework is listed separately. *Peak memory* is that of the whole
-process.{airbench}
+Each mode runs whole training steps on one constant batch: loss, gradients, optimizer and moving averages, and in
+TensorFlow also the accuracy and the norms of the gradient. Network, batch, optimizer and number of threads are the same
+in all of them. *First step* is the time to build the network, to compile it and to run the first step, in TensorFlow
+also to load the sample and to augment a batch; importing the framework is listed separately. *Peak memory* is that of
+the whole process, in the host's memory.{airbench}
 
 *The ceiling* is the speed of the network's convolutions and matrix products alone: the forward pass, the gradient of
 the weights, and the gradient of the input wherever an earlier layer is trained. Each is TensorFlow's own operation on
@@ -67,9 +68,9 @@ With channels last in memory it ran {channels_last} times as fast as with channe
 """,
     "pytorch_compiled": """
 **PyTorch, compiled** (`torch.compile`). Python code is traced at its first call. Everything between convolutions
-becomes generated C++, which requires a compiler at run time. The first step was done after {first_compiled} s, against
-{first_pytorch} s without compilation, and training then ran {compiled} times as fast. A batch of another shape is
-compiled again. To debug, leave out the compilation: the code is the same.
+becomes generated code (C++ on a CPU, Triton on a GPU), which requires a compiler at run time. The first step was done
+after {first_compiled} s, against {first_pytorch} s without compilation, and training then ran {compiled} times as fast.
+A batch of another shape is compiled again. To debug, leave out the compilation: the code is the same.
 """,
 }
 

@@ -1,4 +1,6 @@
-"""Training steps in PyTorch that do the same work as those of `tfcnn.training.steps`, in the fastest way PyTorch has.
+"""Training steps in PyTorch that train as those of `tfcnn.training.steps` do, in several of the ways that PyTorch has.
+
+Those of the suite also compute the accuracy and the norms of the gradient in each step; these do not.
 
 This module imports PyTorch, and neither TensorFlow nor Keras, so that a process measures one without the other.
 """

@@ -85,7 +85,7 @@ def describe(model: keras.Model) -> Description:
     rows = tuple(trace.rows)
     output = trace.states[id(model.outputs[0])]
     seen = output.last_map
-    if seen and seen.size == (1, 1):  # there is no window: only a flattening or a pooling sees more than one pixel
+    if not any(row.window for row in rows):  # only a flattening or a pooling over all sees more than one pixel
         seen = output.field
     return Description(model.name, sum(row.parameters for row in rows), sum(row.trainable for row in rows),
                        sum(row.multiply_accumulates for row in rows), seen.size if seen else None,

@@ -1,8 +1,8 @@
 """How fast each augmentation is, compared with Keras's layers, and how much augmentation slows down training.
 
-Everything is measured in one run and in turn, so that machine noise affects all of it equally: every augmentation and
-preset on one core and on all cores; training on one constant batch and on the pipeline with the presets standard and
-strong.
+Every augmentation and preset is measured on one core and on all cores; training on one constant batch and on the
+pipeline with the presets standard and strong. What stands in one column is measured in turn, and so are a network's
+training on a constant batch and on the pipeline, so that machine noise affects these equally.
 
 Command: python -m tfcnn.experiments.input_pipeline
 Target: on one core crop and mirror 150,000 images/s, rotation, shear and zoom composed 40,000, elastic 15,000, colour

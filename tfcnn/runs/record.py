@@ -189,14 +189,20 @@ def dataset_label(result: Mapping[str, Any]) -> str:
     return source if name == "folder" else name if source in ("", name) else f"{name} ({source})"
 
 
-def unfinished(folder: Path) -> dict[str, Any] | None:
-    """The result that an interrupted benchmark left in a folder.
-
-    Returns:
-      The result, whose field `complete` is false; None if the folder holds no such result.
-    """
+def benchmark_result(folder: Path, name: str) -> dict[str, Any] | None:
+    """The result of a benchmark in a folder; None if the folder holds none of this benchmark."""
     try:
         result = json.loads((folder / RESULT).read_bytes())
     except (OSError, ValueError):
         return None
-    return result if isinstance(result, dict) and result.get("complete") is False else None
+    return result if isinstance(result, dict) and result.get("experiment") == name else None
+
+
+def unfinished(folder: Path, name: str) -> dict[str, Any] | None:
+    """The result that a benchmark left in a folder when it was interrupted.
+
+    Returns:
+      The result, whose field `complete` is false; None if the folder holds no such result.
+    """
+    result = benchmark_result(folder, name)
+    return result if result and result.get("complete") is False else None

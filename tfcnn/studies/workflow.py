@@ -1,8 +1,8 @@
 """Note 004's process: overfit ten images, search, train, and only then regularize. Is that order better?
 
 With --experiment=NAME this runs the process itself on an experiment's network: ten images, a learning-rate range test,
-a search of learning rate and weight decay on 1,000 images, all images, and regularization, each with a verdict in words
-(tfcnn/workflow.py). Its result is workflow-NAME/ in the work folder.
+a search of learning rate and weight decay on 1,000 images, all images, and regularization, with a verdict on each. Its
+result is workflow-NAME/ in the work folder.
 
 Without, it tests a narrower statement than the note's: "If you start with a complex model with data augmentation and
 regularization you'll never be able to tune the hyperparameters and find a good solution." AlexNet is fitted without
@@ -12,7 +12,7 @@ many epochs altogether; or never. The learning rate of each is tuned in the same
 
 from tfcnn import console, exit_status, figures, measures, study, workflow
 from tfcnn.experiments.alexnet import RECIPE
-from tfcnn.recipe import Scalar
+from tfcnn.recipe import Scalar, UsageError
 from tfcnn.verdict import Claim
 
 NOTE = "note 004"
@@ -56,14 +56,15 @@ STUDY = study.Study(
         "sample": study.Scale({}, seeds=2, of_arms={
             FIRST: {"epochs": 3}, THEN: {"epochs": 3}, START: {"epochs": 6}, NEVER: {"epochs": 6}}),
     },
-    draw=_draw,
-    size=(8.0, 3.0),
+    draw=_draw, size=(8.0, 3.0),
 )
 
 
 def _command(arguments):
     if not arguments.experiment:
         return study.command(STUDY, arguments)
+    if arguments.seeds is not None:
+        raise UsageError("--seeds does not go with --experiment: leave out one of the two")
     return study.command(STUDY, arguments, lambda one, scale, seeds, jobs, data_dir, workdir: workflow.process(
         arguments.experiment, scale, jobs, data_dir, workdir))
 
