@@ -92,6 +92,17 @@ def policy() -> Iterator[Any]:
 
 
 @pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the large networks small: fewer blocks and modules, and fewer filters, but layers of the same kinds."""
+    from tfcnn.networks import inception, resnet, vgg
+
+    monkeypatch.setitem(resnet.BLOCKS, 20, (1, 1, 1))
+    monkeypatch.setattr(vgg, "_FILTERS", (4, 8, 8, 8, 8))
+    monkeypatch.setitem(vgg._COLUMNS, "D", vgg._COLUMNS["A"])
+    monkeypatch.setattr(inception, "TABLE_1", [(name, *[4] * 6) for name in ("3a", "4a", "5a", "5b")])
+
+
+@pytest.fixture
 def isolated_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Disables the network and installed data, and shrinks the official data sets to a few images."""
     monkeypatch.setattr(tfds, "answers", lambda url: False)

@@ -57,13 +57,23 @@ def test_whitening_is_computed_from_normalized_training_images() -> None:
     images = setup.pipeline.inspected(5000).numpy()
     patches = np.lib.stride_tricks.sliding_window_view(images, (2, 2), (1, 2)).reshape(-1, 3, 2, 2)
     kernel = setup.model.get_layer("whitening").kernel.numpy()  # [row, column, channel, filter]
-    outputs = np.einsum("ncij,ijcf->nf", patches, kernel)
+    outputs = patches.reshape(-1, 12) @ kernel.transpose(2, 0, 1, 3).reshape(12, 24)
     variances = outputs.var(axis=0) + outputs.mean(axis=0) ** 2
     np.testing.assert_allclose(variances, 1, atol=0.1)
     # The sample is grey: its patches have four dimensions, and twelve values.
     filters = kernel.reshape(12, 24).T
     np.testing.assert_array_equal(filters[:4], filters[4:8])
     assert np.linalg.matrix_rank(filters) == 4
+
+
+def test_without_whitening_the_first_layer_is_trained_from_random_weights() -> None:
+    """PyTorch's first values: uniform, up to 1 / sqrt(n) for n = 2 * 2 * 3 inputs; no filter is an identity."""
+    setup = prepare(RECIPE.replace(dataset="sample", whitening=False))
+    layer = setup.model.get_layer("whitening")
+    kernel = layer.kernel.numpy()
+    assert layer.trainable and len(layer.trainable_variables) == 2 and kernel.shape == (2, 2, 3, 24)
+    assert 0.95 * 12 ** -0.5 < np.abs(kernel).max() <= 12 ** -0.5
+    assert kernel.std() == pytest.approx((12 * 3) ** -0.5, rel=0.1) and (kernel != 0).all()
 
 
 def test_whitening_looks_at_fewer_of_larger_images() -> None:

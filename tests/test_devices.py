@@ -346,7 +346,7 @@ def test_xla_with_synchronized_batch_normalization_is_refused(results: dict) -> 
 @pytest.mark.parametrize("changes, count", [
     ({"batch_size": 24}, 5), ({"batch_size": 24, "accumulate": 5}, 1), ({"batch_size": 24, "accumulate": 8}, 4),
     ({"batch_size": 2}, 4), ({}, -1)], ids=str)
-def test_indivisible_batch_is_a_usage_error(changes: dict, count: int) -> None:
-    with pytest.raises(UsageError, match="does not divide") as caught:
+def test_indivisible_batch_or_a_negative_number_is_a_usage_error(changes: dict, count: int) -> None:
+    with pytest.raises(UsageError, match="does not divide" if changes else "--devices=-1 must be at least 0") as caught:
         devices.strategy(Recipe(experiment="e", network="n", **changes), count)
     assert "\n" not in str(caught.value)

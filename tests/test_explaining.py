@@ -17,7 +17,7 @@ from scipy import stats
 from tfcnn import explain, networks, trained
 from tfcnn.data import datasets, normalization
 from tfcnn.experiments.alexnet import RECIPE
-from tfcnn.networks import inception, lenet, resnet, vgg
+from tfcnn.networks import lenet
 from tfcnn.recipe import UsageError
 from tfcnn.runs import MODEL, NORMALIZATION, RECIPE as RECIPE_FILE, RESULT
 from tfcnn.runs.folder import RESULT_FIELDS
@@ -242,15 +242,6 @@ NETWORKS = {
                "conv3_1_activation"),
     "mlp": ({"variant": "fashion", "image_size": 8}, [], None),
 }
-
-
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the large networks small: fewer blocks and modules, and fewer filters."""
-    monkeypatch.setitem(resnet.BLOCKS, 20, (1, 1, 1))
-    monkeypatch.setattr(vgg, "_FILTERS", (4, 8, 8, 8, 8))
-    monkeypatch.setitem(vgg._COLUMNS, "D", vgg._COLUMNS["A"])
-    monkeypatch.setattr(inception, "TABLE_1", [(name, *[4] * 6) for name in ("3a", "4a", "5a", "5b")])
 
 
 def test_every_network_of_the_suite_is_here() -> None:

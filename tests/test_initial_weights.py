@@ -139,7 +139,7 @@ def test_what_cannot_be_started_is_one_line(changes: dict, message: str, first: 
 
 
 @pytest.mark.parametrize("name", networks.names())
-def test_last_layers_are_those_that_depend_on_the_number_of_classes(name: str) -> None:
+def test_last_layers_are_those_that_depend_on_the_number_of_classes(name: str, narrow: None) -> None:
     with tf.Graph().as_default():  # variables get no memory in a graph, and no values
         three, four = (networks.find(name).build(classes=classes) for classes in (3, 4))
     shapes = [{layer.name: [weight.shape for weight in layer.weights] for layer in model.layers if layer.weights}

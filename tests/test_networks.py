@@ -217,7 +217,7 @@ def _compare_with_saved(model: keras.Model, folder: Path, other_process: subproc
 
 
 @pytest.mark.parametrize("network", [name for name in NAMES if "activation" in options(name)])
-def test_activation_option_sets_every_activation_layer(network: str) -> None:
+def test_activation_option_sets_every_activation_layer(network: str, narrow: None) -> None:
     variant, table = next(iter(networks.find(network).VARIANTS.items()))  # the variant for small images
     size = max(table.smallest, 8)
     kinds = {"prelu": keras.layers.PReLU, "rrelu": layers.RandomizedReLU}

@@ -16,7 +16,7 @@ from tfcnn import trained
 from tfcnn.data import datasets, sources, subset
 from tfcnn.data.parts import Part
 from tfcnn.data.sources import from_folder, from_tfds
-from tfcnn.data.split import Split
+from tfcnn.data.split import Contents, Split
 from tfcnn.experiments.lenet5 import RECIPE
 from tfcnn.recipe import Recipe, UsageError
 from tfcnn.trained import data, evaluation
@@ -56,6 +56,17 @@ def test_impossible_classes_are_a_usage_error(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         subset.parse_classes(text, NAMES)
     assert str(caught.value).startswith(f"--classes={text}") and "\n" not in str(caught.value)
+
+
+def test_classes_may_be_given_by_names_that_no_flag_could_hold() -> None:
+    names = ("7-9", "salt, pepper", "cat")
+    split = numbered([0, 1, 2, 2, 1])
+    whole = Contents("somewhere", names, split, split)
+    some = subset.of_classes(whole, ("cat", "7-9"))
+    assert some.class_names == ("cat", "7-9")
+    assert some.train.labels.tolist() == [1, 0, 0] and some.train.images.ravel().tolist() == [
+        split.images.ravel()[index] for index in (0, 2, 3)]
+    assert subset.of_classes(whole, ("cat", "dog")) is whole  # which has other classes: whoever asks must look
 
 
 def test_training_images_are_drawn_equally_from_each_class() -> None:

@@ -71,6 +71,16 @@ def test_evaluation_is_that_of_the_run(run: Path, net, class_folders: Path) -> N
     assert loss(temperature) <= min(loss(0.9 * temperature), loss(1.1 * temperature)) + 1e-9
 
 
+def test_labels_are_those_of_the_network_where_its_classes_have_another_order(net, class_folders: Path) -> None:
+    order = [2, 0, 1]
+    logits = keras.ops.take(net.model.output, np.array(order), axis=-1)
+    other = dataclasses.replace(net, model=keras.Model(net.model.input, logits), class_names=tuple(
+        net.class_names[index] for index in order))
+    one, two = (evaluation.evaluate([network], data_dir=str(class_folders)).record for network in (net, other))
+    assert two["accuracy"] == one["accuracy"] and two["loss"] == pytest.approx(one["loss"])
+    np.testing.assert_array_equal(two["confusion"], np.array(one["confusion"])[order][:, order])
+
+
 def test_images_of_any_size_are_fitted_as_in_training(net) -> None:
     flat = np.zeros((4, 32, 32, 3), np.uint8)
     flat[np.arange(4), :, :, [0, 1, 2, 0]] = 255

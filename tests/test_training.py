@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 import tfcnn.data
 import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the suite's own layers known to Keras
 from tests.conftest import command, environment, start
 from tests.crash_injection import Outcome, Scenario, run_scenarios
+from tests.forked import Forked
 from tfcnn import trained
 from tfcnn.data import normalization
 from tfcnn.experiments.alexnet import RECIPE
@@ -36,7 +38,7 @@ from tfcnn.training.trainer import prepare, train
 
 SAMPLE = Path(tfcnn.data.__file__).parent / "sample"
 # Little enough for seconds: 600 images of the sample to train on, or 120 of the class folders.
-FEW = ("--epochs=2", "--validation=0.9", "--batch_size=100", "--warmup_epochs=0")
+FEW = ("--epochs=2", "--train_images=600", "--batch_size=100", "--warmup_epochs=0")
 # Without dropout, whose masks depend on the kind of execution and on the number of replicas.
 COLOURS = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0, dropout=0.0)
 AVERAGED = COLOURS.replace(ema=0.9, l2=0.01)
@@ -61,7 +63,7 @@ def _flags(recipe: Recipe, data_dir: Path) -> list[str]:
 def sample_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
     """The main job, shortened, on a machine without CIFAR-10 and without a network."""
     place = tmp_path_factory.mktemp("main")
-    done = subprocess.run(command(*FEW), cwd=place, env=environment(place), capture_output=True, text=True)
+    done = start(place, *FEW).completed()
     assert done.returncode == 0, done.stderr
     folder, = (place / "runs").iterdir()
     return folder, done
@@ -275,11 +277,17 @@ def test_gradient_that_is_not_finite_ends_the_run_before_it_is_saved(class_folde
         train(COLOURS.replace(l2=1e38), tmp_path / "w", data_dir=str(class_folders))
 
 
+def _train_deterministically(folder: str, data_dir: str) -> None:
+    train(COLOURS.replace(deterministic=True), folder, data_dir=data_dir)
+    assert is_op_determinism_enabled()
+
+
 @pytest.mark.parametrize("changes", [{"execution": "eager"}, {"execution": "xla"}, {"deterministic": True}], ids=str)
-def test_every_execution_gives_the_same_weights(changes: dict, colours_run: Path, class_folders: Path, tmp_path: Path,
-                                                run_command: Callable) -> None:
+def test_every_execution_gives_the_same_weights(changes: dict, colours_run: Path, class_folders: Path, tmp_path: Path
+                                                ) -> None:
     if "deterministic" in changes:  # in a process of its own: TensorFlow cannot leave this mode
-        done = run_command(*_flags(COLOURS.replace(**changes), class_folders), "--workdir=other")
+        done = Forked(_train_deterministically, "other", str(class_folders), cwd=tmp_path,
+                      env=environment(tmp_path)).completed()
         assert done.returncode == 0, done.stderr
     else:
         train(COLOURS.replace(**changes), tmp_path / "other", data_dir=str(class_folders))
