@@ -136,6 +136,7 @@ _REPLACEMENTS: dict[type, Callable[[Any, KerasTensor], KerasTensor]] = {
     layers.Dropout: lambda layer, x: x,
     layers.LocalResponseNormalization: _lrn,
     layers.SparseConnectionConv2D: _sparse_convolution,
+    layers.PartialConv2D: _sparse_convolution,
     layers.AverageSubsampling2D: _subsampling,
     layers.PadChannels: _pad_channels,
     layers.RadialBasis: _radial_basis,
