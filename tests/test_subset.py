@@ -141,7 +141,7 @@ def test_prepared_data_are_streamed_with_fewer_images_and_random_labels(
     with pytest.raises(UsageError, match="--train_images=49 is more than the 48 training images"):
         from_tfds(builder, 0.2, seed=1, train_images=49)
     monkeypatch.setattr(sources, "find_folder", lambda *_, **__: None)
-    with pytest.raises(UsageError, match="--classes with --stream needs class folders"):
+    with pytest.raises(UsageError, match="--classes=0-1 with --stream needs class folders"):
         sources.load("numbered", classes="0-1")
 
 

@@ -63,7 +63,8 @@ def load(name: str, data_dir: str | None = None, *, validation: float = 0.1, see
     if name == "folder":
         return from_folder(folders.root(data_dir), validation, seed, train_images, random_labels, classes)
     if classes:
-        raise UsageError("--classes with --stream needs class folders, whose labels are known before the "
+        named = classes if isinstance(classes, str) else ",".join(classes)
+        raise UsageError(f"--classes={named} with --stream needs class folders, whose labels are known before the "
                          "images are read: leave out one of the two")
     return from_tfds(tfds.builder(name, folder), validation, seed, train_images, random_labels)
 

@@ -50,17 +50,12 @@ def of_classes(contents: Contents, wanted: str | Sequence[str]) -> Contents:
 
     Args:
       contents: the data set.
-      wanted: as in `parse_classes`; or names, of which the data set has all, or else all its classes are kept.
+      wanted: as in `parse_classes`; or names, and if the data set lacks one of them, all its classes are kept.
     """
-    names = list(contents.class_names)
-    if not isinstance(wanted, str):
-        labels = [names.index(name) for name in wanted if name in names]
-        if len(labels) < len(wanted):
-            return contents
-    elif wanted:
-        labels = parse_classes(wanted, names)
-    else:
+    names = contents.class_names
+    if not wanted or not isinstance(wanted, str) and not set(wanted) <= set(names):
         return contents
+    labels = parse_classes(wanted, names) if isinstance(wanted, str) else [names.index(name) for name in wanted]
     return Contents(contents.source, tuple(contents.class_names[label] for label in labels),
                     _renumbered(contents.train, labels), _renumbered(contents.test, labels))
 
