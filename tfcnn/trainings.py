@@ -64,7 +64,7 @@ class Trainings:
         return RunFolder(self._folder / f"{recipe.experiment}-{digest[:10]}-seed{recipe.seed}")
 
     def has_diverged(self, recipe: Recipe) -> bool:
-        """Whether the recipe's run ended because its loss was not finite."""
+        """Whether the recipe's run ended because its loss, its gradient or a weight was not finite."""
         return (self.folder(recipe).path / DIVERGED).exists()
 
     def has_ended(self, recipe: Recipe) -> bool:
@@ -130,7 +130,7 @@ class Trainings:
     def _check(self, status: int, recipe: Recipe) -> None:
         folder = self.folder(recipe).path
         if status == exit_status.NOT_FINITE:
-            files.write(folder / DIVERGED, "the loss was not finite\n")
+            files.write(folder / DIVERGED, "the loss, the gradient or a weight was not finite\n")
         elif status:
             lines = Path(f"{folder}.log").read_text(encoding="utf-8", errors="replace").splitlines()
             last = next((line for line in reversed(lines) if line.strip()), "")
