@@ -31,9 +31,10 @@ ROOT = Path(tfcnn.__file__).resolve().parents[1]
 # The slowest test files, slowest first. Two processes run the files in this order: if a slow file started late, one
 # process would still run it while the other is idle.
 SLOWEST = ("test_training", "test_networks", "test_devices", "test_machines", "test_survival", "test_experiments",
-           "test_streaming", "test_studies", "test_exporting", "test_resnet", "test_one_decoder", "test_augmentation",
-           "test_frameworks", "test_explaining", "test_exporting_precisions", "test_streamed_evaluation",
-           "test_trained", "test_scaling", "test_initial_weights", "test_user_settings")
+           "test_streaming", "test_studies", "test_exporting", "test_inception", "test_pipeline", "test_resnet",
+           "test_one_decoder", "test_augmentation", "test_frameworks", "test_explaining", "test_exporting_precisions",
+           "test_streamed_evaluation", "test_averages", "test_trained", "test_scaling", "test_initial_weights",
+           "test_user_settings")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,6 +90,20 @@ def policy() -> Iterator[Any]:
     before = keras.config.dtype_policy()
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawing_of_curves() -> Iterator[Callable[..., None]]:
+    """Runs in this process get no picture, which takes a third of a short training; runs of other processes do.
+
+    Yields what draws it.
+    """
+    from tfcnn.training import trainer
+
+    with pytest.MonkeyPatch.context() as patch:
+        draw = trainer._draw_curves
+        patch.setattr(trainer, "_draw_curves", lambda folder, record: None)
+        yield draw
 
 
 @pytest.fixture

@@ -48,6 +48,15 @@ def test_seeds_and_orders_are_those_of_recorded_runs() -> None:
                                   orders.view("<i4").reshape(3, 2))
 
 
+def test_positions_of_several_orders_are_shuffled_as_tensorflow_shuffles_one() -> None:
+    seeds = random_numbers.order_seed(7, tf.constant([0, 0, 5], tf.int64))
+    positions = tf.constant([[0, 1, 2, 3], [4, 5, 6, 7], [0, 1, 8, 9]], tf.int64)
+    indices = random_numbers.shuffled_indices(positions, seeds, 10)
+    expected = [tf.random.experimental.index_shuffle(row, seed, 9) for row, seed in zip(positions, seeds)]
+    np.testing.assert_array_equal(indices, expected)
+    assert len(np.unique(indices[:2])) == 8  # of one order
+
+
 def test_seeds_differ_in_image_epoch_and_seed() -> None:
     seeds = np.concatenate([seeds_of(1000, seed, epoch) for seed in range(5) for epoch in range(5)])
     assert len(np.unique(seeds)) == seeds.size

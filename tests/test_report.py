@@ -112,6 +112,23 @@ def test_a_sample_does_not_replace_what_was_recorded_at_full_scale(repository: P
         claims.record_study(folder, repository)
 
 
+def test_command_records_a_study_renders_it_and_prints_the_ledger(repository: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                  capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(repository)
+    page = repository / "experiments/studies/relu_against_tanh" / claims.PAGE
+    shutil.rmtree(page.parent)
+    assert claims.main(["record", "work/relu_against_tanh"]) == 0
+    assert claims.main(["render", "--check"]) == 1 and "| Arm |" not in page.read_text()
+    assert claims.main(["render"]) == 0 and claims.main(["render", "--check"]) == 0
+    one = studies.studies()["relu_against_tanh"]
+    assert all(claim.statement in page.read_text() for claim in one.claims)
+    capsys.readouterr()
+    assert claims.main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"relu_against_tanh/{claim.name}: " in printed and claim.statement in printed for claim in one.claims)
+    assert claims.main(["record", "work/nothing"]) == 2 and capsys.readouterr().err.startswith("error: ")
+
+
 def test_a_study_without_its_figure_is_not_recorded(repository: Path) -> None:
     folder, recorded = repository / "work" / "relu_against_tanh", repository / "experiments/studies/relu_against_tanh"
     (folder / study.FIGURE).unlink()

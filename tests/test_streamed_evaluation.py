@@ -24,6 +24,7 @@ from tfcnn.data.streaming import Streaming
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
 from tfcnn.runs import __main__ as runs_command
+from tfcnn.runs import curves
 from tfcnn.trained import data, evaluation, prediction
 from tfcnn.trained.explaining import gradients, maximization, occlusion
 from tfcnn.training import devices
@@ -169,6 +170,7 @@ def test_tensorboard_shows_the_last_evaluation_of_a_run(run: Path, folders: Path
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
+    curves.draw(runs.RunFolder(run))
     assert runs_command.main(["record", str(run), "--name=recorded", "--weights"]) == 0
     recorded = tmp_path / "experiments" / "alexnet" / "recorded"
     there = sorted(recorded.rglob("*"))

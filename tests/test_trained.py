@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import shutil
@@ -16,10 +17,11 @@ from PIL import Image
 
 from tests.conftest import environment
 from tests.forked import Forked, run_module
-from tfcnn import evaluate, trained
+from tfcnn import evaluate, predict, trained
 from tfcnn.data import datasets, normalization, official
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import UsageError
+from tfcnn.runs import RunFolder, curves
 from tfcnn.runs import __main__ as runs_command
 from tfcnn.runs.published import VIEWS
 from tfcnn.trained import evaluation, metrics, pictures, prediction, shipped, views, weights
@@ -296,6 +298,7 @@ def test_a_recorded_run_with_weights_is_a_trained_network(net, run: Path, tmp_pa
     for name in ("setup.cfg", "tfcnn/__init__.py"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
+    curves.draw(RunFolder(run))
     assert runs_command.main(["record", str(run), "--name=small"]) == 0
     assert runs_command.main(["record", str(run), "--name=whole", "--weights"]) == 0
     recorded = tmp_path / "experiments" / "alexnet"
@@ -360,7 +363,30 @@ def test_dollar_signs_in_the_names_of_classes_are_no_formulas() -> None:
     assert explaining_pictures._short(names[0]) == r"\$5_to_\$10"
 
 
-def test_command_answers_pictures_and_names_bad_ones(run: Path, class_folders: Path, tmp_path: Path) -> None:
+def test_command_evaluates_an_ensemble(net, run: Path, class_folders: Path, tmp_path: Path,
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    changed = keras.saving.load_model(other / "model.keras")
+    for weight in changed.trainable_variables:
+        weight.assign(weight * 0.5)
+    changed.save(other / "model.keras")
+    words = [str(run), str(other), f"--data_dir={class_folders}", f"--out={tmp_path / 'out'}"]
+    assert evaluate.main(words) == 0
+    record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    printed = capsys.readouterr().out
+    assert f"test accuracy: {record['accuracy']:.4f}" in printed
+    images = datasets.load("folder", str(class_folders)).test.images
+    with np.load(tmp_path / "out" / "predictions.npz") as stored:
+        for member, network in zip(record["members"], (net, trained.load(other)), strict=True):
+            assert member["accuracy"] == (network.predict(images).argmax(axis=1) == stored["labels"]).mean()
+            assert f"{member['accuracy']:.4f}" in printed
+        mean = (net.predict(images) + trained.load(other).predict(images)) / 2
+        np.testing.assert_allclose(prediction.softmax(stored["logits"].astype(np.float64)), mean, atol=1e-5)
+
+
+def test_command_answers_pictures_and_names_bad_ones(run: Path, class_folders: Path, tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
     pictures = tmp_path / "pictures" / "inside"
     pictures.mkdir(parents=True)
     for name, colour in (("r", (200, 60, 60)), ("g", (60, 200, 60))):
@@ -377,6 +403,14 @@ def test_command_answers_pictures_and_names_bad_ones(run: Path, class_folders: P
         best = np.argsort(-own)[:2]
         assert [found["class"] for found in row["predictions"]] == [("blue", "green", "red")[index] for index in best]
         np.testing.assert_allclose([found["probability"] for found in row["predictions"]], own[best], atol=1e-5)
+    assert predict.main([str(run), str(tmp_path / "pictures"), "--format=csv", "--top=2"]) == 2
+    head, *table = csv.reader(capsys.readouterr().out.splitlines())
+    assert head == ["file", "rank", "class", "probability"]
+    assert [(Path(file).name, rank, label) for file, rank, label, _ in table] == [
+        (Path(row["file"]).name, str(rank), found["class"])
+        for row in rows for rank, found in enumerate(row["predictions"], 1)]
+    np.testing.assert_allclose([float(probability) for *_, probability in table],
+                               [found["probability"] for row in rows for found in row["predictions"]], atol=1e-5)
 
 
 @pytest.mark.parametrize("words, message", [

@@ -38,7 +38,7 @@ from tfcnn.training.trainer import prepare, train
 
 SAMPLE = Path(tfcnn.data.__file__).parent / "sample"
 # Little enough for seconds: 600 images of the sample to train on, or 120 of the class folders.
-FEW = ("--epochs=2", "--validation=0.9", "--batch_size=100", "--warmup_epochs=0")
+FEW = ("--epochs=2", "--train_images=600", "--batch_size=100", "--warmup_epochs=0")
 # Without dropout, whose masks depend on the kind of execution and on the number of replicas.
 COLOURS = RECIPE.replace(dataset="folder", epochs=2, batch_size=24, validation=0.2, warmup_epochs=0.0, dropout=0.0)
 AVERAGED = COLOURS.replace(ema=0.9, l2=0.01)
@@ -100,11 +100,11 @@ def test_command_prints_folder_resume_and_repeat(sample_run) -> None:
 def test_run_folder_is_complete(sample_run) -> None:
     folder = RunFolder(sample_run[0])
     record = folder.read_result()
-    assert folder.read_recipe() == RECIPE.replace(dataset="sample", epochs=2, validation=0.9, batch_size=100,
+    assert folder.read_recipe() == RECIPE.replace(dataset="sample", epochs=2, train_images=600, batch_size=100,
                                                   warmup_epochs=0.0, crop_padding=2, dropout=0.0)
     assert record["parameters"] == 1_756_426
     assert {name: record["dataset"][name] for name in ("train_images", "validation_images", "test_images")} == {
-        "train_images": 600, "validation_images": 5400, "test_images": 1000}
+        "train_images": 600, "validation_images": 600, "test_images": 1000}
     assert (record["epochs"], record["steps"], record["replicas"], record["strategy"]) == (2, 12, 1, "MirroredStrategy")
     rows = folder.read_metrics()
     assert [(row["epoch"], row["step"]) for row in rows] == [(1, 6), (2, 12)]

@@ -19,6 +19,7 @@ from tests.conftest import command, environment
 from tests.toy_run import complete_run, result_of
 from tfcnn import drawing, experiments, runs
 from tfcnn.runs import RunFolder, curves
+from tfcnn.training import trainer
 from tfcnn.training.trainer import train
 
 # Loads Keras's configuration, which is one file, without TensorFlow; tfcnn is imported first, or after keras.
@@ -207,7 +208,9 @@ def test_title_with_signs_of_formulas_and_other_scripts_is_drawn(tmp_path: Path,
 
 
 def test_picture_that_cannot_be_drawn_is_a_warning_and_is_drawn_at_the_next_start(
-        class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+        class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch,
+        drawing_of_curves: Callable[..., None]) -> None:
+    monkeypatch.setattr(trainer, "_draw_curves", drawing_of_curves)
     recipe = experiments.recipes()["lenet5"].replace(dataset="folder", epochs=1, batch_size=24)
     picture = tmp_path / "run" / runs.CURVES
     first = train(recipe, tmp_path / "run", data_dir=str(class_folders), on_start=lambda *_: picture.mkdir())

@@ -66,7 +66,7 @@ _TRAINING_FACTOR = 6
 
 
 def augmentations(batch_size: int, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
-    """The speed of each augmentation of `KERAS_LAYERS`, ours and Keras's, on one core and on all.
+    """The speed of each augmentation of `KERAS_LAYERS`, ours and Keras's in turn, on one core and on all.
 
     Ours gathers the images of each batch from 50,000 by index, as in training; Keras's layers get one ready batch.
 
@@ -80,19 +80,18 @@ def augmentations(batch_size: int, rounds: int, seconds: float) -> dict[str, dic
     components = colour.components(sample.images + np.arange(3, dtype=np.uint8))
     batch = {"images": tf.cast(images[:batch_size], tf.float32), "labels": tf.one_hot(np.arange(batch_size) % 10, 10)}
     core_counts = {ONE_CORE: 1, ALL_CORES: len(hardware.available_cores())}
-    found: dict[str, dict[str, float]] = {}
-    for side in ("", KERAS):
-        for column, count in core_counts.items():
-            work: dict[str, tuple[rates.Start, int]] = {}
-            for name, build in KERAS_LAYERS.items():
-                if not side:
-                    work[name] = _our_work(name, stored, components, batch_size, count), batch_size
-                elif build is not None:
-                    work[name] = _keras_work(build(), batch, count), batch_size
-            with hardware.limited_to(count):
-                found[side + column] = rates.median(rates.compare(work, rounds, seconds))
-    return {name: {column: speeds[name] for column, speeds in found.items() if name in speeds}
-            for name in KERAS_LAYERS}
+    found: dict[str, dict[str, float]] = {name: {} for name in KERAS_LAYERS}
+    for column, count in core_counts.items():
+        work: dict[str, tuple[rates.Start, int]] = {}
+        for name, build in KERAS_LAYERS.items():
+            work[name] = _our_work(name, stored, components, batch_size, count), batch_size
+            if build is not None:
+                work[KERAS + name] = _keras_work(build(), batch, count), batch_size
+        with hardware.limited_to(count):
+            speeds = rates.median(rates.compare(work, rounds, seconds))
+        for name, speed in speeds.items():
+            found[name.removeprefix(KERAS)][KERAS + column if name.startswith(KERAS) else column] = speed
+    return found
 
 
 def _our_work(name: str, stored: tf.Tensor, components: np.ndarray, batch_size: int, threads: int) -> rates.Start:

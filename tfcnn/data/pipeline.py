@@ -215,9 +215,8 @@ class Pipeline:
         size = self._recipe.batch_size // replicas
         starts = steps % self.steps_per_epoch * self._recipe.batch_size + batch_replicas * size
         order_seeds = random_numbers.order_seed(self._recipe.seed, steps // self.steps_per_epoch)
-        return tf.stack([
-            tf.random.experimental.index_shuffle(start + tf.range(size, dtype=tf.int64), seed, len(self._labels) - 1)
-            for start, seed in zip(tf.unstack(starts), tf.unstack(order_seeds))])
+        positions = starts[:, None] + tf.range(size, dtype=tf.int64)
+        return random_numbers.shuffled_indices(positions, order_seeds, len(self._labels))
 
     def _augmented_batch(self, epoch: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The images of a per-replica batch, augmented and normalized, and its labels."""

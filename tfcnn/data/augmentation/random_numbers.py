@@ -91,6 +91,24 @@ def order_seed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(image_seeds(seed, epoch, tf.fill(tf.shape(epoch), tf.constant(-1, tf.int64))), tf.int32)
 
 
+def shuffled_indices(positions: tf.Tensor, seeds: tf.Tensor, count: int) -> tf.Tensor:
+    """The images at some positions of several orders, at once: `tf.random.experimental.index_shuffle` takes one order.
+
+    Args:
+      positions: [orders, positions], int64, from 0.
+      seeds: [orders, 2], of `order_seed`.
+      count: the number of images.
+
+    Returns:
+      [orders, positions], int64.
+    """
+    # That function's operation takes a seed for each position, with this number of that function before it.
+    seeds = tf.repeat(tf.pad(seeds, [[0, 0], [1, 0]], constant_values=498247692), positions.shape[1], axis=0)
+    indices = tf.raw_ops.RandomIndexShuffle(index=tf.reshape(positions, [-1]), seed=seeds, rounds=4,
+                                            max_index=tf.constant(count - 1, tf.int64))
+    return tf.reshape(indices, tf.shape(positions))
+
+
 def lowest_bits(seeds: tf.Tensor) -> tf.Tensor:
     """The lowest bit of each seed: [batch], int32."""
     return tf.cast(tf.bitwise.bitwise_and(seeds, tf.constant(1, tf.uint64)), tf.int32)
