@@ -114,7 +114,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(resnet.BLOCKS, 20, (1, 1, 1))
     monkeypatch.setattr(vgg, "_FILTERS", (4, 8, 8, 8, 8))
     monkeypatch.setitem(vgg._COLUMNS, "D", vgg._COLUMNS["A"])
-    monkeypatch.setattr(inception, "TABLE_1", [(name, *[4] * 6) for name in ("3a", "4a", "5a", "5b")])
+    monkeypatch.setattr(inception, "TABLE_1", [(name, *[16] * 6) for name in ("3a", "4a", "5a", "5b")])
 
 
 @pytest.fixture

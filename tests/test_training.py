@@ -233,14 +233,14 @@ def test_ctrl_c_saves_the_state_and_says_how_to_resume(class_folders: Path, tmp_
 
 def test_interrupted_and_killed_run_resumes_to_the_same_end(class_folders: Path, tmp_path: Path,
                                                             run_command: Callable) -> None:
-    recipe = COLOURS.replace(epochs=12, lookahead=5, dropout=0.25, image_size=16)  # test_survival.py has --ema
+    recipe = COLOURS.replace(epochs=5, lookahead=5, dropout=0.25, image_size=16)  # test_survival.py has --ema
     train(recipe, tmp_path / "whole", data_dir=str(class_folders))
     interrupted = _interrupt("SIGTERM", _flags(recipe, class_folders), tmp_path)
     assert interrupted.status == 143, interrupted.errors
     killed = _interrupt("SIGKILL", _flags(recipe, class_folders), tmp_path)
     assert killed.status == -signal.SIGKILL, killed.errors
     assert not (tmp_path / "cut" / "result.json").exists()
-    assert 1 <= len(RunFolder(tmp_path / "cut").read_metrics()) < 12
+    assert 1 <= len(RunFolder(tmp_path / "cut").read_metrics()) < 5
 
     resume, = (line for line in interrupted.output.splitlines() if line.startswith("resume:"))
     resumed = run_command(*resume.split("tfcnn.experiments.alexnet ")[1].split())
