@@ -100,6 +100,11 @@ def test_convolutions_begin_as_copies_of_their_inputs() -> None:
     np.testing.assert_array_equal(again((1, 1, 2, 3))[0, 0], [[1, 0, 1], [0, 1, 1]])
 
 
+@pytest.fixture
+def narrow_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(airbench, "_WIDTHS", (24, 24, 24))
+
+
 def _changes(rate: float, shift_l2: float = 0.0, first_shift: float = 0.0) -> dict[str, np.ndarray]:
     """By how much two steps change each weight."""
     setup = prepare(RECIPE.replace(dataset="sample", batch_size=16, validation=0.95, shift_rate=rate,
@@ -114,7 +119,7 @@ def _changes(rate: float, shift_l2: float = 0.0, first_shift: float = 0.0) -> di
     return {variable.path: variable.numpy() - before[variable.path] for variable in setup.model.trainable_variables}
 
 
-def test_shifts_learn_faster_by_their_factor() -> None:
+def test_shifts_learn_faster_by_their_factor(narrow_stages: None) -> None:
     slow, fast = _changes(1.0), _changes(64.0)
     shifts = [path for path in slow if path.endswith("/beta")]
     assert len(shifts) == 6
@@ -124,7 +129,7 @@ def test_shifts_learn_faster_by_their_factor() -> None:
         np.testing.assert_allclose(fast[path], factor * change, atol=0.05 * factor * np.abs(change).max())
 
 
-def test_shifts_lose_their_share() -> None:
+def test_shifts_lose_their_share(narrow_stages: None) -> None:
     """PyTorch's weight decay, two steps of Nesterov's momentum with a share r of the rate: (2 + 2 m + m^2) r in all."""
     free, decayed = _changes(64.0, 0.0, 0.5), _changes(64.0, 0.01, 0.5)
     lost = 0.5 * (2 + 2 * 0.85 + 0.85 ** 2) * 64 * 0.01 * 1e-4
