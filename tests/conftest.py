@@ -34,7 +34,9 @@ SLOWEST = ("test_training", "test_networks", "test_devices", "test_machines", "t
            "test_streaming", "test_studies", "test_exporting", "test_inception", "test_pipeline", "test_resnet",
            "test_one_decoder", "test_augmentation", "test_frameworks", "test_explaining", "test_exporting_precisions",
            "test_streamed_evaluation", "test_averages", "test_trained", "test_scaling", "test_initial_weights",
-           "test_user_settings")
+           "test_user_settings", "test_vgg", "test_imagenet_weights", "test_places", "test_streams", "test_optimizers",
+           "test_alexnet", "test_python_calls", "test_airbench", "test_benchmarks", "test_winograd", "test_shipped",
+           "test_workflow")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
