@@ -37,7 +37,8 @@ SAVED_LIKE_OTHERS = {"resnet18", "resnet18_cifar", "plain20", "cifar16", "cifar1
                      "two_3x3", "three_3x3", "googlenet", "small", "one_tower", "cifar_four_layers", "plain",
                      "one_layer", "bottleneck_small", "fashion"}
 SAVED = [pair for pair in VARIANTS if pair[1] not in LIKE_OTHERS | SAVED_LIKE_OTHERS]
-RUN = SAVED + [pair for pair in VARIANTS if pair[1] in SAVED_LIKE_OTHERS]  # each network's tests in succession
+# In this order pytest counts the saved ones as in SAVED, runs all tests of a network in succession and builds it once.
+RUN = SAVED + [pair for pair in VARIANTS if pair[1] in SAVED_LIKE_OTHERS]
 # Layers whose outputs may differ between training and inference.
 DIFFERENT_IN_TRAINING = (keras.layers.Dropout, keras.layers.BatchNormalization, layers.RandomizedReLU)
 
