@@ -19,9 +19,9 @@ class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with the same arguments, weights and result, which trains faster on a CPU.
 
     In training a 3x3 convolution with stride 1 that multiplies in float32 is computed by Winograd's algorithm, and
-    the gradient of a kernel in bfloat16 as another convolution, where that is faster: see `winograd.py` and
-    `kernel_gradient.py`. All others are TensorFlow's own. On a processor without instructions for bfloat16 or
-    float16 they multiply numbers of that type as float32, which is ten times as fast, and round the sums.
+    the gradient of a kernel in bfloat16 as another convolution or as products of matrices, where that is faster: see
+    `winograd.py` and `kernel_gradient.py`. All others are TensorFlow's own. On a processor without instructions for
+    bfloat16 or float16 they multiply numbers of that type as float32, which is ten times as fast, and round the sums.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -43,8 +43,11 @@ class Conv2D(keras.layers.Conv2D):
             if (self.kernel_size == (3, 3) and self.strides == (1, 1) and self.padding == "same"
                     and winograd.is_faster(inputs.shape, self.filters, dtype)):
                 return winograd.convolve(tf.cast(inputs, tf.float32), tf.cast(self.kernel, tf.float32))
-            if kernel_gradient.is_faster(inputs.shape, self.kernel_size, self.strides, self.padding, dtype):
-                return kernel_gradient.convolve(inputs, tf.cast(self.kernel, dtype), self.strides, self.padding)
+            form = kernel_gradient.faster_form(
+                inputs.shape, self.filters, self.kernel_size, self.strides, self.padding, dtype)
+            if form is not None:
+                return kernel_gradient.convolve(
+                    inputs, tf.cast(self.kernel, dtype), self.strides, self.padding, form)
         return self.convolution_op(inputs, self.kernel)
 
     def _is_plain(self) -> bool:
