@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tfcnn import cli
-from tfcnn.benchmarks import hardware, rates, scaling
+from tfcnn import cli, processor
+from tfcnn.benchmarks import rates, scaling
 from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
 from tfcnn.experiments import scaling as experiment
 from tfcnn.experiments.lenet5 import RECIPE
@@ -45,7 +45,7 @@ def test_counts_are_read_from_flags_and_begin_with_one() -> None:
 def test_a_usage_error_comes_before_anything_starts(changes: dict[str, Any], word: str, tmp_path: Path,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(scaling, "training_together")
-    monkeypatch.setattr(hardware, "available_cores", lambda: [0, 1])
+    monkeypatch.setattr(processor, "available_cores", lambda: [0, 1])
     with pytest.raises(UsageError, match=word) as caught:
         experiment.measure(_defaults(**changes), tmp_path)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
@@ -68,7 +68,7 @@ def test_ratios_are_medians_over_rounds(tmp_path: Path, monkeypatch: pytest.Monk
         ended.append((shares, devices))
 
     monkeypatch.setattr(scaling, "training_together", training)
-    monkeypatch.setattr(hardware, "available_cores", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(processor, "available_cores", lambda: [0, 1, 2, 3])
     recipe = RECIPE.replace(dataset="sample", batch_size=8)
     scaling.measure(recipe, [1, 2], [1, 2], 4, 1.0, tmp_path)
     assert sorted(ended) == [([[0, 1]], 1), ([[0, 1], [2, 3]], 1), ([[0, 1, 2, 3]], 1), ([[0, 1, 2, 3]], 2)]
@@ -96,7 +96,7 @@ def test_without_synchronization_only_if_there_is_batch_normalization(tmp_path: 
         yield train
 
     monkeypatch.setattr(scaling, "training_together", training)
-    monkeypatch.setattr(hardware, "available_cores", lambda: [0, 1])
+    monkeypatch.setattr(processor, "available_cores", lambda: [0, 1])
     for normalization in ("none", "batch"):
         recipe = RECIPE.replace(dataset="sample", normalization=normalization)
         scaling.measure(recipe, [1], [1, 2], 1, 1.0, tmp_path)
@@ -111,7 +111,7 @@ def test_without_synchronization_only_if_there_is_batch_normalization(tmp_path: 
             assert f"not synchronized | {row['images_per_second']:,.0f} |" in report
 
 
-@pytest.mark.skipif(len(hardware.available_cores()) < 2, reason="needs two cores, one for each process")
+@pytest.mark.skipif(len(processor.available_cores()) < 2, reason="needs two cores, one for each process")
 def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Real processes, each with its own cores. The user's TF_CONFIG has no effect on them."""
     seen: list[tuple[WorkerProcess, set[int]]] = []
@@ -125,13 +125,13 @@ def test_report_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("TF_CONFIG", "{")
     flags = ["scaling", "--network=lenet5", "--batch_size=8", "--devices=1", "--processes=2", "--rounds=1",
              "--seconds=0.01", f"--workdir={tmp_path / 'run'}"]
-    before = hardware.available_cores()
+    before = processor.available_cores()
     with pytest.raises(SystemExit) as end:
         cli.measure("scaling", experiment.OPTIONS, experiment.measure, flags)
     assert end.value.code == 0
     half = len(before) // 2
     whole, first, second = set(before), set(before[:half]), set(before[half:2 * half])
-    assert [cores for _, cores in seen] == [whole, first, first, second] and hardware.available_cores() == before
+    assert [cores for _, cores in seen] == [whole, first, first, second] and processor.available_cores() == before
     assert all(process._process.returncode is not None for process, _ in seen)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["experiment"] == "scaling" and result["recipe"]["batch_size"] == 8
@@ -151,7 +151,7 @@ def test_a_process_that_fails_is_reported(first: str, tmp_path: Path, monkeypatc
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
     with (pytest.raises(WorkerFailed, match="^the process ended with status 1: out of luck$"),
-          scaling.training_together(RECIPE, [hardware.available_cores()]) as train):
+          scaling.training_together(RECIPE, [processor.available_cores()]) as train):
         train(1)
     with pytest.raises(UsageError, match="^a process could not train: .* out of luck$"):
         experiment.measure(_defaults(network="lenet5", devices="1", processes="1"), tmp_path)

@@ -12,17 +12,17 @@ from tfcnn.experiments.frameworks import RECIPES
 from tfcnn.experiments.resnet import RECIPE
 from tfcnn.runs.folder import RunFolder
 from tfcnn.runs.pages import BEGIN, END, stale_pages
-from tfcnn.runs.time_to_accuracy import GOALS, Goal, render_times
+from tfcnn.runs.time_to_accuracy import EARLIER_PROCESSOR, GOALS, Goal, render_times
 
 GOAL = [Goal("ResNet-20", 90, "resnet20")]
 
 
-def _runs(root: Path, epochs: int, *accuracies: float, name: str = "timed") -> list[RunFolder]:
+def _runs(root: Path, epochs: int, *accuracies: float, name: str = "timed", **changes: str) -> list[RunFolder]:
     data = {"name": "cifar10", "source": "binary version", "train_images": 50_000, "validation_images": 0,
             "test_images": 10_000}
     return [complete_run(root / "experiments" / "resnet" / f"{name}-{epochs}-epochs-seed{seed}",
                          RECIPE.replace(epochs=epochs, decay_epochs="1", seed=seed), accuracy=accuracy, dataset=data,
-                         epochs=epochs, train_seconds=30.0 * epochs + seed)
+                         epochs=epochs, train_seconds=30.0 * epochs + seed, **changes)
             for seed, accuracy in enumerate(accuracies)]
 
 
@@ -35,7 +35,7 @@ def test_the_shortest_training_whose_mean_reaches_the_goal_is_shown(tmp_path: Pa
     runs = _runs(tmp_path, 10, 0.89, 0.905) + _runs(tmp_path, 20, 0.899, 0.901, 0.90) + _runs(tmp_path, 30, 0.92)
     assert _cells(runs, tmp_path) == [
         "[ResNet-20](tfcnn/experiments/resnet.py)", "90", "**90.00 ± 0.10** (n = 3)", "20", "10 min 01 s",
-        "not measured",
+        "not measured", EARLIER_PROCESSOR,
         ", ".join(f"[{name}](experiments/resnet/timed-20-epochs-seed{seed})"
                   for seed, name in enumerate(("timed-20-epochs-seed0", "1", "2")))]
 
@@ -46,10 +46,10 @@ def test_a_repeated_seed_is_no_training_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_goal_that_no_training_reaches_is_not_met_yet(tmp_path: Path) -> None:
-    assert _cells([], tmp_path)[2:] == ["not yet measured", "", "", "", ""]
+    assert _cells([], tmp_path)[2:] == ["not yet measured", "", "", "", "", ""]
     runs = _runs(tmp_path, 10, 0.8999) + _runs(tmp_path, 20, 0.88, 0.89)
     assert _cells(runs, tmp_path)[2:] == [
-        "not yet: 89.99 (n = 1)", "10", "5 min 00 s", "not measured",
+        "not yet: 89.99 (n = 1)", "10", "5 min 00 s", "not measured", EARLIER_PROCESSOR,
         "[timed-10-epochs-seed0](experiments/resnet/timed-10-epochs-seed0)"]
 
 
@@ -70,18 +70,40 @@ def test_runs_that_were_not_trained_for_it_do_not_count(tmp_path: Path) -> None:
     assert _cells(_runs(tmp_path, 60, 0.92, name="fast"), tmp_path)[2] == "not yet measured"
 
 
+def _benchmark(root: Path, processor: str, **modes: object) -> None:
+    folder = root / "experiments" / f"frameworks_{processor.split()[0]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(json.dumps({"machine": processor, "networks": {
+        "resnet20": {"bfloat16": {"arms": modes}}, "lenet5": {"float32": {"arms": modes}}}}))
+
+
 def test_pytorchs_fastest_mode_gives_its_time(tmp_path: Path) -> None:
-    folder = tmp_path / "experiments" / "frameworks_bfloat16"
-    folder.mkdir(parents=True)
-    modes = {"graph": {"median": 900.0}, "pytorch": {"median": 400.0}, "pytorch_compiled": {"median": 500.0},
-             "pytorch_channels_last": {}}
-    (folder / "result.json").write_text(json.dumps({"networks": {"resnet20": {"bfloat16": {"arms": modes}}}}))
+    _benchmark(tmp_path, EARLIER_PROCESSOR, graph={"median": 900.0}, pytorch={"median": 400.0},
+               pytorch_compiled={"median": 500.0}, pytorch_channels_last={})
     runs = _runs(tmp_path, 20, 0.91)
     # 20 epochs of 50,000 images at 500 images/s
     assert _cells(runs, tmp_path)[5] == "33 min 20 s (500 images/s)"
-    without = {"graph": {"median": 900.0}, "pytorch": {"failed": "no memory"}}
-    (folder / "result.json").write_text(json.dumps({"networks": {"resnet20": {"bfloat16": {"arms": without}}}}))
+    _benchmark(tmp_path, EARLIER_PROCESSOR, graph={"median": 900.0}, pytorch={"failed": "no memory"})
     assert _cells(runs, tmp_path)[5] == "not measured"
+
+
+def test_each_processor_has_a_line_with_pytorchs_speed_on_it(tmp_path: Path) -> None:
+    _benchmark(tmp_path, EARLIER_PROCESSOR, pytorch={"median": 500.0})
+    _benchmark(tmp_path, "Xeon (AMX), 2 cores", pytorch={"median": 1000.0})
+    runs = [*_runs(tmp_path, 20, 0.91),
+            *_runs(tmp_path, 20, 0.85, 0.86, name="timed-fast", processor="Xeon (AMX), 2 cores"),
+            *_runs(tmp_path, 30, 0.90, name="timed-old", processor="Opteron, 2 cores")]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")]
+             for line in render_times(runs, tmp_path, GOAL).splitlines()[2:]]
+    assert [(line[2], line[5], line[6]) for line in lines] == [
+        ("**91.00** (n = 1)", "33 min 20 s (500 images/s)", EARLIER_PROCESSOR),
+        ("**90.00** (n = 1)", "not measured", "Opteron, 2 cores"),
+        ("not yet: 85.50 ± 0.71 (n = 2)", "16 min 40 s (1,000 images/s)", "Xeon (AMX), 2 cores")]
+
+
+def test_a_recorded_benchmark_has_the_speeds_beside_the_earlier_runs() -> None:
+    recorded = Path(__file__).parents[1] / "experiments" / "frameworks_bfloat16" / "result.json"
+    assert json.loads(recorded.read_text())["machine"] == EARLIER_PROCESSOR
 
 
 def test_timed_runs_are_in_the_second_table_of_the_readme_only(tmp_path: Path) -> None:

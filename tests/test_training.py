@@ -25,7 +25,7 @@ import tfcnn.networks.layers  # noqa: F401 - a saved network is loaded with the 
 from tests.conftest import command, environment, start
 from tests.crash_injection import Outcome, Scenario, run_scenarios
 from tests.forked import Forked
-from tfcnn import trained
+from tfcnn import processor, trained
 from tfcnn.data import normalization
 from tfcnn.experiments.alexnet import RECIPE
 from tfcnn.recipe import Recipe, UsageError, flat
@@ -390,7 +390,7 @@ def test_callbacks_are_called_and_can_stop_the_run(class_folders: Path, tmp_path
     result = train(COLOURS.replace(epochs=9), tmp_path / "run", data_dir=str(class_folders), callbacks=[Stop()],
                    histograms=True)
     assert Stop.calls == ["epoch 0", "epoch 1", "end"]
-    assert result.record["epochs"] == 2
+    assert result.record["epochs"] == 2 and result.record["processor"] == processor.description()
     tags = EventAccumulator(str(tmp_path / "run" / "train")).Reload().Tags()["tensors"]
     assert "histogram/conv1/kernel" in tags
 

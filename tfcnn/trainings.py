@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tfcnn import exit_status, files, signals
+from tfcnn import exit_status, files, processor, signals
 from tfcnn.recipe import Recipe, UsageError, flag_text, flat
 from tfcnn.runs import DIVERGED, RunFolder
 from tfcnn.startup import import_tensorflow
@@ -107,7 +107,7 @@ class Trainings:
 
     def _start(self, recipe: Recipe) -> None:
         slot = next(number for number in range(self._jobs) if number not in self._running)
-        cores = sorted(os.sched_getaffinity(0))
+        cores = processor.available_cores()
         folder = self.folder(recipe).path
         folder.parent.mkdir(parents=True, exist_ok=True)
         job = {"observer": self._observer, "recipe": recipe.to_json(),

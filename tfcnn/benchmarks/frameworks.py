@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from tfcnn import processor
 from tfcnn.benchmarks import frameworks_report, hardware, rates, report
 from tfcnn.benchmarks.frameworks_report import ATTEMPTS, FREED_MEMORY, MODE_ROWS, TARGET_FOR
 from tfcnn.benchmarks.worker_process import WorkerFailed, WorkerProcess
@@ -53,7 +54,7 @@ def _pytorch(compiled: bool, channels_last: bool, cuda_graphs: bool = False) -> 
         "network": network, "recipe": recipe.to_dict(), "compiled": compiled, "channels_last": channels_last,
         "cuda_graphs": cuda_graphs,
         "bfloat16": recipe.precision == "bfloat16", "batch_size": recipe.batch_size,
-        "threads": len(hardware.available_cores())})
+        "threads": len(processor.available_cores())})
 
 
 DEFAULT, CEILING = "graph", "ceiling"
@@ -112,7 +113,7 @@ def measure(recipes: Mapping[str, Recipe], modes: Sequence[str], precisions: Seq
       UsageError: the folder cannot be written, or holds a result that was measured with other settings.
     """
     card = hardware.gpus()[:1] if gpu else []
-    device = {"machine": "; ".join([hardware.description(), *card]), "device": "gpu" if gpu else "cpu"}
+    device = {"machine": "; ".join([processor.description(), *card]), "device": "gpu" if gpu else "cpu"}
     result = _begin(recipes, modes, precisions, device | {"rounds": rounds, "seconds": seconds, "limit": limit},
                     workdir, overwrite)
     present, networks = result["measured"]["modes"], result["networks"]

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcnn import memory
+from tfcnn import memory, processor
 from tfcnn.benchmarks import hardware, input_pipeline_report, rates, report
 from tfcnn.benchmarks.input_pipeline_report import ALL_CORES, CONSTANT, KERAS, ONE_CORE
 from tfcnn.data import datasets
@@ -79,7 +79,7 @@ def augmentations(batch_size: int, rounds: int, seconds: float) -> dict[str, dic
         stored = tf.constant(images)
     components = colour.components(sample.images + np.arange(3, dtype=np.uint8))
     batch = {"images": tf.cast(images[:batch_size], tf.float32), "labels": tf.one_hot(np.arange(batch_size) % 10, 10)}
-    core_counts = {ONE_CORE: 1, ALL_CORES: len(hardware.available_cores())}
+    core_counts = {ONE_CORE: 1, ALL_CORES: len(processor.available_cores())}
     found: dict[str, dict[str, float]] = {name: {} for name in KERAS_LAYERS}
     for column, count in core_counts.items():
         work: dict[str, tuple[rates.Start, int]] = {}
@@ -201,7 +201,7 @@ def measure(recipes: Mapping[str, Recipe], presets: Sequence[str], rounds: int, 
             for what, compute in (("cost", rates.cost), ("uncertainty", rates.uncertainty))}
         print(f"{name}: {consumed[name]}", flush=True)
         gc.collect()
-    result = {"experiment": "input_pipeline", "machine": hardware.description(), "batch_size": batch_size,
+    result = {"experiment": "input_pipeline", "machine": processor.description(), "batch_size": batch_size,
               "rounds": rounds, "images_per_second": speeds, "training": consumed, **record.environment()}
     page = input_pipeline_report.text(result)
     report.write(workdir, result, page, "speeds.png", lambda: input_pipeline_report.picture(result))

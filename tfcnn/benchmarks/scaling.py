@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tfcnn import networks
-from tfcnn.benchmarks import hardware, rates, report, scaling_report
+from tfcnn import networks, processor
+from tfcnn.benchmarks import rates, report, scaling_report
 from tfcnn.benchmarks.worker_process import WorkerProcess
 from tfcnn.recipe import Recipe
 from tfcnn.runs import record
@@ -89,7 +89,7 @@ def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequen
       seconds: the approximate duration of each measurement.
       workdir: the folder of the result, created if necessary.
     """
-    cores = hardware.available_cores()
+    cores = processor.available_cores()
     each = shares(cores, max(process_counts))
     with ExitStack() as stack:
         def training(*setting: Any) -> tuple[rates.Start, int]:
@@ -110,7 +110,7 @@ def measure(recipe: Recipe, device_counts: Sequence[int], process_counts: Sequen
                 for count in counts}
 
     result = {
-        "experiment": "scaling", "machine": hardware.description(), "recipe": recipe.to_dict(), "rounds": rounds,
+        "experiment": "scaling", "machine": processor.description(), "recipe": recipe.to_dict(), "rounds": rounds,
         "cores": len(cores), "cores_of_each_process": len(each[0]),
         "devices": {str(count): _summary(found[f"{count} devices"], whole, whole) for count in device_counts},
         "processes": of_processes(process_counts, "processes"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfcnn import drawing, markdown
 from tfcnn.benchmarks import report
-from tfcnn.benchmarks.hardware import count_cores
+from tfcnn.processor import count_cores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfcnn import cli, experiments
+from tfcnn import cli, experiments, processor
 from tfcnn.recipe import Option, UsageError, check
 
 OPTIONS = {
@@ -45,14 +45,14 @@ def counts(values: Mapping[str, Any], name: str) -> list[int]:
 
 def measure(values: Mapping[str, Any], workdir: Path) -> None:
     """Measures, and writes the table and the picture into the folder."""
-    from tfcnn.benchmarks import hardware, scaling, worker_process
+    from tfcnn.benchmarks import scaling, worker_process
 
     for name in ("batch_size", "rounds", "seconds"):
         check(name, values[name], type(OPTIONS[name].value), minimum=0 if name == "seconds" else 1)
     known = experiments.recipes()
     if values["network"] not in known:
         raise UsageError(f"--network={values['network']} is not one of {', '.join(known)}")
-    processes, cores = counts(values, "processes"), len(hardware.available_cores())
+    processes, cores = counts(values, "processes"), len(processor.available_cores())
     if max(processes) > cores:
         raise UsageError(f"--processes={values['processes']}: there are only {cores} cores, and each process needs one")
     recipe = known[values["network"]].replace(dataset="sample", batch_size=values["batch_size"])

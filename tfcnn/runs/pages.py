@@ -18,7 +18,7 @@ END = "<!-- results: end -->"
 _TIMES = """\
 **Time to accuracy**: the shortest training whose mean test accuracy reaches a goal; where none does, the highest mean
 so far. Each length is a run of its own, timed alone on two cores, in bfloat16, without its test; beside it stands the
-time of as many epochs at PyTorch's best speed, [measured in one run with the
+time of as many epochs at PyTorch's best speed, [measured on the same processor in one run with the
 suite's](experiments/frameworks_bfloat16/README.md) at 128 images. *Six views* are those of the speedrun's source."""
 
 

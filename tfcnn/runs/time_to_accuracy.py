@@ -6,6 +6,7 @@ with the machine to themselves, and are recorded under names that begin with `TI
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import statistics
@@ -19,9 +20,8 @@ from tfcnn.runs.published import ROWS, VIEWS, Row
 from tfcnn.runs.tables import Run, duration, group_by_seed, mean_and_deviation, run_links, run_name
 
 TIMED = "timed"
-# The benchmark of both frameworks that has PyTorch's speed, relative to the repository.
-BENCHMARK = Path("experiments") / "frameworks_bfloat16"
-
+# What the runs were trained on that do not say it.
+EARLIER_PROCESSOR = "AMD EPYC (AVX-512 with bfloat16), 2 cores"
 
 # The speedrun has no line in the first table: its result is a time.
 SPEEDRUN = Row("The speedrun's network", "CIFAR-10", (), "speedrun", "cifar10",
@@ -63,30 +63,51 @@ GOALS = (
 def render_times(folders: Iterable[RunFolder], root: Path, goals: Sequence[Goal] = GOALS) -> str:
     """A Markdown table: for each goal the shortest training whose mean accuracy over the seeds reaches it.
 
-    Where none does, the best mean so far stands in its place.
+    Where none does, the best mean so far stands in its place. A goal has a line for each processor on which its network
+    was trained.
 
     Args:
-      folders: the recorded runs; only those whose name begins with `TIMED` count, which were trained on the machine of
-        the benchmark, and of several with the same seed only the first.
+      folders: the recorded runs; only those whose name begins with `TIMED` count, and of several on one processor with
+        the same seed only the first.
       root: the repository, which the links are relative to.
       goals: the goals, in their order.
 
     Raises:
       UsageError: a run is not complete, or its result is damaged.
     """
-    groups = group_by_seed((Run.read(folder) for folder in folders if run_name(folder).startswith(TIMED)),
-                           repetitions=False)
-    speeds = _pytorch_speeds(root / BENCHMARK / RESULT)
-    head = ("Network", "Accuracy, %", "Reached, %", "Epochs", "Training", "At PyTorch's speed", "Run")
-    return markdown.table(head, [_line(goal, groups, speeds, root) for goal in goals], align="lrrrrrl")
+    speeds = _pytorch_speeds(root)
+    runs: dict[str, list[Run]] = collections.defaultdict(list)
+    for run in (Run.read(folder) for folder in folders if run_name(folder).startswith(TIMED)):
+        runs[_processor(run)].append(run)
+    groups = {processor: group_by_seed(runs[processor], repetitions=False) for processor in sorted(runs)}
+    head = ("Network", "Accuracy, %", "Reached, %", "Epochs", "Training", "At PyTorch's speed", "Processor", "Run")
+    return markdown.table(head, [line for goal in goals for line in _lines(goal, groups, speeds, root)],
+                          align="lrrrrrll")
 
 
-def _line(goal: Goal, groups: Sequence[Sequence[Run]], speeds: Mapping[str, float], root: Path) -> tuple[str, ...]:
-    tried = [group for group in groups if goal.row.has(group[0].result) and _accuracies(group, goal.views)]
+def _lines(goal: Goal, groups: Mapping[str, Sequence[Sequence[Run]]], speeds: Mapping[tuple[str, str], float],
+           root: Path) -> list[tuple[str, ...]]:
+    """The goal's lines, one for each processor."""
     views = "" if goal.views == "none" else f", {VIEWS[goal.views]}"
     start = (f"[{goal.network}](tfcnn/experiments/{goal.row.experiment}.py)", f"{goal.accuracy:g}{views}")
-    if not tried:
-        return *start, "not yet measured", "", "", "", ""
+    lines = []
+    for processor, trained in groups.items():
+        tried = [group for group in trained if goal.row.has(group[0].result) and _accuracies(group, goal.views)]
+        if tried:
+            speed = speeds.get((processor, goal.benchmarked_as), 0.0)
+            lines.append((*start, *_cells(goal, tried, speed, root)))
+    return lines or [(*start, "not yet measured", "", "", "", "", "")]
+
+
+def _cells(goal: Goal, tried: Sequence[Sequence[Run]], speed: float, root: Path) -> tuple[str, ...]:
+    """What was reached on one processor.
+
+    Args:
+      goal: the goal.
+      tried: the runs of each length of training, at least one.
+      speed: PyTorch's there, in images/s; 0 if it was not measured.
+      root: the repository.
+    """
     reached = [group for group in tried if _mean_accuracy(group, goal.views) >= goal.accuracy]
     if reached:
         group = min(reached, key=lambda group: group[0].result["epochs"])
@@ -95,15 +116,19 @@ def _line(goal: Goal, groups: Sequence[Sequence[Run]], speeds: Mapping[str, floa
     accuracy = mean_and_deviation(_accuracies(group, goal.views))
     epochs = group[0].result["epochs"]
     images = epochs * group[0].result["dataset"]["train_images"]
-    speed = speeds.get(goal.benchmarked_as)
     return (
-        *start,
         f"**{accuracy}** (n = {len(group)})" if reached else f"not yet: {accuracy} (n = {len(group)})",
         str(epochs),
         duration(statistics.median(run.result["train_seconds"] for run in group)),
         f"{duration(images / speed)} ({speed:,.0f} images/s)" if speed else "not measured",
+        _processor(group[0]),
         run_links(group, root),
     )
+
+
+def _processor(run: Run) -> str:
+    processor: str = run.result.get("processor", EARLIER_PROCESSOR)
+    return processor
 
 
 def _accuracies(group: Sequence[Run], views: str) -> list[float]:
@@ -119,11 +144,14 @@ def _mean_accuracy(group: Sequence[Run], views: str) -> float:
     return round(statistics.fmean(_accuracies(group, views)), 6)
 
 
-def _pytorch_speeds(benchmark: Path) -> dict[str, float]:
-    """The images/s of the fastest of PyTorch's modes, by the network's name in `frameworks`; 0 if none was measured."""
-    if not benchmark.is_file():
-        return {}
-    networks: dict[str, dict[str, Any]] = json.loads(benchmark.read_text(encoding="utf-8"))["networks"]
-    return {name: max((mode["median"] for label, mode in measured["bfloat16"]["arms"].items()
-                       if label.startswith("pytorch") and mode.get("median")), default=0.0)
-            for name, measured in networks.items() if "bfloat16" in measured}
+def _pytorch_speeds(root: Path) -> dict[tuple[str, str], float]:
+    """The images/s of the fastest of PyTorch's modes, by processor and the network's name in `frameworks`."""
+    speeds = {}
+    for benchmark in sorted(root.glob(f"experiments/frameworks*/{RESULT}")):
+        result: dict[str, Any] = json.loads(benchmark.read_text(encoding="utf-8"))
+        for name, measured in result["networks"].items():
+            medians = [mode["median"] for label, mode in measured.get("bfloat16", {"arms": {}})["arms"].items()
+                       if label.startswith("pytorch") and mode.get("median")]
+            if medians:
+                speeds[result["machine"], name] = max(medians)
+    return speeds

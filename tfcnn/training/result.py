@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from tfcnn import files
+from tfcnn import files, processor
 from tfcnn.data.datasets import Dataset
 from tfcnn.runs.record import environment
 from tfcnn.training import devices, validation
@@ -73,6 +73,7 @@ def result_record(setup: Setup, progress: Progress, test: dict[str, float]) -> d
         "strategy": type(strategy).__name__,
         "replicas": strategy.num_replicas_in_sync,
         "device": strategy.extended.worker_devices[0].split("device:")[-1],
+        "processor": processor.description(),
         "gpus": devices.gpus(),
         "cuda": devices.cuda(),
         "precision": recipe.precision,
