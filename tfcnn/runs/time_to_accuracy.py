@@ -6,7 +6,6 @@ with the machine to themselves, and are recorded under names that begin with `TI
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 import statistics
@@ -63,8 +62,8 @@ GOALS = (
 def render_times(folders: Iterable[RunFolder], root: Path, goals: Sequence[Goal] = GOALS) -> str:
     """A Markdown table: for each goal the shortest training whose mean accuracy over the seeds reaches it.
 
-    Where none does, the best mean so far stands in its place. A goal has a line for each processor on which its network
-    was trained.
+    A goal has a line for each processor on which it was reached by a training that reaches no higher goal; the fewest
+    epochs come first. Where none reaches it, the best mean so far stands in its place.
 
     Args:
       folders: the recorded runs; only those whose name begins with `TIMED` count, and of several on one processor with
@@ -75,47 +74,41 @@ def render_times(folders: Iterable[RunFolder], root: Path, goals: Sequence[Goal]
     Raises:
       UsageError: a run is not complete, or its result is damaged.
     """
+    timed = [Run.read(folder) for folder in folders if run_name(folder).startswith(TIMED)]
+    groups = [group for processor in sorted(set(map(_processor, timed)))
+              for group in group_by_seed((run for run in timed if _processor(run) == processor), repetitions=False)]
     speeds = _pytorch_speeds(root)
-    runs: dict[str, list[Run]] = collections.defaultdict(list)
-    for run in (Run.read(folder) for folder in folders if run_name(folder).startswith(TIMED)):
-        runs[_processor(run)].append(run)
-    groups = {processor: group_by_seed(runs[processor], repetitions=False) for processor in sorted(runs)}
     head = ("Network", "Accuracy, %", "Reached, %", "Epochs", "Training", "At PyTorch's speed", "Processor", "Run")
-    return markdown.table(head, [line for goal in goals for line in _lines(goal, groups, speeds, root)],
-                          align="lrrrrrll")
+    lines = [line for goal in goals for line in _lines(goal, goals, groups, speeds, root)]
+    return markdown.table(head, lines, align="lrrrrrll")
 
 
-def _lines(goal: Goal, groups: Mapping[str, Sequence[Sequence[Run]]], speeds: Mapping[tuple[str, str], float],
+def _lines(goal: Goal, goals: Sequence[Goal], groups: Sequence[Sequence[Run]], speeds: Mapping[tuple[str, str], float],
            root: Path) -> list[tuple[str, ...]]:
-    """The goal's lines, one for each processor."""
     views = "" if goal.views == "none" else f", {VIEWS[goal.views]}"
     start = (f"[{goal.network}](tfcnn/experiments/{goal.row.experiment}.py)", f"{goal.accuracy:g}{views}")
-    lines = []
-    for processor, trained in groups.items():
-        tried = [group for group in trained if goal.row.has(group[0].result) and _accuracies(group, goal.views)]
-        if tried:
-            speed = speeds.get((processor, goal.benchmarked_as), 0.0)
-            lines.append((*start, *_cells(goal, tried, speed, root)))
-    return lines or [(*start, "not yet measured", "", "", "", "", "")]
+    tried = [group for group in groups if goal.row.has(group[0].result) and _accuracies(group, goal.views)]
+    if not tried:
+        return [(*start, "not yet measured", "", "", "", "", "")]
+    shortest: dict[str, Sequence[Run]] = {}
+    for group in sorted(tried, key=lambda group: group[0].result["epochs"]):
+        if _mean_accuracy(group, goal.views) >= goal.accuracy:
+            shortest.setdefault(_processor(group[0]), group)
+    if not shortest:
+        best = max(tried, key=lambda group: _mean_accuracy(group, goal.views))
+        return [(*start, *_cells(goal, best, speeds, root))]
+    higher = [other.accuracy for other in goals
+              if (other.network, other.views) == (goal.network, goal.views) and other.accuracy > goal.accuracy]
+    shown = [group for group in shortest.values() if _mean_accuracy(group, goal.views) < min(higher, default=101)]
+    return [(*start, *_cells(goal, group, speeds, root)) for group in shown or shortest.values()]
 
 
-def _cells(goal: Goal, tried: Sequence[Sequence[Run]], speed: float, root: Path) -> tuple[str, ...]:
-    """What was reached on one processor.
-
-    Args:
-      goal: the goal.
-      tried: the runs of each length of training, at least one.
-      speed: PyTorch's there, in images/s; 0 if it was not measured.
-      root: the repository.
-    """
-    reached = [group for group in tried if _mean_accuracy(group, goal.views) >= goal.accuracy]
-    if reached:
-        group = min(reached, key=lambda group: group[0].result["epochs"])
-    else:
-        group = max(tried, key=lambda group: _mean_accuracy(group, goal.views))
+def _cells(goal: Goal, group: Sequence[Run], speeds: Mapping[tuple[str, str], float], root: Path) -> tuple[str, ...]:
     accuracy = mean_and_deviation(_accuracies(group, goal.views))
+    reached = _mean_accuracy(group, goal.views) >= goal.accuracy
     epochs = group[0].result["epochs"]
     images = epochs * group[0].result["dataset"]["train_images"]
+    speed = speeds.get((_processor(group[0]), goal.benchmarked_as))
     return (
         f"**{accuracy}** (n = {len(group)})" if reached else f"not yet: {accuracy} (n = {len(group)})",
         str(epochs),
