@@ -9,8 +9,8 @@ Command: python -m tfcnn.experiments.speedrun --validation=0; for several views:
 Target: 0.94 on CIFAR-10's original pixels, as in the source with six views, in at most 20 minutes of training on two
 CPU cores that multiply bfloat16; reached: 0.942, and 0.9345 with one view (experiments/speedrun/timed-12-epochs-seed0
 to 2).
-Expected time on two CPU cores: on CIFAR-10 18 to 24 minutes where they multiply bfloat16, about 45 in float32
-(estimated, from 220 images/s); two minutes on the sample, the substitute where CIFAR-10 is not available.
+Expected time on two CPU cores: on CIFAR-10 8 minutes with AMX, 18 to 24 where they multiply bfloat16 without it, about
+45 in float32 (estimated, from 220 images/s); two minutes on the sample, the substitute where CIFAR-10 is not available.
 """
 
 from tfcnn import cli

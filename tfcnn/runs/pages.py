@@ -16,10 +16,9 @@ BEGIN = "<!-- results: begin, made by: python -m tfcnn.runs render -->"
 END = "<!-- results: end -->"
 
 _TIMES = """\
-**Time to accuracy**: the shortest training whose mean test accuracy reaches a goal; where none does, the highest mean
-so far. Each length is a run of its own, timed alone on two cores, in bfloat16, without its test; beside it stands the
-time of as many epochs at PyTorch's best speed, [measured on the same processor in one run with the
-suite's](experiments/frameworks_bfloat16/README.md) at 128 images. *Six views* are those of the speedrun's source."""
+**Time to accuracy**: the shortest training whose mean test accuracy reaches a goal, or the highest mean so far. Each
+length is a run of its own, timed alone, in bfloat16, without its test; beside it is the time at PyTorch's best speed on
+that processor [with 128 images](experiments/frameworks_bfloat16/README.md). *Six views*: as in the network's source."""
 
 
 def stale_pages(root: Path) -> dict[Path, str]:
