@@ -23,7 +23,7 @@ CASES = [
     ((8, 6), (1, 1), (1, 1), "same"),
     ((7, 8), (1, 1), (2, 3), "same"),
 ]
-# Features of processors: Zen 3, Zen 4, Sapphire Rapids
+# Instructions of processors that do not multiply bfloat16, that do, and that multiply matrices of it.
 OLD, BFLOAT16, AMX = ["avx512bw"], ["avx512bw", "avx512_bf16"], ["avx512bw", "avx512_bf16", "amx_bf16"]
 
 

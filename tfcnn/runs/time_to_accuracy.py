@@ -19,7 +19,7 @@ from tfcnn.runs.published import ROWS, VIEWS, Row
 from tfcnn.runs.tables import Run, duration, group_by_seed, mean_and_deviation, run_links, run_name
 
 TIMED = "timed"
-# What the runs were trained on that do not say it.
+# The processor of the runs whose results do not name one.
 EARLIER_PROCESSOR = "AMD EPYC (AVX-512 with bfloat16), 2 cores"
 
 # The speedrun has no line in the first table: its result is a time.

@@ -8,7 +8,7 @@ weight saw there. That can be written as
 - products of matrices, one for each position in the kernel: of the pixels that it saw, `[channels, outputs]`, and of
   the gradient of the outputs, `[outputs, filters]`.
 
-Unless the outputs have many pixels, these take a tenth to four fifths of the time of oneDNN's gradient of a kernel: the
+Unless the outputs have many pixels, these take a tenth to nine tenths of the time of oneDNN's gradient of a kernel: the
 convolution on a processor with AVX512_BF16, either of them with AMX. See
 docs/performance.md#gradients-of-kernels-in-bfloat16.
 """
